@@ -1,0 +1,45 @@
+"""What can go wrong, told apart by what to do about it."""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of every error the pipeline raises on purpose; its text is a sentence for an operator."""
+
+
+class TransientError(PipelineError):
+    """Likely to pass by itself: the step is tried again.
+
+    `retry_after` (seconds) is what the other side asked for; the step waits at least that long.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(PipelineError):
+    """Trying again would fail the same way: recorded, and the step stops."""
+
+
+class DefinitionError(PermanentError):
+    """A schedule, report, template or setting says something that cannot be meant.
+
+    `place` is the file (relative to the home), `field` the dotted path in it; both become part of the text.
+    """
+
+    def __init__(self, message: str, *, place: str = "", field: str = "") -> None:
+        super().__init__(": ".join(filter(None, [place, f"{field} {message}".strip()])))
+        self.place, self.field, self.reason = place, field, message
+
+
+class Refused(PermanentError):
+    """A request that cannot be granted as it stands; the text says why and what would be."""
+
+
+class NotFound(Refused):
+    """The named thing does not exist; the text says what does."""
+
+
+class StaleClaim(PipelineError):
+    """Another process has taken this step over since it was claimed: nothing more may be written for it."""
