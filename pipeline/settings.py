@@ -1,0 +1,234 @@
+"""Every setting, typed and checked, from the environment and the home's `.env` (prefix `PIPELINE_`)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipeline.errors import DefinitionError
+
+PREFIX = "PIPELINE_"
+# A Unix socket's address has room for 107 characters (sockaddr_un, unix(7)).
+SOCKET_PATH_LIMIT = 107
+
+Words = Annotated[
+    list[str],
+    NoDecode,
+    BeforeValidator(lambda value: [w for w in re.split(r"[,\s]+", value) if w] if isinstance(value, str) else value),
+]
+
+
+class Settings(BaseSettings):
+    """What the environment says; a wrong value is refused by `settings()` with its name and what is allowed."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True)
+
+    # The one active home: its schedules/, templates/, reports/, workflows/ and var/. Default: the working directory.
+    home: Path = Field(default_factory=Path.cwd)
+    # Where run state lives. Default: SQLite in WAL mode under the home's var/.
+    database_url: str = ""
+    # Redis, Valkey or RabbitMQ. Default: the bundled server's private socket under the home's var/.
+    broker_url: str = ""
+    # Where Celery keeps results and chord counters: a Redis or Valkey. Default: the broker.
+    result_url: str = ""
+    # Where artifacts are stored: any fsspec URL or a directory. Default: var/artifacts.
+    storage_url: str = ""
+    # The relay that mail is handed to when PIPELINE_MAIL is live or redirect.
+    smtp_url: str = ""
+    # The mail catcher that gets every message while PIPELINE_MAIL is catch.
+    catcher_url: str = "smtp://127.0.0.1:2525"
+    # catch: nothing leaves, every message is kept as a file; redirect:ADDRESS: all to one address; live: for real.
+    mail: str = "catch"
+    # The address that messages come from unless a schedule says otherwise.
+    mail_from: str = "Reports <reports@localhost>"
+    # Seconds without an answer after which a relay counts as dead (after the final dot: ten minutes, RFC 5321 4.5.3.2.6).
+    smtp_timeout: float = Field(60.0, gt=0)
+    # The zone of schedules that name none, an IANA name.
+    timezone: str = "UTC"
+    # The locale of dates and numbers where neither the report nor the recipient names one.
+    locale: str = "en"
+    # Who hears of failures: addresses and webhooks, separated by commas.
+    notify: Words = Field(default_factory=list)
+    # Worker processes of the embedded tree. Default: one per core.
+    concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.
+    lease: float = Field(30.0, ge=2)
+    # Seconds after which a queued step whose message was not taken is published again; doubles each time.
+    republish_after: float = Field(60.0, ge=1)
+    # Seconds a source may take for one statement or request.
+    source_timeout: float = Field(600.0, gt=0)
+    # Bytes that one HTTP source may send.
+    source_max_bytes: int = Field(2_000_000_000, gt=0)
+    # Rows that one document may show; more is refused with a sentence (a PDF above 2,000 rows: use XLSX).
+    document_max_rows: int = Field(100_000, gt=0)
+    # Days after which finished runs and their artifacts are purged by the retention workflow.
+    keep_days: int = Field(400, ge=1)
+    # Megabytes that must stay free on the artifact disk; below it `pipeline doctor` warns.
+    min_free_mb: int = Field(500, ge=0)
+    # console or json.
+    log_format: str = Field("console", pattern="^(console|json)$")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_a_folder(cls, value: Path) -> Path:
+        value = value.expanduser().absolute()
+        if not value.is_dir():
+            raise ValueError("is not a folder; name an existing home or make one with `pipeline init DIR`")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, value: str) -> str:
+        value = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", value)
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_known(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"redis", "rediss", "redis+socket", "amqp", "amqps"}:
+            raise ValueError("must start with redis://, rediss://, redis+socket://, amqp:// or amqps://")
+        return value
+
+    @field_validator("result_url")
+    @classmethod
+    def _results_are_redis(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"redis", "rediss", "redis+socket"}:
+            raise ValueError("must start with redis://, rediss:// or redis+socket:// (chords need it)")
+        return value
+
+    @field_validator("smtp_url", "catcher_url")
+    @classmethod
+    def _relay_is_smtp(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname):
+            raise ValueError("must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required")
+        return value
+
+    @field_validator("mail")
+    @classmethod
+    def _mail_mode_is_known(cls, value: str) -> str:
+        if value in {"catch", "live"} or re.fullmatch(r"redirect:[^@\s]+@[^@\s]+", value):
+            return value
+        raise ValueError("must be catch, live or redirect:ADDRESS")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("is not an IANA time zone such as Europe/Berlin")
+        return value
+
+    def model_post_init(self, context: Any) -> None:
+        if not self.database_url:
+            self.database_url = f"sqlite:///{self.var / 'pipeline.db'}"
+        self.embedded_broker = not self.broker_url
+        if not self.broker_url:
+            self.broker_url = f"redis+socket://{self.broker_socket}"
+        if not self.result_url and not self.broker_url.startswith("amqp"):
+            self.result_url = self.broker_url
+        if not self.storage_url:
+            self.storage_url = str(self.var / "artifacts")
+
+    # Whether the broker is the bundled one, which `pipeline up` starts.
+    embedded_broker: bool = Field(default=False, init=False, exclude=True)
+
+    @property
+    def var(self) -> Path:
+        """Where the embedded default keeps its state; made on first use by whoever writes there."""
+        return self.home / "var"
+
+    @property
+    def broker_socket(self) -> Path:
+        """The bundled server's socket: in var/ where the name fits, else in the temporary folder, by a hash of var/."""
+        socket = self.var / "broker.sock"
+        if len(str(socket).encode()) <= SOCKET_PATH_LIMIT:
+            return socket
+        import hashlib
+        import tempfile
+
+        digest = hashlib.sha256(str(socket).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"pipeline-{os.getuid()}-{digest}.sock"
+
+    def source_url(self, name: str) -> str:
+        """The URL of the database that reports call `name`, from PIPELINE_SOURCE_<NAME>_URL.
+
+        Raises DefinitionError naming the variable to set and the ones that are set.
+        """
+        urls = source_urls()
+        found = urls.get(name.lower())
+        if found:
+            return found
+        known = ", ".join(sorted(urls)) or "none"
+        variable = f"{PREFIX}SOURCE_{name.upper()}_URL"
+        raise DefinitionError(f'database "{name}" is not known: set {variable} (known databases: {known})')
+
+
+def source_urls() -> dict[str, str]:
+    """Every PIPELINE_SOURCE_<NAME>_URL of the environment, by lower-case name."""
+    pattern = re.compile(rf"{PREFIX}SOURCE_(\w+)_URL")
+    return {m[1].lower(): v for k, v in environment().items() if (m := pattern.fullmatch(k)) and v}
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over the `.env` of the home (a variable that is set wins over the file)."""
+    return {**_dotenv(_home() / ".env"), **os.environ}
+
+
+def _home() -> Path:
+    return Path(os.environ.get(f"{PREFIX}HOME") or Path.cwd()).expanduser()
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    return {k: v for k, v in dotenv_values(path).items() if v is not None} if path.is_file() else {}
+
+
+def masked(url: str) -> str:
+    """`url` with its password and its secret-looking query values replaced by ***."""
+    url = re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]+", r"\1***", url)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once; `settings.cache_clear()` reads them again (tests).
+
+    Raises DefinitionError with one line per wrong setting: its name, its value (secrets masked), what is allowed.
+    """
+    values = {k.removeprefix(PREFIX).lower(): v for k, v in environment().items() if k.startswith(PREFIX)}
+    problems = list(_misspelt(values))
+    try:
+        found = Settings(_env_file=_home() / ".env")
+    except ValidationError as error:
+        problems += [_sentence(problem, values) for problem in error.errors()]
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    return found
+
+
+def _misspelt(values: dict[str, str]) -> Iterator[str]:
+    """A sentence for every name that is nearly a setting's: a team's own PIPELINE_ variables are left alone."""
+    for name in values.keys() - Settings.model_fields.keys():
+        near = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.8)
+        if near and not re.fullmatch(r"source_\w+_url", name):
+            yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near[0].upper()}?"
+
+
+def _sentence(problem: Any, values: dict[str, str]) -> str:
+    name = str(problem["loc"][0])
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f'{PREFIX}{name.upper()}="{masked(values.get(name, ""))}": {reason[0].lower()}{reason[1:]}'
