@@ -1,0 +1,208 @@
+"""What a schedule file says: when something runs, for whom, with which parameters and policies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from pipeline import timing
+from pipeline.errors import DefinitionError
+from pipeline.report import NAME, Model, OneOrMany, Report, Scalar, Source
+from pipeline.retry import Retry
+
+# The kinds of step whose retry a schedule file may set.
+RETRIES: dict[str, Retry] = {
+    "fetch": Retry(attempts=5, first=30, factor=2, ceiling=900),
+    "plan": Retry(attempts=3, first=10, factor=2, ceiling=60),
+    "render": Retry(attempts=3, first=10, factor=2, ceiling=60),
+    "deliver": Retry(attempts=8, first=60, factor=2, ceiling=3600, give_up_after=86400),
+}
+
+
+class When(Model):
+    """The instants a schedule is due at; a plain string is short for its cron expression."""
+
+    cron: str | None = Field(None, description='Five fields, or six with seconds first: "0 7 * * mon".')
+    every: str | None = Field(None, description="An interval such as 15m, aligned to `anchor`.")
+    anchor: str | None = Field(None, description="An ISO 8601 instant that intervals are counted from. Default: the epoch.")
+    at: Annotated[list[str] | None, BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = Field(
+        None, description="One or more ISO 8601 instants; without an offset they are local to `timezone`."
+    )
+    timezone: str | None = Field(None, description="IANA zone. Default: PIPELINE_TIMEZONE.")
+    days: Literal["either", "both"] = Field("either", description="Day of month and day of week both given: which must fit.")
+    gap: Literal["shift", "skip"] = Field("shift", description="A wall time that does not exist (DST): fire after it, or drop it.")
+    overlap: Literal["first", "second", "both"] = Field("first", description="A wall time that comes twice (DST).")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str | None) -> str | None:
+        if value is not None and value not in available_timezones():
+            near = get_close_matches(value, available_timezones(), n=1)
+            raise ValueError(f'"{value}" is not an IANA time zone' + (f": did you mean {near[0]}?" if near else ""))
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
+            raise ValueError("needs exactly one of cron, every, at")
+        if self.anchor and not self.every:
+            raise ValueError("anchor goes with every")
+        self.spec("UTC")
+        return self
+
+    def spec(self, default_zone: str) -> timing.Spec:
+        """The value `timing.next_after` takes. Raises ValueError naming the field that cannot be meant."""
+        return timing.spec(self.model_dump(exclude={"timezone"}, exclude_none=True), self.timezone or default_zone)
+
+
+class Person(Model):
+    """One recipient written in the schedule file; a plain string is short for its e-mail address."""
+
+    email: str
+    key: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] | None = None
+    name: str | None = None
+    locale: str | None = None
+    zone: str | None = None
+
+
+class Recipients(Model):
+    """Who gets the documents: people listed here, or rows with email and, for a split report, key."""
+
+    people: list[Person] = []
+    source: Source | None = None
+
+
+def _recipients(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        return {"people": [{"email": person} if isinstance(person, str) else person for person in value]}
+    if isinstance(value, dict) and "query" in value:
+        return {"source": {"sql": value["query"], **{k: v for k, v in value.items() if k != "query"}}}
+    if isinstance(value, dict) and "file" in value:
+        return {"source": {"url": value["file"], **{k: v for k, v in value.items() if k != "file"}}}
+    return value
+
+
+class Message(Model):
+    """How the e-mail around the documents looks; texts are Jinja2 templates over the delivery's context."""
+
+    subject: str | None = Field(None, description="Default: the template's subject.txt.")
+    sender: str | None = Field(None, alias="from", description="Default: PIPELINE_MAIL_FROM.")
+    reply_to: str | None = None
+    attach: Annotated[list[Literal["pdf", "xlsx", "csv", "html"]], OneOrMany] | None = Field(
+        None, description="Which formats are attached. Default: all of the report's."
+    )
+
+
+class Schedule(Model):
+    """One schedule file. Exactly one of `report` and `workflow`; without `when` it is triggered by hand only."""
+
+    report: Report | str | None = Field(None, description="A report, or the name of a schedule file that holds one.")
+    workflow: str | None = Field(None, pattern=NAME, description="The name of a @workflow function.")
+    params: dict[str, Scalar] = Field({}, description="Values for the report's or workflow's parameters.")
+    description: str | None = Field(None, description="What it is for; shown by `pipeline schedules`.")
+    when: Annotated[When, BeforeValidator(lambda v: {"cron": v} if isinstance(v, str) else v)] | None = None
+    recipients: Annotated[Recipients, BeforeValidator(_recipients)] = Recipients()
+    message: Message = Message()
+    deliver_to: Annotated[list[str], OneOrMany] = Field(
+        [], description="Folders (fsspec URLs) that get a copy: file:///reports/{period}/ with {schedule} {period} {key}."
+    )
+    retry: dict[str, dict[str, Any]] = Field({}, description="By kind of step (fetch, plan, render, deliver): attempts, first …")
+    on_empty: Literal["fail", "skip", "send"] = Field("fail", description="What to do when the sources give no rows.")
+    allow_failed: Annotated[float, BeforeValidator(lambda v: _share(v))] = Field(
+        0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
+    )
+
+    @field_validator("report", mode="before")
+    @classmethod
+    def _report_name(cls, value: Any) -> Any:
+        # Decided here, so that a mistake inside the report is told as such and not as "not a string".
+        return Report.model_validate(value) if isinstance(value, dict) else value
+
+    @field_validator("retry")
+    @classmethod
+    def _retries_are_known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for kind, fields in value.items():
+            # A workflow's own steps have names of their own; their defaults stand at their @step.
+            RETRIES.get(kind, Retry()).overridden(fields)
+        return value
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.report is None) == (self.workflow is None):
+            raise ValueError("needs exactly one of report, workflow")
+        if self.workflow and (self.recipients != Recipients() or self.deliver_to):
+            raise ValueError("recipients and deliver_to belong to a report, not to a workflow")
+        if isinstance(self.report, Report):
+            self._check_against(self.report)
+        return self
+
+    def _check_against(self, report: Report) -> None:
+        if report.split_by and any(person.key is None for person in self.recipients.people):
+            raise ValueError(f"recipients need a key each: the report is split by {report.split_by}")
+        unknown = set(self.message.attach or ()) - set(report.formats)
+        if unknown:
+            raise ValueError(f"message.attach names {', '.join(sorted(unknown))}, which report.formats does not make")
+
+    @property
+    def kind(self) -> Literal["report", "workflow"]:
+        return "report" if self.report is not None else "workflow"
+
+    def retry_for(self, kind: str, default: Retry | None = None) -> Retry:
+        """The retry of one kind of step: the file's values over `default`."""
+        return (default or RETRIES.get(kind, Retry())).overridden(self.retry.get(kind, {}))
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and value.endswith("%"):
+        return float(value[:-1]) / 100
+    return value
+
+
+def parse(definition: Mapping[str, Any], place: str) -> Schedule:
+    """The schedule that `definition` (a mapping read from YAML or JSON) describes.
+
+    Raises DefinitionError: one line per mistake, each with `place`, the field and the way out.
+    """
+    if not isinstance(definition, Mapping):
+        raise DefinitionError("must be a mapping of fields such as report, when, recipients", place=place)
+    try:
+        return Schedule.model_validate(dict(definition))
+    except ValidationError as error:
+        raise DefinitionError("\n".join(_sentences(error, place))) from None
+
+
+def _sentences(error: ValidationError, place: str) -> Iterator[str]:
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"] if part not in {"Report", "str", "function-after"})
+        reason = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        if problem["type"] == "extra_forbidden":
+            reason = "is not a field here" + _did_you_mean(problem["loc"])
+        elif problem["type"] != "value_error":
+            shown = problem.get("input")
+            reason = f"{json.dumps(shown, default=str)[:80]}: {reason[0].lower()}{reason[1:]}" if shown is not None else reason
+        yield f"{place}: {field} {reason}" if field else f"{place}: {reason}"
+
+
+def _did_you_mean(loc: tuple[int | str, ...]) -> str:
+    from pipeline.report import Chart, Column
+
+    parents = {"report": Report, "when": When, "source": Source, "sources": Source, "people": Person, "message": Message}
+    parents |= {"columns": Column, "chart": Chart}
+    owner: type[Model] = Schedule
+    for part in loc[:-1]:
+        owner = parents.get(str(part), owner)
+    near = get_close_matches(str(loc[-1]), owner.model_fields, n=1, cutoff=0.6)
+    return f": did you mean {near[0]}?" if near else f" (allowed: {', '.join(sorted(owner.model_fields))})"
+
+
+def revision(definition: Mapping[str, Any]) -> str:
+    """The sha256 of a definition with its queries written out: the same text, the same revision."""
+    return hashlib.sha256(json.dumps(definition, sort_keys=True, default=str).encode()).hexdigest()
