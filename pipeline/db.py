@@ -1,0 +1,169 @@
+"""The engine, short transactions, the clock that everyone reads, and the migrations."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from pipeline.settings import settings
+
+# Rows that one writing transaction inserts at most: SQLite's writers take turns, and nobody waits long.
+CHUNK = 500
+
+_engine: tuple[int, Engine] | None = None
+
+
+def engine() -> Engine:
+    """The process's own engine; made anew after a fork, since connections cannot be shared."""
+    global _engine  # noqa: PLW0603 - one engine a process is the point
+    if _engine is None or _engine[0] != os.getpid():
+        if _engine is not None:
+            _engine[1].dispose(close=False)
+        _engine = (os.getpid(), make_engine(settings().database_url))
+    return _engine[1]
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for SQLite (WAL) or PostgreSQL."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args={"connect_timeout": 10})
+    made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    Path(made.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    event.listen(made, "connect", _prepare_sqlite)
+    event.listen(made, "begin", _begin_sqlite)
+    return made
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver would otherwise open transactions by rules of its own
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("writing"):
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('durable') else 'NORMAL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing") else "BEGIN")
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A session that only reads: no lock, nothing committed."""
+    with Session(engine(), expire_on_commit=False) as session:
+        yield session
+
+
+@contextmanager
+def transaction(*, durable: bool = True) -> Iterator[Session]:
+    """One short writing transaction, committed at the end of the block.
+
+    `durable`: on disk when the block ends, whatever happens to the machine. False spares the wait where
+    losing the last moment costs only work (PostgreSQL: synchronous_commit off; SQLite: no fsync).
+    SQLite's writers queue on a file lock first: with its busy handler alone a planner starves the senders.
+    """
+    with _writers_turn(), Session(engine(), expire_on_commit=False) as session:
+        connection = session.connection(execution_options={"writing": True, "durable": durable})
+        if connection.dialect.name == "postgresql" and not durable:
+            connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+        yield session
+        session.commit()
+
+
+@contextmanager
+def _writers_turn() -> Iterator[None]:
+    """The turn of one SQLite writer among all processes and threads; nothing on PostgreSQL."""
+    if engine().dialect.name != "sqlite":
+        yield
+        return
+    lock = os.open(f"{engine().url.database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def clock(session: Session) -> datetime:
+    """Now, in UTC, by the database's clock: a node whose own clock is wrong does no harm.
+
+    PostgreSQL: clock_timestamp(), since now() is stale after a wait for a lock. SQLite: the host's clock.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return session.execute(select(func.clock_timestamp())).scalar_one().astimezone(UTC)
+    return datetime.now(UTC)
+
+
+def insert_new(session: Session, table: Any, rows: list[dict[str, Any]]) -> int:
+    """Insert the rows that are not there yet (any UNIQUE); how many were new."""
+    if not rows:
+        return 0
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).on_conflict_do_nothing()
+    return sum(
+        session.connection().execute(statement.values(rows[at : at + CHUNK])).rowcount
+        for at in range(0, len(rows), CHUNK)
+    )
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether the database could not be reached or was too busy: trying again may help."""
+    words = (
+        "connect",
+        "closed",
+        "terminat",
+        "timeout",
+        "timed out",
+        "locked",
+        "busy",
+        "deadlock",
+        "shutting down",
+        "disk i/o",
+    )
+    return error.connection_invalidated or any(word in str(error.orig).lower() for word in words)
+
+
+def migrations() -> Path:
+    """The folder of Alembic's migrations: in the checkout, or inside the installed package."""
+    checkout = Path(__file__).parent.parent / "migrations"
+    return checkout if (checkout / "env.py").is_file() else Path(__file__).parent / "_migrations"
+
+
+def migrate(revision: str = "head") -> None:
+    """Bring the database to `revision`; several callers at once take turns."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    with _writers_turn():
+        command.upgrade(config, revision)
+
+
+def is_migrated() -> bool:
+    """Whether the database is at the newest migration."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with engine().connect() as connection:
+        current = MigrationContext.configure(connection).get_current_heads()
+    return set(current) == set(ScriptDirectory(str(migrations())).get_heads())
+
+
+def answers() -> str:
+    """The database's own name and version, as a sign that it answers."""
+    with engine().connect() as connection:
+        query = (
+            "SELECT version()" if connection.dialect.name == "postgresql" else "SELECT 'SQLite ' || sqlite_version()"
+        )
+        return str(connection.execute(text(query)).scalar_one())

@@ -1,0 +1,479 @@
+"""The tables: every run, step, attempt, document, recipient and delivery is a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class WaitingFor(StrEnum):
+    DATA = "data"
+    SLOT = "slot"
+    APPROVAL = "approval"
+    DEFERRED = "deferred"
+    BLOCKED = "blocked"
+
+
+class Trigger(StrEnum):
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    API = "api"
+    BACKFILL = "backfill"
+
+
+class Decision(StrEnum):
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    COALESCED = "coalesced"
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"  # an earlier stage is not finished
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRY = "retry"  # failed, and will be tried again
+    PARKED = "parked"  # waits for something outside; uses up no attempt
+    ABANDONED = "abandoned"  # its process died or lost its lease
+
+
+class DocumentStatus(StrEnum):
+    PLANNED = "planned"
+    RENDERED = "rendered"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Channel(StrEnum):
+    EMAIL = "email"
+    FILE = "file"
+
+
+class DeliveryStatus(StrEnum):
+    PLANNED = "planned"
+    QUEUED = "queued"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+    SUPPRESSED = "suppressed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+
+
+class Phase(StrEnum):
+    DOT = "dot"
+
+
+FINAL_RUN = frozenset(
+    {
+        RunStatus.SUCCEEDED,
+        RunStatus.PARTIAL,
+        RunStatus.FAILED,
+        RunStatus.SKIPPED,
+        RunStatus.CANCELLED,
+        RunStatus.REJECTED,
+    }
+)
+FINAL_STEP = frozenset({StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.CANCELLED})
+# Deliveries that nobody is going to touch again by themselves.
+OPEN_DELIVERY = frozenset(
+    {DeliveryStatus.PLANNED, DeliveryStatus.QUEUED, DeliveryStatus.SENDING, DeliveryStatus.DEFERRED}
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC; SQLite, which has no zones, stores it naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as it stands
+        datetime: UtcDateTime,
+        str: Text,
+        dict[str, Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        list[Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        Any: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+    }
+
+
+def new_id() -> UUID:
+    """A uuid7: ids sort by the time they were made."""
+    return uuid_utils.compat.uuid7()
+
+
+def one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
+    """The CHECK that keeps `column` to its StrEnum; tests compare the two, since Alembic does not."""
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+class Schedule(Base):
+    __tablename__ = "schedules"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[str]
+    paused: Mapped[bool] = mapped_column(default=False)
+    note: Mapped[str | None]
+    # The newest slot that was decided: never fired again, whatever the file says later.
+    high_water_mark: Mapped[datetime]
+    next_due_at: Mapped[datetime | None] = mapped_column(index=True)
+    retired_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime]
+
+
+class ScheduleRevision(Base):
+    __tablename__ = "schedule_revisions"
+
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"), primary_key=True)
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    definition: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Slot(Base):
+    __tablename__ = "slots"
+    __table_args__ = (UniqueConstraint("schedule_key", "due_at", "origin"), one_of("decision", Decision))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"))
+    due_at: Mapped[datetime]
+    origin: Mapped[str] = mapped_column(default="schedule")
+    decision: Mapped[str]
+    reason: Mapped[str | None]
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    decided_at: Mapped[datetime]
+
+
+class Run(Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        one_of("status", RunStatus),
+        one_of("waiting_for", WaitingFor),
+        one_of("trigger", Trigger),
+        Index("ix_runs_schedule_key_created_at", "schedule_key", "created_at"),
+        Index("ix_runs_created_at", "created_at"),
+        Index(
+            "ix_runs_unfinished",
+            "status",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    # The workflow that is run: `report`, or a workflow's own name.
+    workflow: Mapped[str]
+    # What people call it: the schedule's key, or the workflow's name.
+    target: Mapped[str] = mapped_column(index=True)
+    schedule_key: Mapped[str | None] = mapped_column(ForeignKey("schedules.key"))
+    revision: Mapped[str | None]
+    trigger: Mapped[str]
+    triggered_by: Mapped[str]
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    request_hash: Mapped[str | None]
+    due_at: Mapped[datetime]
+    zone: Mapped[str]
+    period: Mapped[dict[str, Any]]
+    params: Mapped[dict[str, Any]]
+    # What a trigger by hand narrowed: keys, to, send.
+    scope: Mapped[dict[str, Any]]
+    definition: Mapped[dict[str, Any]]
+    code_version: Mapped[str]
+    generation: Mapped[int] = mapped_column(default=1)
+    not_before: Mapped[datetime | None]
+    start_by: Mapped[datetime | None]
+    finish_by: Mapped[datetime | None]
+    status: Mapped[str] = mapped_column(default=RunStatus.QUEUED)
+    waiting_for: Mapped[str | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Step(Base):
+    __tablename__ = "steps"
+    __table_args__ = (
+        UniqueConstraint("run_id", "name"),
+        one_of("status", StepStatus),
+        Index("ix_steps_run_id_stage", "run_id", "stage"),
+        # What reconcile reads: it must not grow with finished steps.
+        Index(
+            "ix_steps_active",
+            "status",
+            "not_before",
+            postgresql_where=text("status IN ('queued', 'running')"),
+            sqlite_where=text("status IN ('queued', 'running')"),
+        ),
+        Index("ix_steps_task_id", "task_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    name: Mapped[str]
+    task: Mapped[str]
+    args: Mapped[list[Any]]
+    kwargs: Mapped[dict[str, Any]]
+    # Whether it is handed what the stage before it in the same canvas returned.
+    takes_results: Mapped[bool] = mapped_column(default=False)
+    canvas: Mapped[int]
+    stage: Mapped[int]
+    ordinal: Mapped[int]
+    tolerated: Mapped[bool] = mapped_column(default=False)
+    generation: Mapped[int]
+    status: Mapped[str]
+    queue: Mapped[str]
+    priority: Mapped[int] = mapped_column(default=5)
+    retry: Mapped[dict[str, Any]]
+    task_id: Mapped[UUID]
+    # The outbox: a queued step without it has no message yet.
+    published_at: Mapped[datetime | None]
+    published: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None]
+    queued_at: Mapped[datetime | None]
+    result: Mapped[Any | None]
+    error: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("step_id", "fence"),
+        one_of("outcome", Outcome),
+        Index("ix_attempts_run_id", "run_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    step_id: Mapped[UUID] = mapped_column(ForeignKey("steps.id"))
+    generation: Mapped[int]
+    fence: Mapped[int]
+    worker: Mapped[str]
+    outcome: Mapped[str]
+    error: Mapped[str | None]
+    traceback: Mapped[str | None]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class Artifact(Base):
+    __tablename__ = "artifacts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    sha256: Mapped[str]
+    kind: Mapped[str]
+    media_type: Mapped[str]
+    size: Mapped[int]
+    # Contains the sha256: whoever writes late cannot overwrite other bytes.
+    uri: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Document(Base):
+    __tablename__ = "documents"
+    __table_args__ = (
+        UniqueConstraint("run_id", "key"),
+        one_of("status", DocumentStatus),
+        Index("ix_documents_run_id_batch", "run_id", "batch"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    key: Mapped[str]
+    batch: Mapped[int | None]
+    rows: Mapped[int]
+    status: Mapped[str]
+    error: Mapped[str | None]
+    pages: Mapped[int | None]
+    # What the message about it says: key figures and summary, as computed when it was rendered.
+    context: Mapped[dict[str, Any] | None]
+
+
+class RunArtifact(Base):
+    """Which artifact a run knows under which name: datasets, batches, the template bundle, documents."""
+
+    __tablename__ = "run_artifacts"
+    __table_args__ = (
+        Index("ix_run_artifacts_artifact_id", "artifact_id"),
+        Index("ix_run_artifacts_document_id", "document_id"),
+    )
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    artifact_id: Mapped[UUID] = mapped_column(ForeignKey("artifacts.id"))
+    document_id: Mapped[UUID | None] = mapped_column(ForeignKey("documents.id"))
+    format: Mapped[str | None]
+
+
+class Recipient(Base):
+    __tablename__ = "recipients"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    address: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str | None]
+    locale: Mapped[str | None]
+    zone: Mapped[str | None]
+    seen_at: Mapped[datetime]
+
+
+class Suppression(Base):
+    __tablename__ = "suppressions"
+
+    address: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    source: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Delivery(Base):
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("run_id", "channel", "address", "key"),
+        one_of("channel", Channel),
+        one_of("status", DeliveryStatus),
+        one_of("phase", Phase),
+        Index("ix_deliveries_run_id_batch", "run_id", "batch"),
+        Index("ix_deliveries_address", "address"),
+        Index("ix_deliveries_key", "key"),
+        Index("ix_deliveries_document_id", "document_id"),
+        Index(
+            "ix_deliveries_deferred",
+            "not_before",
+            postgresql_where=text("status = 'deferred'"),
+            sqlite_where=text("status = 'deferred'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    document_id: Mapped[UUID | None] = mapped_column(ForeignKey("documents.id"))
+    channel: Mapped[str]
+    address: Mapped[str]
+    key: Mapped[str]
+    batch: Mapped[int | None]
+    # The step attempt that claimed it: every later write is guarded by this id.
+    attempt_id: Mapped[UUID | None]
+    status: Mapped[str]
+    # `dot`: the server may own the message from here on (RFC 1047).
+    phase: Mapped[str | None]
+    generation: Mapped[int] = mapped_column(default=1)
+    context: Mapped[dict[str, Any]]
+    message_id: Mapped[str | None]
+    relay: Mapped[str | None]
+    # How often a server turned it away for now.
+    deferrals: Mapped[int] = mapped_column(default=0)
+    reply: Mapped[str | None]
+    reason: Mapped[str | None]
+    not_before: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+
+
+class DeliveryAttempt(Base):
+    """One thing that happened to a delivery; appended, never changed."""
+
+    __tablename__ = "delivery_attempts"
+    __table_args__ = (Index("ix_delivery_attempts_delivery_id", "delivery_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    delivery_id: Mapped[UUID] = mapped_column(ForeignKey("deliveries.id"))
+    attempt_id: Mapped[UUID]
+    at: Mapped[datetime]
+    event: Mapped[str]
+    relay: Mapped[str | None]
+    code: Mapped[int | None]
+    text: Mapped[str | None]
+
+
+class RunEvent(Base):
+    """A line of a run's history that is no attempt: healed, skipped, published again …"""
+
+    __tablename__ = "run_events"
+    __table_args__ = (Index("ix_run_events_run_id", "run_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    text: Mapped[str]
+
+
+class Heartbeat(Base):
+    __tablename__ = "heartbeats"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    detail: Mapped[dict[str, Any] | None]
