@@ -1,0 +1,33 @@
+"""Time as a pure domain: durations, periods, and when a schedule is due; nothing here reads a clock."""
+
+from pipeline.timing.cron import Cron
+from pipeline.timing.describe import describe
+from pipeline.timing.due import Slot, SlotKind, next_after, slots_after, slots_between
+from pipeline.timing.durations import format_duration, parse_duration
+from pipeline.timing.period_specs import period, validate_period_spec
+from pipeline.timing.periods import Period
+from pipeline.timing.specs import EPOCH, At, Every, Spec, spec
+from pipeline.timing.zones import find_zone, instant_of, to_utc
+
+__all__ = [
+    "EPOCH",
+    "At",
+    "Cron",
+    "Every",
+    "Period",
+    "Slot",
+    "SlotKind",
+    "Spec",
+    "describe",
+    "find_zone",
+    "format_duration",
+    "instant_of",
+    "next_after",
+    "parse_duration",
+    "period",
+    "slots_after",
+    "slots_between",
+    "spec",
+    "to_utc",
+    "validate_period_spec",
+]

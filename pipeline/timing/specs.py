@@ -1,0 +1,86 @@
+"""When a schedule is due, as values: a cron expression, an interval, or instants written out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from pipeline.timing.cron import Cron
+from pipeline.timing.durations import parse_duration
+from pipeline.timing.zones import instant_of, to_utc
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Due each `seconds` of elapsed time, counted from `anchor` (aware; both ways, so an anchor is no start).
+
+    A day of 24 hours is no local day: across a change of the clocks a daily interval moves by an hour on the wall.
+    """
+
+    seconds: int
+    anchor: datetime = EPOCH
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int) or self.seconds < 1:
+            raise ValueError(f"every {self.seconds!r} is not a whole number of seconds, 1 or more")
+        object.__setattr__(self, "anchor", to_utc(self.anchor))
+
+    @classmethod
+    def parse(cls, interval: str | float | timedelta, anchor: datetime = EPOCH) -> Every:
+        """Read the interval as `parse_duration` does; raises ValueError unless it is whole seconds, 1 or more."""
+        length = parse_duration(interval)
+        if length < timedelta(seconds=1) or length.microseconds:
+            raise ValueError(f"every {interval} is not a whole number of seconds, 1 or more")
+        return cls(length // timedelta(seconds=1), anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Due at these instants (aware; kept in UTC, in order, each once)."""
+
+    instants: tuple[datetime, ...]
+
+    def __post_init__(self) -> None:
+        if not self.instants:
+            raise ValueError("at names no instant: give one, such as 2026-11-16T07:00, or a list")
+        object.__setattr__(self, "instants", tuple(sorted({to_utc(instant) for instant in self.instants})))
+
+    @classmethod
+    def parse(cls, written: str | datetime | Iterable[str | datetime], zone: str) -> At:
+        """Read one instant or several, in ISO form; without an offset it is wall time in `zone`.
+
+        A wall time that comes twice means the first, one that does not exist the first instant after the gap.
+        Raises ValueError for what is no date with a time.
+        """
+        several = [written] if isinstance(written, (str, datetime)) else list(written)
+        return cls(tuple(_instant("at", one, zone) for one in several))
+
+
+Spec: TypeAlias = Cron | Every | At
+
+
+def spec(fields: Mapping[str, Any], zone: str) -> Spec:
+    """Make the value from what a schedule's `when` says: `cron` (days, gap, overlap), `every` (anchor) or `at`.
+
+    Instants without an offset are wall time in `zone`. Raises ValueError for what cannot be meant.
+    """
+    if "cron" in fields:
+        return Cron(fields["cron"], **{name: fields[name] for name in ("days", "gap", "overlap") if name in fields})
+    if "every" in fields:
+        anchor = fields.get("anchor")
+        return Every.parse(fields["every"], EPOCH if anchor is None else _instant("anchor", anchor, zone))
+    if "at" in fields:
+        return At.parse(fields["at"], zone)
+    raise ValueError("when says neither cron nor every nor at")
+
+
+def _instant(name: str, written: str | datetime, zone: str) -> datetime:
+    try:
+        moment = written if isinstance(written, datetime) else datetime.fromisoformat(str(written).strip())
+    except ValueError:
+        raise ValueError(f'{name} "{written}" is not a date with a time: write it like 2026-11-16T07:00') from None
+    return to_utc(moment) if moment.tzinfo else instant_of(moment, zone)
