@@ -1,0 +1,93 @@
+"""What the embedded tree is made of, as the settings say: whatever has a URL of its own is not started."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.adapters.broker import ask
+from pipeline.embedded import broker
+from pipeline.embedded.child import Child
+from pipeline.settings import Settings
+
+QUEUES = "default,render,deliver"
+
+
+@dataclass
+class Parts:
+    """Started in this order: `servers`, then the migrations, then `processes`; stopped in reverse."""
+
+    servers: list[Child] = field(default_factory=list)
+    migrate: Callable[[], None] = lambda: None
+    processes: list[Child] = field(default_factory=list)
+    # Where the mail catcher listens; none while the settings name one that runs elsewhere.
+    listening: socket.socket | None = None
+
+    @property
+    def catcher_url(self) -> str:
+        """What PIPELINE_CATCHER_URL is for the processes; empty if the settings say it."""
+        return f"smtp://127.0.0.1:{self.listening.getsockname()[1]}" if self.listening else ""
+
+
+def parts(settings: Settings) -> Parts:
+    """The parts for these settings.
+
+    Raises PermanentError when there is no broker to run, TransientError when the one in the settings does not answer.
+    """
+    found = Parts(migrate=_migrate)
+    environment = {"PIPELINE_HOME": str(settings.home)}
+    if settings.embedded_broker:
+        found.servers.append(broker.child(settings))
+    else:
+        ask(settings.broker_url)
+    if "catcher_url" not in settings.model_fields_set:
+        found.listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+        found.servers.append(_catcher(found.listening, settings.var / "outbox"))
+        environment["PIPELINE_CATCHER_URL"] = found.catcher_url
+    found.processes = [_worker(settings, environment), _beat(environment)]
+    return found
+
+
+def _migrate() -> None:
+    from pipeline.db import migrate
+
+    migrate()
+
+
+def _catcher(listening: socket.socket, outbox: Path) -> Child:
+    """The mail catcher on a socket that the tree keeps.
+
+    While the catcher is being restarted, connections wait instead of failing, and the port stays the one the worker
+    was told.
+    """
+    command = [sys.executable, "-m", "pipeline.adapters.catcher", "--folder", str(outbox)]
+    descriptor = listening.fileno()
+    return Child("catcher", [*command, "--socket", str(descriptor)], inherits=[descriptor])
+
+
+def _worker(settings: Settings, environment: dict[str, str]) -> Child:
+    # One name a home: two trees on one machine may share a broker of the team's.
+    node = f"embedded-{hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]}@%h"
+    options = ["--pool", "prefork", "--concurrency", str(settings.concurrency), "--queues", QUEUES]
+    options += ["--hostname", node, "--task-events", "--without-gossip", "--without-mingle"]
+    return Child(
+        "worker",
+        [*_celery("worker"), *options, "--loglevel", settings.log_level],
+        environment=environment,
+        # SIGTERM: what runs may finish. SIGQUIT: it goes back to the queue.
+        grace=20,
+        stronger=signal.SIGQUIT,
+    )
+
+
+def _beat(environment: dict[str, str]) -> Child:
+    return Child("beat", _celery("beat"), environment=environment)
+
+
+def _celery(command: str) -> list[str]:
+    return [sys.executable, "-m", "celery", "--app", "pipeline", command]
