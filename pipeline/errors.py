@@ -43,3 +43,11 @@ class NotFound(Refused):
 
 class StaleClaim(PipelineError):
     """Another process has taken this step over since it was claimed: nothing more may be written for it."""
+
+
+class Parked(TransientError):
+    """Waits for something outside, such as a dead relay: the step is tried again without using up an attempt."""
+
+
+class Skip(PipelineError):  # noqa: N818 - not a failure
+    """There is nothing to do: the run ends as skipped, and the text says why."""

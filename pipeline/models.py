@@ -11,6 +11,7 @@ from uuid import UUID
 import uuid_utils.compat
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -231,10 +232,8 @@ class Run(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     # The workflow that is run: `report`, or a workflow's own name.
     workflow: Mapped[str]
-    # What people call it: the schedule's key, or the workflow's name.
-    target: Mapped[str] = mapped_column(index=True)
-    schedule_key: Mapped[str | None] = mapped_column(ForeignKey("schedules.key"))
-    revision: Mapped[str | None]
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"))
+    revision: Mapped[str]
     trigger: Mapped[str]
     triggered_by: Mapped[str]
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
@@ -307,6 +306,11 @@ class Step(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    @property
+    def kind(self) -> str:
+        """`render` of `render:3`: what the schedule file's retry goes by."""
+        return self.name.partition(":")[0].partition("/")[0]
+
 
 class Attempt(Base):
     __tablename__ = "attempts"
@@ -336,7 +340,7 @@ class Artifact(Base):
     sha256: Mapped[str]
     kind: Mapped[str]
     media_type: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     # Contains the sha256: whoever writes late cannot overwrite other bytes.
     uri: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]

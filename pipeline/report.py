@@ -11,6 +11,8 @@ from pipeline import timing
 
 Scalar = str | int | float | bool | None
 OneOrMany = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value])
+# YAML reads 2013 and 42 as numbers where a word is meant.
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 # The key of the one document of a report that is not split.
 WHOLE = "all"
 NAME = r"^[a-z][a-z0-9_]*$"
@@ -79,20 +81,27 @@ def _labels(value: Any) -> Any:
 class Report(Model):
     """What is fetched, shown and split; everything but the title and a source has a default."""
 
+    name: str | None = Field(None, pattern=NAME, description="Default: the name of the schedule file that holds it.")
     title: str = Field(min_length=1, description="Shown on the document, in the subject and the file's title.")
-    period: str = Field("yesterday", description="What a run reports on: yesterday, last_week, last_month, last_7_days …")
+    period: Text = Field(
+        "yesterday", description="What a run reports on: yesterday, last_week, last_month, last_7_days …"
+    )
     database: str | None = Field(None, description="Short for one source: the database of `sql`.")
     sql: str | None = Field(None, description="Short for one source: a query or a .sql file beside this file.")
     url: str | None = Field(None, description="Short for one source: a file or HTTP address.")
     time: Literal["utc", "naive_utc", "naive_local", "date"] | None = Field(
         None, description="Short for one source: what :start and :end are bound as."
     )
-    sources: dict[str, Source] = Field({}, description="Several sources; the first is split, build() gets the others by name.")
+    sources: dict[str, Source] = Field(
+        {}, description="Several sources; the first is split, build() gets the others by name."
+    )
     split_by: str | None = Field(None, description="One document per value of this column. Left out: one for all.")
     formats: Annotated[list[Literal["pdf", "xlsx", "csv", "html"]], OneOrMany] = Field(["pdf"], min_length=1)
     template: str | None = Field(None, pattern=NAME, description="Folder in templates/. Default: the report's name.")
     page: Literal["A4", "Letter"] = "A4"
-    locale: str | None = Field(None, description="Locale of dates and numbers, such as de_DE. Default: PIPELINE_LOCALE.")
+    locale: str | None = Field(
+        None, description="Locale of dates and numbers, such as de_DE. Default: PIPELINE_LOCALE."
+    )
     pdf: Literal["pdf/ua-1", "pdf/a-3a"] = "pdf/ua-1"
     columns: Annotated[dict[str, Column], BeforeValidator(_labels)] = Field(
         {}, description="Which columns are shown, in which order, under which label. Default: all."
@@ -118,7 +127,11 @@ class Report(Model):
     @classmethod
     def _short_form(cls, value: Any) -> Any:
         """`database`, `sql`, `url`, `time` are short for one source named `rows`."""
-        short = {name: value[name] for name in ("database", "sql", "url", "time") if isinstance(value, dict) and value.get(name)}
+        short = {
+            name: value[name]
+            for name in ("database", "sql", "url", "time")
+            if isinstance(value, dict) and value.get(name)
+        }
         if not short:
             return value
         if value.get("sources"):

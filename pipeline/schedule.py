@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from pipeline import timing
 from pipeline.errors import DefinitionError
-from pipeline.report import NAME, Model, OneOrMany, Report, Scalar, Source
+from pipeline.report import NAME, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
 
 # The kinds of step whose retry a schedule file may set.
@@ -30,13 +30,19 @@ class When(Model):
 
     cron: str | None = Field(None, description='Five fields, or six with seconds first: "0 7 * * mon".')
     every: str | None = Field(None, description="An interval such as 15m, aligned to `anchor`.")
-    anchor: str | None = Field(None, description="An ISO 8601 instant that intervals are counted from. Default: the epoch.")
+    anchor: str | None = Field(
+        None, description="An ISO 8601 instant that intervals are counted from. Default: the epoch."
+    )
     at: Annotated[list[str] | None, BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = Field(
         None, description="One or more ISO 8601 instants; without an offset they are local to `timezone`."
     )
     timezone: str | None = Field(None, description="IANA zone. Default: PIPELINE_TIMEZONE.")
-    days: Literal["either", "both"] = Field("either", description="Day of month and day of week both given: which must fit.")
-    gap: Literal["shift", "skip"] = Field("shift", description="A wall time that does not exist (DST): fire after it, or drop it.")
+    days: Literal["either", "both"] = Field(
+        "either", description="Day of month and day of week both given: which must fit."
+    )
+    gap: Literal["shift", "skip"] = Field(
+        "shift", description="A wall time that does not exist (DST): fire after it, or drop it."
+    )
     overlap: Literal["first", "second", "both"] = Field("first", description="A wall time that comes twice (DST).")
 
     @field_validator("timezone")
@@ -65,7 +71,7 @@ class Person(Model):
     """One recipient written in the schedule file; a plain string is short for its e-mail address."""
 
     email: str
-    key: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] | None = None
+    key: Text | None = None
     name: str | None = None
     locale: str | None = None
     zone: str | None = None
@@ -108,17 +114,30 @@ class Schedule(Model):
     workflow: str | None = Field(None, pattern=NAME, description="The name of a @workflow function.")
     params: dict[str, Scalar] = Field({}, description="Values for the report's or workflow's parameters.")
     description: str | None = Field(None, description="What it is for; shown by `pipeline schedules`.")
+    period: Text | None = Field(
+        None, description="What a run is about. Default: the report's period; for a workflow yesterday."
+    )
     when: Annotated[When, BeforeValidator(lambda v: {"cron": v} if isinstance(v, str) else v)] | None = None
     recipients: Annotated[Recipients, BeforeValidator(_recipients)] = Recipients()
     message: Message = Message()
     deliver_to: Annotated[list[str], OneOrMany] = Field(
-        [], description="Folders (fsspec URLs) that get a copy: file:///reports/{period}/ with {schedule} {period} {key}."
+        [],
+        description="Folders (fsspec URLs) that get a copy: file:///reports/{period}/ with {schedule} {period} {key}.",
     )
-    retry: dict[str, dict[str, Any]] = Field({}, description="By kind of step (fetch, plan, render, deliver): attempts, first …")
+    retry: dict[str, dict[str, Any]] = Field(
+        {}, description="By kind of step (fetch, plan, render, deliver): attempts, first …"
+    )
     on_empty: Literal["fail", "skip", "send"] = Field("fail", description="What to do when the sources give no rows.")
     allow_failed: Annotated[float, BeforeValidator(lambda v: _share(v))] = Field(
         0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
     )
+
+    @field_validator("period")
+    @classmethod
+    def _period_is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            timing.validate_period_spec(value)
+        return value
 
     @field_validator("report", mode="before")
     @classmethod
@@ -155,6 +174,11 @@ class Schedule(Model):
     def kind(self) -> Literal["report", "workflow"]:
         return "report" if self.report is not None else "workflow"
 
+    @property
+    def period_spec(self) -> str:
+        """What the period of a run is computed from when nobody names one."""
+        return self.period or (self.report.period if isinstance(self.report, Report) else "yesterday")
+
     def retry_for(self, kind: str, default: Retry | None = None) -> Retry:
         """The retry of one kind of step: the file's values over `default`."""
         return (default or RETRIES.get(kind, Retry())).overridden(self.retry.get(kind, {}))
@@ -187,14 +211,25 @@ def _sentences(error: ValidationError, place: str) -> Iterator[str]:
             reason = "is not a field here" + _did_you_mean(problem["loc"])
         elif problem["type"] != "value_error":
             shown = problem.get("input")
-            reason = f"{json.dumps(shown, default=str)[:80]}: {reason[0].lower()}{reason[1:]}" if shown is not None else reason
+            reason = (
+                f"{json.dumps(shown, default=str)[:80]}: {reason[0].lower()}{reason[1:]}"
+                if shown is not None
+                else reason
+            )
         yield f"{place}: {field} {reason}" if field else f"{place}: {reason}"
 
 
 def _did_you_mean(loc: tuple[int | str, ...]) -> str:
     from pipeline.report import Chart, Column
 
-    parents = {"report": Report, "when": When, "source": Source, "sources": Source, "people": Person, "message": Message}
+    parents = {
+        "report": Report,
+        "when": When,
+        "source": Source,
+        "sources": Source,
+        "people": Person,
+        "message": Message,
+    }
     parents |= {"columns": Column, "chart": Chart}
     owner: type[Model] = Schedule
     for part in loc[:-1]:

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     result_url: str = ""
     # Where artifacts are stored: any fsspec URL or a directory. Default: var/artifacts.
     storage_url: str = ""
+    # Whether beat loads changed schedule files by itself. Default: with the bundled broker only, since two beats with
+    # different files would rewrite each other's revisions; elsewhere `pipeline sync` is a step of the deployment.
+    watch_schedules: bool | None = None
     # The relay that mail is handed to when PIPELINE_MAIL is live or redirect.
     smtp_url: str = ""
     # The mail catcher that gets every message while PIPELINE_MAIL is catch.
@@ -114,7 +117,9 @@ class Settings(BaseSettings):
     def _relay_is_smtp(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname):
-            raise ValueError("must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required")
+            raise ValueError(
+                "must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required"
+            )
         return value
 
     @field_validator("mail")
@@ -144,6 +149,10 @@ class Settings(BaseSettings):
 
     # Whether the broker is the bundled one, which `pipeline up` starts.
     embedded_broker: bool = Field(default=False, init=False, exclude=True)
+
+    @property
+    def watches_schedules(self) -> bool:
+        return self.embedded_broker if self.watch_schedules is None else self.watch_schedules
 
     @property
     def var(self) -> Path:

@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_WRITTEN = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?", re.ASCII)
+_WRITTEN = re.compile(r"(?:(\d{1,12})d)?\s*(?:(\d{1,12})h)?\s*(?:(\d{1,12})m)?\s*(?:(\d{1,12})s)?", re.ASCII)
 _ALLOWED = "write it like 30s, 15m, 3h, 2d or 1h30m, or as a number of seconds"
 
 
@@ -25,12 +25,12 @@ def parse_duration(value: str | float | timedelta) -> timedelta:
     else:
         # Not TypeError: pydantic makes a message of a ValueError only.
         raise ValueError(f"duration {value!r} is not understood: {_ALLOWED}")  # noqa: TRY004
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"duration {value!r} is not a length of time: it has to be zero or more")
     try:
+        if not math.isfinite(seconds) or seconds < 0:
+            raise ValueError(f"duration {value!r} is not a length of time: it has to be zero or more")
         return timedelta(seconds=seconds)
     except OverflowError:
-        raise ValueError(f"duration {value!r} is longer than a calendar lasts") from None
+        raise ValueError("a duration of so many digits is longer than the calendar lasts") from None
 
 
 def format_duration(duration: timedelta | float) -> str:
@@ -49,7 +49,7 @@ def format_duration(duration: timedelta | float) -> str:
 
 def _seconds(text: str) -> float:
     text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?s?", text, re.ASCII):
+    if re.fullmatch(r"\d{1,12}(\.\d{1,12})?s?", text, re.ASCII):
         return float(text.removesuffix("s"))
     found = _WRITTEN.fullmatch(text)
     if not text or found is None:

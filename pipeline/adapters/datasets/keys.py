@@ -1,0 +1,78 @@
+"""The values of a split column as text: one text per value, whatever type a source gave it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import PermanentError
+
+
+def as_text(array: Any) -> Any:
+    """Give an Arrow array's values as text, NULL staying NULL, in the one form that keys are compared in.
+
+    Numbers without an exponent and without trailing zeros (`42` for the integer, the float 42.0 and the decimal 42.00,
+    `1.5`), `true` and `false`, dates as `2026-11-16`, instants in UTC as `2026-11-16T07:00:00Z` (with six digits of a
+    second where they are not zero), text as it is.
+    """
+    kind = array.type
+    if pa.types.is_floating(kind):
+        return _plain(array.cast(pa.string()))
+    if pa.types.is_decimal(kind):
+        text = pc.replace_substring_regex(_plain(array.cast(pa.string())), r"(\.\d*?)0+$", r"\1")
+        return pc.replace_substring_regex(text, r"\.$", "")
+    if pa.types.is_timestamp(kind):
+        text = array.cast(pa.timestamp("us")).cast(pa.string())
+        text = pc.replace_substring(pc.replace_substring_regex(text, r"\.0+$", ""), " ", "T")
+        return pc.binary_join_element_wise(text, pa.scalar("Z"), "")
+    return array.cast(pa.string())
+
+
+def _plain(text: Any) -> Any:
+    """Write numbers such as 1.5e+11 out; few columns have any."""
+    if pc.any(pc.match_substring_regex(text, r"\d[eE][+-]|^-0$")).as_py():
+        return pa.array([_written_out(value) for value in text.to_pylist()], pa.string())
+    return text
+
+
+def _written_out(value: str | None) -> str | None:
+    if value is None or value.lstrip("-") in {"nan", "inf"}:
+        return value
+    return "0" if value == "-0" else format(Decimal(value), "f")
+
+
+def count_keys(path: Path, column: str) -> dict[str | None, int]:
+    """Count the rows per value of `column`, in order of first appearance; rows without a value count under None.
+
+    Raises PermanentError naming the columns there are when `column` is not one of them.
+    """
+    counts: Counter[str | None] = Counter()
+    with pq.ParquetFile(path) as file:
+        if not known_column(file, column):
+            return {}
+        for batch in file.iter_batches(columns=[column], use_threads=False):
+            for found in pc.value_counts(as_text(batch.column(0))).to_pylist():
+                counts[found["values"]] += found["counts"]
+    return dict(counts)
+
+
+def known_column(file: Any, column: str) -> bool:
+    """Say whether the Parquet file has the column; False only if it has no rows and no columns at all.
+
+    Raises PermanentError naming the columns there are.
+    """
+    names = file.schema_arrow.names
+    if column in names:
+        return True
+    if not names:
+        return False
+    near = get_close_matches(column, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise PermanentError(f'column "{column}" is not in the rows: they have {", ".join(names)}{hint}')

@@ -1,0 +1,163 @@
+"""Jinja2 over one unpacked bundle: sandboxed, strict, and every mistake told with its file and line."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, UndefinedError
+from jinja2 import Template as JinjaTemplate
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pipeline.adapters.documents.bundles import BASE
+from pipeline.adapters.documents.locales import Localizer
+from pipeline.errors import DefinitionError
+
+# Whose numbers and dates the filters write; set for the length of one rendering, so that macros see it too.
+_READER: ContextVar[Localizer] = ContextVar("reader")
+_SHORT_TEXT = "<text>"
+
+
+def _escapes(name: str | None) -> bool:
+    return name is None or not name.endswith((".txt", _SHORT_TEXT))
+
+
+class Templates:
+    """The templates of one report: its own folder first, then `_base`, then any file by its whole path.
+
+    The folder must not change while it is open: a bundle is unpacked under its content's hash.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.folders = [folder / name, folder / BASE, folder]
+        self.environment = self._environment()
+        self._texts: dict[str, JinjaTemplate] = {}
+
+    def _environment(self) -> Environment:
+        environment = ImmutableSandboxedEnvironment(
+            loader=ChoiceLoader([FileSystemLoader(folder) for folder in self.folders]),
+            undefined=StrictUndefined,
+            autoescape=_escapes,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {
+            "number": lambda value, digits=0, unit="": _READER.get().number(value, digits, unit),
+            "percent": lambda value, digits=1: _READER.get().percent(value, digits),
+            "date": lambda value, style="medium": _READER.get().date(value, style),
+            "datetime": lambda value, style="medium": _READER.get().datetime(value, style),
+        }
+        return environment
+
+    def find(self, path: str) -> Path | None:
+        """The file that a template means by `path`, None where there is none or where the name leads out."""
+        for folder in self.folders:
+            found = (folder / path).resolve()
+            if found.is_file() and found.is_relative_to(self.folder.resolve()):
+                return found
+        return None
+
+    def place(self, path: str) -> str:
+        """Where people find the file that templates call `path`: `templates/<folder>/<path>`."""
+        found = self.find(path)
+        return f"templates/{found.relative_to(self.folder.resolve()).as_posix()}" if found else f"templates/{path}"
+
+    def words(self, reader: Localizer) -> dict[str, Any]:
+        """The base templates' own words in the reader's language, English where it has none."""
+        spoken = self._spoken
+        return spoken["en"] | spoken.get(reader.locale.language, {}) | spoken.get(str(reader.locale), {})
+
+    @cached_property
+    def _spoken(self) -> dict[str, dict[str, Any]]:
+        found = self.find("words.json")
+        if found is None:
+            raise DefinitionError("is missing from the template bundle", place=f"templates/{BASE}/words.json")
+        try:
+            spoken: dict[str, dict[str, Any]] = json.loads(found.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DefinitionError(f"is not JSON: {error}", place=self.place("words.json")) from error
+        return spoken
+
+    def render(self, path: str, context: Mapping[str, Any], reader: Localizer) -> str:
+        """The template `path` filled in.
+
+        Raises DefinitionError for an undefined variable, a syntax error or any other mistake, naming file and line.
+        """
+        with self._telling(path, context):
+            return self._filled(self.environment.get_template(path), context, reader)
+
+    def render_text(self, source: str, context: Mapping[str, Any], reader: Localizer, *, place: str) -> str:
+        """A one-line template from a schedule file (`place`), filled in without escaping; spaces collapse."""
+        with self._telling(place, context, file=place):
+            template = self._texts.get(source)
+            if template is None:
+                code = self.environment.compile(source, name=_SHORT_TEXT, filename=_SHORT_TEXT)
+                template = JinjaTemplate.from_code(self.environment, code, self.environment.make_globals(None))
+                self._texts[source] = template
+            return one_line(self._filled(template, context, reader))
+
+    def _filled(self, template: JinjaTemplate, context: Mapping[str, Any], reader: Localizer) -> str:
+        token = _READER.set(reader)
+        try:
+            return template.render(context)
+        finally:
+            _READER.reset(token)
+
+    @contextmanager
+    def _telling(self, path: str, context: Mapping[str, Any], file: str = "") -> Iterator[None]:
+        try:
+            yield
+        except TemplateSyntaxError as error:
+            place = file or f"{self.place(error.name or path)}:{error.lineno}"
+            raise DefinitionError(f"is not a template: {error.message}", place=place) from error
+        except TemplateNotFound as error:
+            reason = f'"{error.name}" is not in the bundle, which holds templates/{self.name} and templates/{BASE}'
+            raise DefinitionError(reason, place=file or self.place(path)) from error
+        except DefinitionError:
+            raise
+        except Exception as error:
+            place = file or self._line(error, path)
+            raise DefinitionError(_reason(error, context), place=place) from error
+
+    def _line(self, error: Exception, path: str) -> str:
+        """The innermost line of a template that the error went through (Jinja2 writes them into the traceback)."""
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            file = Path(frame.filename)
+            if file.is_relative_to(self.folder):
+                return f"templates/{file.relative_to(self.folder).as_posix()}:{frame.lineno}"
+        return self.place(path)
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space, line ends above all, as one space: safe in a header."""
+    return re.sub(r"[\s\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).strip()
+
+
+def _reason(error: Exception, context: Mapping[str, Any]) -> str:
+    if not isinstance(error, UndefinedError):
+        kind = "the sandbox forbids it" if isinstance(error, SecurityError) else type(error).__name__
+        return f"{kind}: {error}"
+    missing = re.match(r"'(\w+)' is undefined", str(error))
+    near = get_close_matches(missing[1], context, n=1) if missing else []
+    if near:
+        return f"{error}: did you mean {near[0]}?"
+    return f"{error}; there is {', '.join(sorted(context))}" if missing else str(error)
+
+
+@lru_cache(maxsize=16)
+def opened(folder: Path, name: str) -> Templates:
+    """The templates of a report in an unpacked bundle, compiled once per process."""
+    return Templates(folder, name)
+
+

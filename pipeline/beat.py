@@ -1,0 +1,137 @@
+"""The SQL-backed scheduler: `celery -A pipeline beat` fires slots as rows and heals runs, beside any other beat."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, Full, Queue
+from typing import Any
+from uuid import UUID
+
+from celery.beat import Scheduler
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from pipeline import log, tasks
+from pipeline.adapters import home
+from pipeline.db import clock, reading, transaction
+from pipeline.errors import PipelineError
+from pipeline.models import Heartbeat
+from pipeline.services import schedules
+from pipeline.services.reconcile import reconcile
+from pipeline.settings import settings
+
+logger = log.get(__name__)
+# Seconds between two looks: for due slots at most, for what to heal, at the schedule files, and signs of life.
+TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
+# Runs that wait for the publisher at most; what does not fit is published by reconcile.
+WAITING_TO_PUBLISH = 10_000
+
+
+class SqlScheduler(Scheduler):
+    """Decides due slots in SQL; publishing and healing have threads of their own and never delay a decision."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._queue: Queue[UUID] = Queue(WAITING_TO_PUBLISH)
+        self._stopped = threading.Event()
+        self._last: dict[str, float] = {}
+        self._seen: float | None = None
+        super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Load the schedule files where they are watched, and start the two threads."""
+        self._safely(self._load)
+        for work in (self._publish, self._heal):
+            threading.Thread(target=work, name=f"beat-{work.__name__.strip('_')}", daemon=True).start()
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Fire what is due; returns the seconds until the next look."""
+        if settings().watches_schedules:
+            self._every(WATCH, self._load)
+        self._every(HEARTBEAT, self._beat)
+        return self._safely(self._fire) or TICK
+
+    @property
+    def info(self) -> str:
+        return "    . schedules -> the pipeline's database"
+
+    def close(self) -> None:
+        self._stopped.set()
+
+    def sync(self) -> None:
+        """Nothing is kept in memory: everything was committed when it was decided."""
+
+    def _fire(self) -> float:
+        with transaction() as session:
+            fired = schedules.fire_due(session)
+        for run in fired:
+            logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.id))
+            self._enqueue(run.id)
+        with reading() as session:
+            soonest, now = schedules.soonest(session), clock(session)
+        return TICK if soonest is None else min(TICK, max(0.01, (soonest - now).total_seconds()))
+
+    def _load(self) -> None:
+        folder = settings().home / "schedules"
+        files = [*folder.glob("*"), folder] if folder.is_dir() else []
+        newest = max((path.stat().st_mtime for path in files), default=0.0) + len(files)
+        if newest == self._seen:
+            return
+        loaded = home.load(settings().home)
+        for error in loaded.errors.values():
+            logger.error("schedule file refused, its last good revision goes on", error=str(error))
+        kept = {place.rpartition("/")[2].rpartition(".")[0] for place in loaded.errors}
+        with transaction() as session:
+            synced = schedules.sync(session, loaded.files, kept)
+        self._seen = newest
+        logger.info("schedules loaded", added=synced.added, changed=synced.changed, retired=synced.retired)
+
+    def _beat(self) -> None:
+        name = f"beat@{socket.gethostname()}:{os.getpid()}"
+        with transaction(durable=False) as session:
+            session.merge(Heartbeat(name=name, at=clock(session), detail={"pid": os.getpid()}))
+
+    def _publish(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                run_id = self._queue.get(timeout=1)
+            except Empty:
+                continue
+            self._safely(lambda run_id=run_id: tasks.publish(run_id))
+
+    def _heal(self) -> None:
+        while not self._stopped.wait(HEAL):
+            self._safely(self._reconcile)
+
+    def _reconcile(self) -> None:
+        with transaction(durable=False) as session:
+            healed = reconcile(session)
+        for run_id in healed:
+            self._enqueue(run_id)
+
+    def _enqueue(self, run_id: UUID) -> None:
+        try:
+            self._queue.put_nowait(run_id)
+        except Full:
+            logger.warning("more runs wait to be published than fit; reconcile comes back to this one", run=str(run_id))
+
+    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        now = time.monotonic()
+        if now - self._last.get(work.__name__, -seconds) >= seconds:
+            self._last[work.__name__] = now
+            self._safely(work)
+
+    def _safely(self, work: Callable[[], Any]) -> Any:
+        """Do the work; what goes wrong is told and tried again at the next look: beat itself goes on."""
+        try:
+            return work()
+        except (SQLAlchemyError, PipelineError, OSError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            logger.error(
+                "beat could not do its work, and tries again",
+                work=getattr(work, "__name__", "publish"),
+                error=str(reason),
+            )
+            return None

@@ -1,0 +1,128 @@
+"""The Celery app: SQL is the truth and a message only a hint, and each option that surprises says why."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, signals
+from kombu import Queue
+
+from pipeline import log
+from pipeline.settings import Settings, settings
+
+QUEUES = ("default", "render", "deliver")
+# Seconds: soft, then hard. Below the visibility timeout, or a second worker would be given the same message.
+TIME_LIMITS = (840, 900)
+VISIBILITY_TIMEOUT = 3600
+
+
+def options(configured: Settings) -> dict[str, Any]:
+    """Celery's options for these settings."""
+    return {
+        "broker_url": configured.broker_url,
+        "result_backend": configured.result_url,
+        "broker_transport_options": _transport(configured.broker_url),
+        "broker_connection_retry_on_startup": True,  # parts may start in any order
+        "broker_connection_max_retries": None,  # the default of 100 ends the worker
+        "broker_pool_acquire_timeout": 10,
+        "redis_socket_timeout": 30,
+        "redis_socket_keepalive": not configured.broker_url.startswith("redis+socket"),
+        "redis_backend_health_check_interval": 25,
+        "redis_retry_on_timeout": True,
+        # Without it a blink of Redis turns a step that succeeded into an error; bounded, since the default is for ever.
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 60,
+        "result_expires": 86400,
+        "result_chord_expires": 7 * 86400,  # a chord's counter must outlive the longest run
+        "result_extended": True,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "task_acks_late": True,  # at least once; the claim in SQL makes it once
+        # Not requeued by Celery: a step that kills its worker would be given to the next one at once, for ever.
+        "task_reject_on_worker_lost": False,
+        "task_track_started": True,
+        "task_store_errors_even_if_ignored": True,
+        "task_soft_time_limit": TIME_LIMITS[0],
+        "task_time_limit": TIME_LIMITS[1],
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        "task_default_queue": "default",
+        "task_queues": [Queue(name) for name in QUEUES],
+        "task_create_missing_queues": False,  # a typo in a queue's name must fail, not vanish
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "task_allow_error_cb_on_chord_header": True,  # the one error path reaches header steps too
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": 200,
+        "worker_max_memory_per_child": 600_000,  # KiB, looked at between tasks: WeasyPrint's memory never shrinks
+        # Running steps are guarded by their fence; killing PDFs and mails half-way at every blink is worse.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 30,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_proc_alive_timeout": 30,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+        "enable_utc": True,
+        "beat_scheduler": "pipeline.beat:SqlScheduler",
+        "beat_max_loop_interval": 1,
+        "beat_enable_remote_control": True,
+    }
+
+
+def _transport(broker_url: str) -> dict[str, Any]:
+    if broker_url.startswith("amqp"):
+        return {"confirm_publish": True}
+    shared = {
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        # Looked for every 10 s rather than about every 100 s.
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 5,
+    }
+    if broker_url.startswith("redis+socket"):
+        return shared
+    return {**shared, "socket_timeout": 30, "socket_keepalive": True, "health_check_interval": 25}
+
+
+app = Celery("pipeline")
+app.conf.update(options(settings()))
+app.conf.imports = ("pipeline.tasks",)
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    log.configure(settings())
+
+
+@signals.celeryd_init.connect
+def _load_workflows(**_: Any) -> None:
+    """Only a worker knows workflows; beat opens runs without them."""
+    load_workflows()
+
+
+def load_workflows() -> None:
+    """Import every module of pipeline.workflows and of the home's workflows/: their steps become tasks."""
+    import_module("pipeline.tasks")
+    package = import_module("pipeline.workflows")
+    for module in pkgutil.iter_modules(package.__path__, "pipeline.workflows."):
+        import_module(module.name)
+    for path in sorted((settings().home / "workflows").glob("*.py")):
+        _import_file(path)
+
+
+def _import_file(path: Path) -> None:
+    import sys
+
+    name = f"workflows.{path.stem}"
+    if name in sys.modules:
+        return
+    specification = spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    sys.modules[name] = module = module_from_spec(specification)
+    specification.loader.exec_module(module)

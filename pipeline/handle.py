@@ -1,0 +1,125 @@
+"""What a step function is given as `run`: the frozen facts of its run, its files, and whether it may go on."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pipeline import log, schedule
+from pipeline.adapters import storage
+from pipeline.db import clock, reading, transaction
+from pipeline.errors import PermanentError, StaleClaim
+from pipeline.services import artifacts, steps
+from pipeline.settings import settings
+from pipeline.timing import Period
+
+logger = log.get(__name__)
+
+
+class RunHandle:
+    """One claimed step's view of its run. Everything here was frozen when the run was opened or planned."""
+
+    def __init__(self, claim: steps.Claim) -> None:
+        self.claim = claim
+        self.lost = False
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    @property
+    def id(self) -> UUID:
+        return self.claim.run.id
+
+    @property
+    def attempt_id(self) -> UUID:
+        """The attempt that carries the step out: what it claims is stamped with this."""
+        return self.claim.attempt_id
+
+    @property
+    def name(self) -> str:
+        """The schedule's key."""
+        return self.claim.run.schedule_key
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.claim.run.params
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What a trigger by hand narrowed: `keys`, `to`, `send`."""
+        return self.claim.run.scope
+
+    @property
+    def due_at(self) -> datetime:
+        """The nominal time (UTC), the same on every retry and rerun."""
+        return self.claim.run.due_at
+
+    @property
+    def zone(self) -> str:
+        return self.claim.run.zone
+
+    @property
+    def local_due_at(self) -> datetime:
+        return self.due_at.astimezone(ZoneInfo(self.zone))
+
+    @cached_property
+    def period(self) -> Period:
+        """The half-open interval that the run is about."""
+        return Period.from_json(self.claim.run.period)
+
+    @cached_property
+    def definition(self) -> schedule.Schedule:
+        """The schedule as it was when the run was opened."""
+        return schedule.parse(self.claim.run.definition, f"schedule {self.name}")
+
+    @property
+    def home(self) -> Path:
+        return settings().home
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for temporary files, gone when the step ends."""
+        if self._scratch is None:
+            (settings().var / "scratch").mkdir(parents=True, exist_ok=True)
+            self._scratch = tempfile.TemporaryDirectory(
+                dir=settings().var / "scratch", prefix=f"{self.claim.step.kind}-"
+            )
+        return Path(self._scratch.name)
+
+    def alive(self) -> None:
+        """A safe point: raises StaleClaim when the step was taken over or its run is being ended."""
+        if self.lost:
+            raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
+
+    def put(self, name: str, data: bytes | Path, *, kind: str, suffix: str, media_type: str) -> None:
+        """Store bytes, or a file, under a name that later steps of this run `get`."""
+        stored = storage.store().put(data, kind, suffix)
+        file = artifacts.StoredFile(name, stored.sha256, stored.size, stored.uri, kind, media_type)
+        with transaction() as session:
+            steps.renew(session, self.claim)
+            artifacts.record(session, self.id, [file], clock(session))
+
+    def get(self, name: str) -> Path:
+        """The local file that an earlier step `put` under this name. Raises PermanentError when there is none."""
+        with reading() as session:
+            uri = artifacts.uri(session, self.id, name)
+        if uri is None:
+            raise PermanentError(f'the run has no file "{name}": an earlier step should have put it')
+        return storage.store().local_path(uri, settings().var / "cache")
+
+    def has(self, name: str) -> bool:
+        with reading() as session:
+            return artifacts.uri(session, self.id, name) is not None

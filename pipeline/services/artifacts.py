@@ -1,0 +1,93 @@
+"""Artifacts as rows: what was stored, under which name a run knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
+
+from pipeline.db import insert_new
+from pipeline.models import Artifact, RunArtifact, new_id
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Bytes that lie in the store, about to be recorded: `size` in bytes, `uri` containing the sha256."""
+
+    name: str
+    sha256: str
+    size: int
+    uri: str
+    kind: str
+    media_type: str
+    document_id: UUID | None = None
+    format: str | None = None
+
+
+def record(session: Session, run_id: UUID, files: Sequence[StoredFile], now: datetime) -> None:
+    """Record stored files under their names in the run; a name recorded again points to the newest bytes."""
+    if not files:
+        return
+    rows = [
+        {
+            "id": new_id(),
+            "sha256": file.sha256,
+            "kind": file.kind,
+            "media_type": file.media_type,
+            "size": file.size,
+            "uri": file.uri,
+            "created_at": now,
+        }
+        for file in {file.uri: file for file in files}.values()
+    ]
+    insert_new(session, Artifact, rows)
+    ids = dict(
+        session.execute(
+            select(Artifact.uri, Artifact.id).where(Artifact.uri.in_([file.uri for file in files]))
+        ).tuples()
+    )
+    session.execute(
+        delete(RunArtifact).where(RunArtifact.run_id == run_id, RunArtifact.name.in_([file.name for file in files]))
+    )
+    links = [
+        {
+            "run_id": run_id,
+            "name": file.name,
+            "artifact_id": ids[file.uri],
+            "document_id": file.document_id,
+            "format": file.format,
+        }
+        for file in files
+    ]
+    insert_new(session, RunArtifact, links)
+
+
+def uri(session: Session, run_id: UUID, name: str) -> str | None:
+    """Where the bytes lie that the run knows as `name`."""
+    statement = select(Artifact.uri).join(RunArtifact).where(RunArtifact.run_id == run_id, RunArtifact.name == name)
+    return session.scalar(statement)
+
+
+def of_documents(session: Session, document_ids: Sequence[UUID]) -> dict[UUID, dict[str, Artifact]]:
+    """The stored files of documents, by document and format."""
+    statement = select(RunArtifact.document_id, RunArtifact.format, Artifact).join(Artifact)
+    found: dict[UUID, dict[str, Artifact]] = {}
+    for document_id, kind, artifact in session.execute(statement.where(RunArtifact.document_id.in_(document_ids))):
+        found.setdefault(document_id, {})[kind] = artifact
+    return found
+
+
+def unreferred(session: Session, before: datetime, limit: int) -> Sequence[Artifact]:
+    """Artifacts older than `before` (UTC) that no run knows."""
+    known = exists().where(RunArtifact.artifact_id == Artifact.id)
+    return session.scalars(select(Artifact).where(Artifact.created_at < before, ~known).limit(limit)).all()
+
+
+def forget(session: Session, artifacts: Sequence[Any]) -> None:
+    """Drop the rows; deleting the bytes, before or after, is the caller's."""
+    session.execute(delete(Artifact).where(Artifact.id.in_([artifact.id for artifact in artifacts])))

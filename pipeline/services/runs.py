@@ -1,0 +1,257 @@
+"""Runs as rows: opening one for a slot or a trigger, naming one, and closing it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Uuid, cast, select, update
+from sqlalchemy.orm import Session
+
+from pipeline import schedule, timing
+from pipeline.adapters import home
+from pipeline.db import clock
+from pipeline.errors import NotFound, Refused
+from pipeline.models import FINAL_RUN, DeliveryStatus, Run, RunEvent, RunStatus, Step, StepStatus, Trigger, WaitingFor
+from pipeline.report import Report, Scalar
+from pipeline.services import steps
+from pipeline.settings import settings
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a step ends its run, or what it leaves it waiting for."""
+
+    status: RunStatus
+    error: str | None = None
+    waiting_for: WaitingFor | None = None
+
+
+# The task that expands a run's one first step into its workflow's canvas.
+START_TASK = "run.expand"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A wish for one run, whichever door it came through."""
+
+    schedule_key: str
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    period: str | None = None
+    keys: Sequence[str] = ()
+    to: Sequence[str] = ()
+    send: bool = True
+    trigger: Trigger = Trigger.MANUAL
+    by: str = "unknown"
+    # Scoped to the caller by whoever makes it; `celery call` uses its task id.
+    idempotency_key: str | None = None
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        return {"keys": sorted(self.keys), "to": sorted(self.to), "send": self.send}
+
+    @property
+    def hash(self) -> str:
+        """The same wish has the same hash; the same idempotency key with another hash is refused."""
+        said = [self.schedule_key, dict(self.params), self.period, self.scope]
+        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def open_run(session: Session, request: Request) -> tuple[Run, bool]:
+    """The run that `request` wishes for, and whether it is new; the same idempotency key gives the same run.
+
+    Raises NotFound for an unknown schedule and Refused for a parameter or period that cannot be.
+    """
+    from pipeline.services import schedules
+
+    now = clock(session)
+    row, stored = schedules.current(session, request.schedule_key)
+    session.refresh(row, with_for_update=True)
+    if request.idempotency_key:
+        known = session.scalar(select(Run).where(Run.idempotency_key == request.idempotency_key))
+        if known is not None:
+            if known.request_hash != request.hash:
+                raise Refused(
+                    f'the idempotency key "{request.idempotency_key}" was used for another request: run {known.id}'
+                )
+            return known, False
+    definition = schedule.parse(stored, f"schedule {row.key}")
+    return add(
+        session, request, row.revision, stored, definition, schedules.zone_of(definition), due_at=now, now=now
+    ), True
+
+
+def add(
+    session: Session,
+    request: Request,
+    revision: str,
+    stored: dict[str, Any],
+    definition: schedule.Schedule,
+    zone: str,
+    *,
+    due_at: datetime,
+    now: datetime,
+) -> Run:
+    """A new run with its one step `start`; its definition, period and parameters are pinned here."""
+    run = Run(
+        workflow=definition.workflow or "report",
+        schedule_key=request.schedule_key,
+        revision=revision,
+        trigger=request.trigger,
+        triggered_by=request.by,
+        idempotency_key=request.idempotency_key,
+        request_hash=request.hash,
+        due_at=due_at,
+        zone=zone,
+        period=_period(request.period or definition.period_spec, due_at, zone).to_json(),
+        params=_params(definition, request.params),
+        scope=request.scope,
+        definition=stored,
+        code_version=home.code_version(settings().home),
+        status=RunStatus.QUEUED,
+        generation=1,
+        created_at=now,
+    )
+    session.add(run)
+    session.flush()
+    steps.add_canvas(session, run, [[steps.Planned(name="start", task=START_TASK)]], now)
+    return run
+
+
+def _period(spec: str, at: datetime, zone: str) -> timing.Period:
+    try:
+        return timing.period(spec, at, zone)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def _params(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The report's defaults, under the schedule's values, under those of the trigger."""
+    if not isinstance(definition.report, Report):
+        return {**definition.params, **given}
+    defaults = definition.report.params
+    for name in {**definition.params, **given}:
+        if name not in defaults:
+            near = get_close_matches(name, defaults, n=1)
+            known = f"known parameters: {', '.join(sorted(defaults))}" if defaults else "the report has no parameters"
+            raise Refused(f'there is no parameter "{name}": {f"did you mean {near[0]}?" if near else known}')
+    merged = {**definition.params, **given}
+    return {**defaults, **{name: _like(name, value, defaults[name]) for name, value in merged.items()}}
+
+
+def _like(name: str, value: Scalar, default: Scalar) -> Scalar:
+    """`value`, which may be text from a command line, as the type of the parameter's default."""
+    if default is None or value is None or isinstance(default, str):
+        return value if default is None or value is None else str(value)
+    if isinstance(default, bool):
+        said = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower())
+        if said is None:
+            raise Refused(f'parameter {name}="{value}": must be true or false')
+        return said
+    try:
+        return type(default)(value)
+    except ValueError:
+        wanted = "a whole number" if isinstance(default, int) else "a number"
+        raise Refused(f'parameter {name}="{value}": must be {wanted}, as its default {default} is') from None
+
+
+def find(session: Session, text: str | None) -> Run:
+    """The run that `text` names: an id or its beginning, a task id, NAME, NAME@2026-11-16, or nothing for the latest.
+
+    Raises NotFound when nothing fits, Refused when several do.
+    """
+    if not text:
+        return _first(session, select(Run), "there is no run yet: `pipeline trigger NAME` makes one")
+    by_key = session.scalar(select(Run).where(Run.idempotency_key == text))
+    if by_key is not None:
+        return by_key
+    digits = text.replace("-", "").lower()
+    if len(digits) >= 4 and set(digits) <= set("0123456789abcdef"):
+        found = _by_beginning(session, digits)
+        if found is not None:
+            return found
+    name, _, day = text.partition("@")
+    of_name = select(Run).where(Run.schedule_key == name)
+    if not day:
+        return _first(session, of_name, _nothing_called(session, name))
+    return _of_day(session, of_name, name, day)
+
+
+def _by_beginning(session: Session, digits: str) -> Run | None:
+    if len(digits) > 32:
+        return None
+    low, high = (UUID(digits.ljust(32, fill)) for fill in "0f")
+    runs = session.scalars(select(Run).where(Run.id.between(cast(low, Uuid), cast(high, Uuid))).limit(3)).all()
+    if len(runs) > 1:
+        raise Refused(
+            f'"{digits}" is the beginning of several runs, such as {runs[0].id} and {runs[1].id}: type more of it'
+        )
+    return runs[0] if runs else None
+
+
+def _of_day(session: Session, of_name: Any, name: str, day: str) -> Run:
+    for run in session.scalars(of_name.order_by(Run.created_at.desc()).limit(2000)):
+        local = run.due_at.astimezone(timing.find_zone(run.zone)).date().isoformat()
+        if day in {local, run.period["label"]}:
+            return run  # type: ignore[no-any-return]
+    raise NotFound(f'there is no run of "{name}" due on or about {day}: `pipeline runs {name}` lists them')
+
+
+def _first(session: Session, statement: Any, otherwise: str) -> Run:
+    run = session.scalar(statement.order_by(Run.created_at.desc(), Run.id.desc()).limit(1))
+    if run is None:
+        raise NotFound(otherwise)
+    return run  # type: ignore[no-any-return]
+
+
+def _nothing_called(session: Session, name: str) -> str:
+    known = sorted(session.scalars(select(Run.schedule_key).distinct()))
+    near = get_close_matches(name, known, n=1)
+    return f'there is no run "{name}": ' + (
+        f"did you mean {near[0]}?" if near else f"there are runs of {', '.join(known) or 'nothing'}"
+    )
+
+
+def lock(session: Session, run_id: UUID) -> Run:
+    """The run's row, locked until the transaction ends: whoever joins or closes goes through here."""
+    return session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
+
+
+def close(session: Session, run: Run, status: RunStatus, error: str | None = None) -> None:
+    """End a run whose row is locked: what has not started of it never will, and nothing is left to be sent."""
+    from pipeline.services import deliveries
+
+    now = clock(session)
+    ended = error or f"the run ended as {status}"
+    deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {ended}")
+    run.status, run.error, run.finished_at, run.waiting_for = status, error, now, None
+    unstarted = (StepStatus.PENDING, StepStatus.QUEUED)
+    session.execute(
+        update(Step)
+        .where(Step.run_id == run.id, Step.status.in_(unstarted))
+        .values(status=StepStatus.CANCELLED, finished_at=now)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def apply(session: Session, run: Run, verdict: Verdict) -> None:
+    """Close a run whose row is locked, or leave it open with what it waits for."""
+    if verdict.status == RunStatus.WAITING:
+        run.status, run.waiting_for, run.error = RunStatus.WAITING, verdict.waiting_for, verdict.error
+    else:
+        close(session, run, verdict.status, verdict.error)
+
+
+def is_final(run: Run) -> bool:
+    return run.status in FINAL_RUN
+
+
+def note(session: Session, run_id: UUID, kind: str, text: str) -> None:
+    """Append a line to the run's history."""
+    session.add(RunEvent(run_id=run_id, at=clock(session), kind=kind, text=text))

@@ -1,0 +1,426 @@
+"""Steps as rows: planned by a canvas, claimed under a fence and a lease, recorded, joined, and published."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from pipeline.db import CHUNK, clock
+from pipeline.errors import Parked, Refused, StaleClaim
+from pipeline.models import Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
+from pipeline.retry import Retry
+from pipeline.services import runs
+from pipeline.settings import settings
+
+# A step that kills its process this often is not tried again.
+POISONOUS = 3
+# How a step waits for what is outside, such as a dead relay (delivery.md: 30 s to 15 min), and for how long.
+PARKING = Retry(attempts=1_000_000, first=30, factor=2, ceiling=900, give_up_after=86400)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step that a canvas asks for."""
+
+    name: str
+    task: str
+    args: Sequence[Any] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    takes_results: bool = False
+    tolerated: bool = False
+    queue: str = "default"
+    retry: Retry = field(default_factory=Retry)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to carry out one step, until its lease lapses or somebody else takes it over."""
+
+    run: Run
+    step: Step
+    fence: int
+    attempt_id: UUID
+    owner: str
+    # What the stage before it returned, where the step asked for it.
+    inputs: tuple[Any, ...]
+
+
+# ---- planning
+
+
+def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], now: datetime) -> None:
+    """Append the stages of a canvas behind whatever the run has; its first stage is queued.
+
+    Raises Refused when two steps of the canvas have one name.
+    """
+    names = [planned.name for stage in stages for planned in stage]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(f'two steps are called "{twice}": give one another argument or name')
+    last = session.scalar(select(func.max(Step.stage)).where(Step.run_id == run.id)) or 0
+    canvas = (session.scalar(select(func.max(Step.canvas)).where(Step.run_id == run.id)) or 0) + 1
+    rows = [
+        _row(run, planned, canvas=canvas, stage=last + 1 + number, ordinal=ordinal, queued=number == 0, now=now)
+        for number, stage in enumerate(stages)
+        for ordinal, planned in enumerate(stage)
+    ]
+    for at in range(0, len(rows), CHUNK):
+        session.execute(insert(Step), rows[at : at + CHUNK])
+
+
+def _row(
+    run: Run, planned: Planned, *, canvas: int, stage: int, ordinal: int, queued: bool, now: datetime
+) -> dict[str, Any]:
+    step_id = new_id()
+    return {
+        "id": step_id,
+        "run_id": run.id,
+        "name": planned.name,
+        "task": planned.task,
+        "args": list(planned.args),
+        "kwargs": dict(planned.kwargs),
+        "takes_results": planned.takes_results,
+        "tolerated": planned.tolerated,
+        "canvas": canvas,
+        "stage": stage,
+        "ordinal": ordinal,
+        "generation": run.generation,
+        "status": StepStatus.QUEUED if queued else StepStatus.PENDING,
+        "queued_at": now if queued else None,
+        "queue": planned.queue,
+        "retry": planned.retry.to_json(),
+        "task_id": task_id(step_id, run.generation, 0),
+    }
+
+
+def task_id(step_id: UUID, generation: int, fence: int) -> UUID:
+    """The Celery task id of one try of a step: the same for the same try, so that a repeated message is known."""
+    return uuid5(step_id, f"{generation}/{fence}")
+
+
+# ---- claim
+
+
+def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
+    """Claim the step that a message named, or None when there is nothing to do: done, too early, taken, or replaced.
+
+    One guarded UPDATE raises the fence; a step whose owner died on this host is taken over at once.
+    """
+    now = clock(session)
+    step = session.get(Step, step_id)
+    if step is None or str(step.task_id) != task:
+        return None
+    if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
+        release(session, step, now)
+        step.task_id, step.published_at = UUID(task), now  # this message carries it on
+        session.flush()
+    claimed = session.execute(
+        update(Step)
+        .where(Step.id == step_id, Step.status == StepStatus.QUEUED, Step.fence == step.fence)
+        .where(or_(Step.not_before.is_(None), Step.not_before <= now))
+        .values(
+            status=StepStatus.RUNNING,
+            fence=Step.fence + 1,
+            lease_owner=owner(),
+            lease_until=now + timedelta(seconds=settings().lease),
+            started_at=func.coalesce(Step.started_at, now),
+            not_before=None,
+        )
+        .returning(Step.fence)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+    if claimed is None:
+        return None
+    run = _begun(session, step.run_id, now)
+    attempt = Attempt(
+        id=new_id(),
+        run_id=run.id,
+        step_id=step_id,
+        generation=step.generation,
+        fence=claimed,
+        worker=owner(),
+        outcome=Outcome.RUNNING,
+        started_at=now,
+    )
+    session.add(attempt)
+    return Claim(run, step, claimed, attempt.id, owner(), _inputs(session, step))
+
+
+def _begun(session: Session, run_id: UUID, now: datetime) -> Run:
+    """The run, marked as running from its first claim on, or again when late deliveries reopen it."""
+    deferred = and_(Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.DEFERRED)
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id, or_(Run.status == RunStatus.QUEUED, deferred))
+        .values(status=RunStatus.RUNNING, waiting_for=None, started_at=func.coalesce(Run.started_at, now))
+        .execution_options(synchronize_session=False)
+    )
+    return session.get_one(Run, run_id, populate_existing=True)
+
+
+def _inputs(session: Session, step: Step) -> tuple[Any, ...]:
+    """What the stage before it in the same canvas returned: one value, or a list of a group's values."""
+    if not step.takes_results:
+        return ()
+    before = select(Step).where(Step.run_id == step.run_id, Step.canvas == step.canvas, Step.stage == step.stage - 1)
+    earlier = session.scalars(before.order_by(Step.ordinal)).all()
+    if not earlier:
+        return ()
+    return (earlier[0].result,) if len(earlier) == 1 else ([one.result for one in earlier],)
+
+
+def renew(session: Session, claim: Claim) -> None:
+    """Extend the claim's lease. Raises StaleClaim when the step is somebody else's, or its run is being ended."""
+    renewed = session.execute(
+        update(Step)
+        .where(Step.id == claim.step.id, Step.fence == claim.fence, Step.status == StepStatus.RUNNING)
+        .values(lease_until=clock(session) + timedelta(seconds=settings().lease))
+        .execution_options(synchronize_session=False)
+    ).rowcount  # type: ignore[attr-defined]  # a cursor result: it has one
+    if not renewed:
+        raise StaleClaim(f"step {claim.step.name} of run {claim.run.id} was taken over by another process")
+
+
+# ---- record
+
+
+def record(
+    session: Session, claim: Claim, result: Any, stages: Sequence[Sequence[Planned]] = (), *, carried: bool = False
+) -> None:
+    """The step succeeded, with its result, the canvas it returned, or the verdict it ends its run with. Raises StaleClaim when it is no longer ours.
+
+    `carried`: its Celery message brings the next stage's along (it ran in its chord or chain).
+    """
+    now = clock(session)
+    run = runs.lock(session, claim.run.id)
+    verdict = result if isinstance(result, runs.Verdict) else None
+    kept = {"status": verdict.status, "error": verdict.error} if verdict else result
+    _finish(session, claim, StepStatus.SUCCEEDED, now, result=kept)
+    _end_attempt(session, claim, Outcome.SUCCEEDED, now)
+    if runs.is_final(run):
+        return
+    if verdict:
+        runs.apply(session, run, verdict)
+        return
+    if stages:
+        add_canvas(session, run, stages, now)
+    advance(session, run, claim.step.stage, now, carried=carried)
+
+
+def record_failure(
+    session: Session, claim: Claim, error: Exception, trace: str | None, retry: Retry, *, carried: bool = False
+) -> None:
+    """The attempt failed: the step is parked for its next try, or ends; a step that is not tolerated ends its run."""
+    now = clock(session)
+    run = runs.lock(session, claim.run.id)
+    sentence = str(error) or type(error).__name__
+    wait = None if runs.is_final(run) else _wait(session, claim, error, retry, now)
+    if wait is not None:
+        again = {
+            "not_before": now + timedelta(seconds=wait),
+            "task_id": task_id(claim.step.id, claim.step.generation, claim.fence),
+            "published_at": None,
+            "published": 0,
+            "queued_at": now,
+        }
+        _finish(session, claim, StepStatus.QUEUED, now, error=sentence, **again)
+        outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
+        _end_attempt(session, claim, outcome, now, sentence, trace)
+        return
+    _finish(session, claim, StepStatus.FAILED, now, error=sentence)
+    _end_attempt(session, claim, Outcome.FAILED, now, sentence, trace)
+    _after_failure(session, run, claim.step, sentence, now, carried=carried)
+
+
+def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: datetime) -> float | None:
+    """Seconds until the next try, or None to give up; what parks uses up no attempt, but waits no longer than allowed."""
+    outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
+    of_step = (Attempt.step_id == claim.step.id, Attempt.generation == claim.step.generation)
+    before = session.scalar(select(func.count()).where(*of_step, Attempt.outcome == outcome)) or 0
+    first = session.scalar(select(func.min(Attempt.started_at)).where(*of_step)) or now
+    if outcome == Outcome.PARKED:
+        retry = PARKING if retry.give_up_after is None else replace(PARKING, give_up_after=retry.give_up_after)
+    return retry.decide(error, before + 1, str(claim.step.id), first, now)
+
+
+def _after_failure(session: Session, run: Run, step: Step, error: str, now: datetime, *, carried: bool = False) -> None:
+    if runs.is_final(run):
+        return
+    if step.tolerated:
+        advance(session, run, step.stage, now, carried=carried)
+    else:
+        runs.close(session, run, RunStatus.FAILED, f"{step.name}: {error}")
+
+
+def _finish(session: Session, claim: Claim, status: StepStatus, now: datetime, **values: Any) -> None:
+    done = session.execute(
+        update(Step)
+        .where(Step.id == claim.step.id, Step.fence == claim.fence, Step.status == StepStatus.RUNNING)
+        .values(
+            status=status,
+            lease_owner=None,
+            lease_until=None,
+            finished_at=None if status == StepStatus.QUEUED else now,
+            **{"error": None, **values},
+        )
+        .execution_options(synchronize_session=False)
+    ).rowcount  # type: ignore[attr-defined]  # a cursor result: it has one
+    if not done:
+        raise StaleClaim(f"step {claim.step.name} of run {claim.run.id} was taken over by another process")
+
+
+def _end_attempt(
+    session: Session, claim: Claim, outcome: Outcome, now: datetime, error: str | None = None, trace: str | None = None
+) -> None:
+    session.execute(
+        update(Attempt)
+        .where(Attempt.id == claim.attempt_id)
+        .values(outcome=outcome, finished_at=now, error=error, traceback=trace)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: bool = False) -> None:
+    """Queue the stage after `stage` when that one is finished; close a run that has none left. The run's row is locked.
+
+    A body that its chord does not bring (`carried` is false, or a header step was tried again outside of it) counts as
+    unpublished: the caller publishes it.
+    """
+    unfinished = (StepStatus.PENDING, StepStatus.QUEUED, StepStatus.RUNNING)
+    open_steps = select(Step.stage).where(Step.run_id == run.id, Step.status.in_(unfinished))
+    next_stage = session.scalar(open_steps.order_by(Step.stage).limit(1))
+    if next_stage is None:
+        if run.status in {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING}:
+            runs.close(session, run, RunStatus.SUCCEEDED)
+        return
+    if next_stage <= stage:
+        return
+    again = select(Step.id).where(Step.run_id == run.id, Step.stage == stage, Step.fence > 1).limit(1)
+    outside = {} if carried and session.scalar(again) is None else {"published_at": None}
+    session.execute(
+        update(Step)
+        .where(Step.run_id == run.id, Step.stage == next_stage, Step.status == StepStatus.PENDING)
+        .values(status=StepStatus.QUEUED, queued_at=now, **outside)
+        .execution_options(synchronize_session=False)
+    )
+
+
+# ---- release of what died
+
+
+def release(session: Session, step: Step, now: datetime, why: str = "its process died") -> None:
+    """Take a running step away from an owner that died or fell silent; it is queued again, or failed as poisonous."""
+    run = runs.lock(session, step.run_id)
+    fence = step.fence
+    session.refresh(step)
+    if step.fence != fence or step.status != StepStatus.RUNNING:
+        return
+    session.execute(
+        update(Attempt)
+        .where(Attempt.step_id == step.id, Attempt.fence == fence, Attempt.outcome == Outcome.RUNNING)
+        .values(outcome=Outcome.ABANDONED, finished_at=now, error=why)
+        .execution_options(synchronize_session=False)
+    )
+    deaths = select(func.count()).where(
+        Attempt.step_id == step.id, Attempt.generation == step.generation, Attempt.outcome == Outcome.ABANDONED
+    )
+    killed = session.scalar(deaths) or 0
+    # Raised here too: whoever comes back from the dead finds a fence that is not its own.
+    step.fence, step.lease_owner, step.lease_until = fence + 1, None, None
+    runs.note(
+        session, run.id, "healed", f"{step.name}: {why}; " + ("given up" if killed >= POISONOUS else "queued again")
+    )
+    if killed >= POISONOUS or runs.is_final(run):
+        step.status, step.finished_at = StepStatus.FAILED, now
+        step.error = f"abandoned: {killed} processes died while carrying it out, the last one because {why}"
+        session.flush()
+        _after_failure(session, run, step, step.error, now)
+        return
+    step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
+    step.task_id = task_id(step.id, step.generation, step.fence)
+
+
+# ---- publish
+
+
+def publishable(session: Session, run_id: UUID, now: datetime) -> list[list[Step]]:
+    """The stages that one canvas can carry now: the queued, unpublished steps that are due, then single steps.
+
+    A chord's body and a chain's links are carried by the canvas before them; a group behind single steps is
+    published by the last of them.
+    """
+    ready = session.scalars(
+        select(Step)
+        .where(Step.run_id == run_id, Step.status == StepStatus.QUEUED, Step.published_at.is_(None))
+        .where(or_(Step.not_before.is_(None), Step.not_before <= now))
+        .order_by(Step.stage, Step.ordinal)
+    ).all()
+    if not ready:
+        return []
+    stages: list[list[Step]] = [list(ready)]
+    pending = (
+        select(Step).where(Step.run_id == run_id, Step.status == StepStatus.PENDING).order_by(Step.stage, Step.ordinal)
+    )
+    for step in session.scalars(pending):
+        if step.stage == stages[-1][0].stage and len(stages) > 1:
+            stages.pop()  # a group: published by the single step before it
+            break
+        stages.append([step])
+    return stages
+
+
+def mark_published(session: Session, steps: Iterable[Step], now: datetime) -> None:
+    """Remember that these steps have a message; called after publishing, so that a crash repeats rather than loses."""
+    ids = [step.id for step in steps]
+    for at in range(0, len(ids), CHUNK):
+        session.execute(
+            update(Step)
+            .where(Step.id.in_(ids[at : at + CHUNK]))
+            .values(published_at=now, published=Step.published + 1)
+            .execution_options(synchronize_session=False)
+        )
+
+
+# ---- owners
+
+
+def owner() -> str:
+    """This process, so that a dead one is told from a living one: host, boot, pid and its start."""
+    return _owner(os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _owner(pid: int) -> str:
+    return f"{socket.gethostname()}/{_boot()}/{pid}/{_started(pid)}"
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip()[:8] if path.is_file() else "-"
+
+
+def _started(pid: int) -> str | None:
+    """The process's start in clock ticks since boot (proc(5), field 22), or None when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def is_dead(name: str) -> bool:
+    """Whether the owner ran on this host since its boot and is gone; an owner elsewhere has its lease."""
+    host, boot, pid, started = name.rsplit("/", 3)
+    if host != socket.gethostname() or boot != _boot() or not Path("/proc/self/stat").is_file():
+        return False
+    return _started(int(pid)) != started

@@ -1,0 +1,426 @@
+"""The engine: @step and @workflow, the tasks that open runs and answer for them, and the dispatch of canvases."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+from celery import Task, chain, chord, group
+from celery.canvas import Signature, _chain, _chord
+from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from pipeline import log
+from pipeline.celery import QUEUES, TIME_LIMITS, app, load_workflows
+from pipeline.db import clock, is_away, reading, transaction
+from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
+from pipeline.handle import RunHandle
+from pipeline.models import RunStatus, Step, StepStatus, Trigger
+from pipeline.retry import Retry
+from pipeline.schedule import Schedule
+from pipeline.services import runs, steps
+from pipeline.settings import settings
+
+logger = log.get(__name__)
+# What a step returns is kept on its row and handed on; larger things are files.
+LARGEST_RESULT = 64 * 1024
+# How long a finished step keeps trying to say so while the database is away (seconds).
+RECORD_FOR = 60
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class StepDefinition:
+    """A step as its @step declares it."""
+
+    function: Callable[..., Any]
+    retry: Retry
+    queue: str
+    tolerated: bool
+
+    @property
+    def kind(self) -> str:
+        return self.function.__name__
+
+
+STEPS: dict[str, StepDefinition] = {}
+WORKFLOWS: dict[str, Callable[..., Any]] = {}
+
+
+@overload
+def step(function: Callable[..., Any]) -> Task: ...
+@overload
+def step(
+    *, retry: Retry = ..., queue: str = ..., tolerated: bool = ..., limits: tuple[float, float] = ...
+) -> Callable[[Callable[..., Any]], Task]: ...
+def step(
+    function: Callable[..., Any] | None = None,
+    *,
+    retry: Retry | None = None,
+    queue: str = "default",
+    tolerated: bool = False,
+    limits: tuple[float, float] = TIME_LIMITS,
+) -> Any:
+    """Make a function `(run, …)` a step: a Celery task that claims its row before and records it after.
+
+    `retry` is the default that a schedule file may override; `queue` one of default, render, deliver; a `tolerated`
+    step that fails lets its run go on to the next stage; `limits` are seconds, soft and hard. What the function returns
+    is JSON up to 64 kB, handed on to the next step, or a Celery canvas of steps to run next.
+    """
+    if function is None:
+        return lambda found: step(found, retry=retry or Retry(), queue=queue, tolerated=tolerated, limits=limits)
+    if queue not in QUEUES:
+        raise DefinitionError(f'step {function.__name__}: queue "{queue}" is not one of {", ".join(QUEUES)}')
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+    STEPS[name] = StepDefinition(function, retry or Retry(), queue, tolerated)
+    declared = app.task(name=name, bind=True, soft_time_limit=limits[0], time_limit=limits[1], typing=False)
+    return declared(_carry_out)
+
+
+def workflow(function: Function) -> Function:
+    """Make a function `(run, typed parameters…) -> canvas` a workflow, found by its name."""
+    WORKFLOWS[function.__name__] = function
+    return function
+
+
+def find_workflow(name: str) -> Callable[..., Any]:
+    """The workflow called `name`. Raises PermanentError with those that exist."""
+    if name not in WORKFLOWS:
+        near = get_close_matches(name, WORKFLOWS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known workflows: {', '.join(sorted(WORKFLOWS))}"
+        raise PermanentError(f'there is no workflow "{name}": {hint}')
+    return WORKFLOWS[name]
+
+
+def bound_parameters(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The workflow's parameters by the types of its signature. Raises Refused for one that is unknown or wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    known = {
+        one.name: one for one in list(inspect.signature(find_workflow(name), eval_str=True).parameters.values())[1:]
+    }
+    for parameter in given.keys() - known.keys():
+        near = get_close_matches(parameter, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known parameters: {', '.join(known) or 'none'}"
+        raise Refused(f'there is no parameter "{parameter}": {hint}')
+    bound = {}
+    for parameter, one in known.items():
+        if parameter not in given and one.default is inspect.Parameter.empty:
+            raise Refused(f'parameter "{parameter}" is missing: give it with -p {parameter}=…')
+        if parameter in given:
+            kind = Any if one.annotation is inspect.Parameter.empty else one.annotation
+            try:
+                bound[parameter] = TypeAdapter(kind).validate_python(given[parameter])
+            except ValidationError as error:
+                raise Refused(f'parameter {parameter}="{given[parameter]}": {error.errors()[0]["msg"]}') from None
+    return bound
+
+
+# ---- carrying out one step: claim, act, record
+
+
+def _carry_out(task: Task, step_id: str) -> None:
+    with transaction(durable=False) as session:
+        claim = steps.claim(session, UUID(step_id), task.request.id)
+    if claim is None:
+        logger.debug("nothing to do", step=step_id, task=task.request.id)
+        return
+    carried = bool(task.request.chord or task.request.chain)
+    definition = STEPS[claim.step.task]
+    with log.bound(run=str(claim.run.id), step=claim.step.name):
+        try:
+            _act_and_record(definition, claim, carried)
+        except StaleClaim as stale:
+            logger.warning(str(stale))
+            return
+        publish(claim.run.id)
+
+
+def _act_and_record(definition: StepDefinition, claim: steps.Claim, carried: bool) -> None:
+    try:
+        with RunHandle(claim) as handle, _renewing(handle):
+            returned = _called(definition, handle)
+        result, stages = _read(returned, handle)
+    except StaleClaim:
+        raise
+    except Exception as error:  # whatever a step raises becomes a row, never a lost message
+        failure, trace = _named(error), traceback.format_exc()
+        retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
+        logger.warning("step failed", error=str(failure))
+        _persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
+    else:
+        _persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
+
+
+def _called(definition: StepDefinition, handle: RunHandle) -> Any:
+    step = handle.claim.step
+    try:
+        return definition.function(handle, *handle.claim.inputs, *step.args, **step.kwargs)
+    except Skip as nothing_to_do:
+        return runs.Verdict(RunStatus.SKIPPED, str(nothing_to_do))
+
+
+def _named(error: Exception) -> Exception:
+    """The error as a sentence, and as a class that says whether trying again can help."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        return TransientError("took longer than its time limit allows and was stopped")
+    if isinstance(error, DBAPIError) and is_away(error):
+        return TransientError(f"the pipeline's database is away: {error.orig}")
+    if isinstance(error, MemoryError):
+        return TransientError("ran out of memory")
+    if isinstance(error, PermanentError | TransientError):
+        return error
+    return PermanentError(f"{type(error).__name__}: {error}")
+
+
+def _persist(write: Callable[[Any], None]) -> None:
+    """Write a step's end; while the database is away for a moment, keep at it: the work is done."""
+    started, wait = time.monotonic(), 0.25
+    while True:
+        try:
+            with transaction() as session:
+                write(session)
+        except DBAPIError as error:
+            if not is_away(error) or time.monotonic() - started > RECORD_FOR:
+                raise
+            logger.warning("the database is away", error=str(error.orig))
+            time.sleep(wait)
+            wait = min(wait * 2, 5)
+        else:
+            return
+
+
+@contextmanager
+def _renewing(handle: RunHandle) -> Iterator[None]:
+    """Renew the claim's lease every third of it while the step works; a lost claim is noticed at safe points."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(settings().lease / 3):
+            try:
+                with transaction(durable=False) as session:
+                    steps.renew(session, handle.claim)
+            except StaleClaim:
+                handle.lost = True
+                return
+            except DBAPIError as error:
+                logger.warning("the lease could not be renewed", error=str(error.orig))
+
+    thread = threading.Thread(target=renew, name=f"lease-{handle.claim.step.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+# ---- canvases: Celery's own words for what comes next, kept as rows
+
+
+def _read(returned: Any, handle: RunHandle) -> tuple[Any, list[list[steps.Planned]]]:
+    """What a step returned: a result to keep, or the stages of the canvas to run next."""
+    if isinstance(returned, Signature):
+        return None, [[_planned(one, handle.definition) for one in stage] for stage in stages_of(returned)]
+    if isinstance(returned, runs.Verdict):
+        return returned, []
+    try:
+        size = len(json.dumps(returned))
+    except (TypeError, ValueError) as error:
+        raise PermanentError(f"step {handle.claim.step.name} returned what is not JSON: {error}") from None
+    if size > LARGEST_RESULT:
+        raise PermanentError(
+            f"step {handle.claim.step.name} returned {size:,} bytes: use run.put(name, file) above 64 kB"
+        )
+    return returned, []
+
+
+def stages_of(canvas: Signature) -> list[list[Signature]]:
+    """The stages of a chain, chord, group or single step, in order.
+
+    Raises Refused for a group whose members are not single steps: rows know one line of stages.
+    """
+    if isinstance(canvas, _chord):
+        return [_members(canvas.tasks), *stages_of(canvas.body)]
+    if isinstance(canvas, group):
+        return [_members(canvas.tasks)]
+    if isinstance(canvas, _chain):
+        return [stage for one in canvas.tasks for stage in stages_of(one)]
+    return [[canvas]]
+
+
+def _members(members: Any) -> list[Signature]:
+    found = list(members.tasks if isinstance(members, group) else members)
+    for one in found:
+        if isinstance(one, _chain | _chord | group):
+            raise Refused("a group's members must be single steps: put what follows behind the group")
+    if not found:
+        raise Refused("a group is empty: leave it out, or skip the run")
+    return found
+
+
+def _planned(signature: Signature, definition: Schedule) -> steps.Planned:
+    if signature.task not in STEPS:
+        raise Refused(f'"{signature.task}" is no step: decorate the function with @step')
+    declared = STEPS[signature.task]
+    said = [str(one) for one in (*signature.args, *signature.kwargs.values())]
+    return steps.Planned(
+        name=":".join([declared.kind, *said]),
+        task=signature.task,
+        args=json.loads(json.dumps(signature.args, default=str)),
+        kwargs=json.loads(json.dumps(signature.kwargs, default=str)),
+        takes_results=not signature.immutable,
+        tolerated=declared.tolerated,
+        queue=declared.queue,
+        retry=definition.retry_for(declared.kind, declared.retry),
+    )
+
+
+def publish(run_id: UUID) -> bool:
+    """Publish the canvas of a run's steps that are due and have no message; True when there was one.
+
+    A broker that is away costs nothing but time: the steps stay unpublished, and reconcile comes back to them.
+    """
+    with reading() as session:
+        stages = steps.publishable(session, run_id, clock(session))
+    if not stages:
+        return False
+    try:
+        _canvas(stages).apply_async()
+    except (BrokerError, ConnectionError, OSError) as error:
+        logger.warning("the broker is away; reconcile publishes later", run=str(run_id), error=str(error))
+        return False
+    with transaction(durable=False) as session:
+        steps.mark_published(session, [one for stage in stages for one in stage], clock(session))
+    return True
+
+
+def _canvas(stages: Sequence[Sequence[Step]]) -> Signature:
+    first, *later = [[_signature(one) for one in stage] for stage in stages]
+    links = [stage[0] for stage in later]
+    if len(first) == 1:
+        return chain(first[0], *links) if links else first[0]
+    if not links:
+        return group(first)
+    return chord(first, chain(*links) if len(links) > 1 else links[0])
+
+
+def _signature(row: Step) -> Signature:
+    """The message of one step: ids only; run and step stand in its headers, so that Flower's view matches ours."""
+    return app.signature(
+        row.task,
+        kwargs={"step_id": str(row.id)},
+        immutable=True,
+        task_id=str(row.task_id),
+        queue=row.queue,
+        priority=row.priority,
+        headers={"run": str(row.run_id), "step": row.name},
+        kwargsrepr=repr({"run": str(row.run_id), "step": row.name}),
+        link_error=[failed.s()],
+    )
+
+
+# ---- tasks of the engine itself
+
+
+@app.task(name="run.expand", bind=True, typing=False)
+def _expand_task(self: Task, step_id: str) -> None:
+    _carry_out(self, step_id)
+
+
+def expand(run: RunHandle) -> Signature:
+    """The step `start`: the canvas of the run's workflow, made by its own function."""
+    found = find_workflow(run.claim.run.workflow)
+    canvas = found(run, **bound_parameters(run.claim.run.workflow, run.params if run.definition.workflow else {}))
+    if not isinstance(canvas, Signature):
+        raise PermanentError(
+            f"workflow {run.claim.run.workflow} returned {type(canvas).__name__}, not a canvas of steps"
+        )
+    return canvas
+
+
+STEPS[runs.START_TASK] = StepDefinition(expand, Retry(attempts=3, first=10), "default", tolerated=False)
+
+
+@app.task(name="run.failed", ignore_result=True)
+def failed(task_id: str) -> None:
+    """The one error path: a step's task ended outside of our hands (killed, past its hard limit, unknown task).
+
+    A dead process's claim is released here and now; a living one's is left to its lease.
+    """
+    with transaction() as session:
+        row = session.scalar(select(Step).where(Step.task_id == UUID(task_id), Step.status == StepStatus.RUNNING))
+        if row is None or not row.lease_owner or not steps.is_dead(row.lease_owner):
+            return
+        run_id = row.run_id
+        steps.release(session, row, clock(session), "its process was killed (hard time limit, memory or a signal)")
+    publish(run_id)
+
+
+def trigger(request: runs.Request) -> tuple[UUID, bool]:
+    """Open the run that `request` wishes for and publish its first step: the one path behind every door.
+
+    Returns the run's id and whether it is new. Raises Refused or NotFound with a sentence.
+    """
+    with transaction() as session:
+        run, new = runs.open_run(session, request)
+        if new and run.definition.get("workflow"):
+            load_workflows()
+            bound_parameters(run.workflow, run.params)
+    if new:
+        publish(run.id)
+    return run.id, new
+
+
+@app.task(name="run.start", bind=True, typing=False)
+def start(
+    self: Task,
+    schedule: str,
+    params: dict[str, Any] | None = None,
+    *,
+    period: str | None = None,
+    key: str | list[str] | None = None,
+    to: str | list[str] | None = None,
+    send: bool = True,
+    by: str | None = None,
+) -> str:
+    """Open a run of `schedule`; returns its id. Celery's task id is its idempotency key.
+
+    A wish that cannot be granted makes this task FAILURE with the sentence as its error.
+    """
+    request = runs.Request(
+        schedule_key=schedule,
+        params=params or {},
+        period=period,
+        keys=_listed(key),
+        to=_listed(to),
+        send=send,
+        trigger=Trigger.API,
+        by=by or f"celery:{self.request.origin or 'call'}",
+        idempotency_key=self.request.id,
+    )
+    return str(trigger(request)[0])
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+@app.task(name="run.status")
+def status(run: str) -> dict[str, Any]:
+    """Where a run stands, as JSON: id, status, progress in numbers, error."""
+    from pipeline.services import answers
+
+    with reading() as session:
+        return answers.progress(session, runs.find(session, run))
