@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test check bench lock
+
+# More arguments for the tool behind a target: make test ARGS="-k embedded".
+ARGS ?=
+
+help:  ## what can be made
+	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## the environment (.venv and system libraries) and nothing else; seconds when it is there
+	@bin/setup
+
+run: setup  ## the main job: starts everything, runs the example once, says what arrived, stops everything
+	@.venv/bin/pipeline up --run carrier_review $(ARGS)
+
+up: setup  ## starts everything and stays up; Ctrl-C stops it
+	@.venv/bin/pipeline up $(ARGS)
+
+test: setup  ## the tests
+	@.venv/bin/python -m pytest -n 2 $(ARGS)
+
+check: setup  ## what CI checks besides: lint, format, types, layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+bench: setup  ## the benchmarks; their figures stand in docs/benchmarks.md
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+# Versions stay as they are unless asked: make lock ARGS=--upgrade, or ARGS="--upgrade-package celery".
+LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	--python-version 3.11 pyproject.toml
+
+lock: setup  ## requirements/*.txt from pyproject.toml
+	$(LOCK) --extra worker --extra embedded --extra dev --output-file requirements/dev.txt $(ARGS)
+	$(LOCK) --extra worker --constraints requirements/dev.txt --output-file requirements/worker.txt
+	$(LOCK) --constraints requirements/dev.txt --output-file requirements/beat.txt
