@@ -74,7 +74,8 @@ OUR_AUTHENTICATION = {f"5.7.{n}" for n in (20, 21, 22, 23, 24, 25, 26, 27, 29, 3
 
 def _words(pattern: str) -> Callable[[Verdict], bool]:
     compiled = re.compile(pattern, re.IGNORECASE)
-    return lambda reply: compiled.search(reply.text) is not None
+    # A quoted address is no part of the sentence: <unknown-user@example.org> may well exist.
+    return lambda reply: compiled.search(re.sub(r"<[^<>\s]+>", "<>", reply.text)) is not None
 
 
 _names_a_rate = _words(
@@ -89,7 +90,7 @@ _names_a_size = _words(
     r"|too (big|large)|size (limit|exceeds)"
 )
 _user_is_unknown = _words(
-    r"(user|recipient|mailbox|account|address|person|alias)\b.{0,40}"
+    r"(user|recipient|mailbox|account|address|person|alias)\b[^:;]{0,60}"
     r"(unknown|not found|(does not|doesn.?t|not) exist|disabled|inactive|no longer)"
     r"|(unknown|no such|non-?existent|invalid|inactive) (local )?(user|recipient|mailbox|account|person|local part)"
     r"|no mailbox (here )?by that name|RecipNotFound|RecipientNotFound"
