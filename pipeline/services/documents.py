@@ -144,6 +144,18 @@ def ids(session: Session, run_id: UUID) -> dict[str, UUID]:
     return dict(session.execute(select(Document.key, Document.id).where(Document.run_id == run_id)).tuples())
 
 
+def wanted_ids(session: Session, run_id: UUID) -> dict[str, UUID]:
+    """The documents that are to be rendered, by key."""
+    mine = (Document.run_id == run_id, Document.batch.is_not(None))
+    return dict(session.execute(select(Document.key, Document.id).where(*mine)).tuples())
+
+
+def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
+    """The render batch of every key that has one."""
+    mine = (Document.run_id == run_id, Document.batch.is_not(None))
+    return {key: batch for key, batch in session.execute(select(Document.key, Document.batch).where(*mine)) if batch is not None}
+
+
 def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
     """Why nothing is sent to these addresses: those that are suppressed, with the reason."""
     found: dict[str, str] = {}
@@ -152,12 +164,6 @@ def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
         rows = session.execute(select(Suppression.address, Suppression.reason).where(Suppression.address.in_(chunk)))
         found |= {address: f"suppressed: {reason}" for address, reason in rows}
     return found
-
-
-def batches(session: Session, run_id: UUID) -> list[int]:
-    """The render batches of a run, in order."""
-    statement = select(Document.batch).where(Document.run_id == run_id, Document.batch.is_not(None))
-    return [number for number in session.scalars(statement.distinct().order_by(Document.batch)) if number is not None]
 
 
 def to_render(session: Session, run_id: UUID, batch: int) -> Sequence[Document]:

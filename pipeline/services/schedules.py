@@ -78,7 +78,8 @@ def _sync_one(session: Session, row: Schedule | None, file: ScheduleFile, now: d
         )
     same_when = before is not None and before.definition.get("when") == file.definition.get("when")
     if not same_when or row.retired_at is not None or before is None:
-        row.next_due_at = next_due(file.schedule, max(now, row.high_water_mark))
+        row.high_water_mark = max(now, row.high_water_mark)
+        row.next_due_at = next_due(file.schedule, row.high_water_mark)
     row.revision, row.retired_at, row.changed_at = file.revision, None, now
 
 
@@ -126,7 +127,9 @@ def fire_due(session: Session) -> list[Run]:
 def _fire(session: Session, row: Schedule, now: datetime) -> Iterator[Run]:
     stored = session.get_one(ScheduleRevision, (row.key, row.revision)).definition
     definition = schedule.parse(stored, row.key)
-    due = list(_missed(definition, row, now))
+    slots = list(_missed(definition, row, now))
+    session.add_all(_decided(row, slot.due_at, now, Decision.SKIPPED, slot.note) for slot in slots if not slot.fires)
+    due = [slot for slot in slots if slot.fires]
     for slot in due[:-1]:
         session.add(
             _decided(row, slot.due_at, now, Decision.COALESCED, f"missed; {due[-1].due_at:%F %T} UTC stands for it")
@@ -143,9 +146,8 @@ def _missed(definition: schedule.Schedule, row: Schedule, now: datetime) -> Iter
     if definition.when is None or row.next_due_at is None:
         return
     spec = definition.when.spec(settings().timezone)
-    yield from (
-        slot for slot in timing.slots_between(spec, zone_of(definition), row.next_due_at, now + INSTANT) if slot.fires
-    )
+    # From the mark on, so that what the clocks dropped since then leaves its row too.
+    yield from timing.slots_between(spec, zone_of(definition), row.high_water_mark + INSTANT, now + INSTANT)
 
 
 def _fire_slot(

@@ -101,7 +101,7 @@ class DatasetWriter:
                 for batch in file.iter_batches(use_threads=False):
                     arrays, wider = _refitted(batch, part.kinds, joint.kinds)
                     if wider != joint.kinds:
-                        self._held.clear()
+                        self._held, self._held_bytes = [], 0
                         self._close()
                         return wider
                     self._hold(_batch(arrays))

@@ -1,0 +1,178 @@
+"""Rendering a batch of documents from what was frozen: rows, templates, period, parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from pipeline import log
+from pipeline.adapters import datasets, documents as renderer, home, storage
+from pipeline.adapters.documents import Content, unpack
+from pipeline.db import clock, reading, transaction
+from pipeline.errors import PermanentError
+from pipeline.handle import RunHandle
+from pipeline.models import Document, DocumentStatus
+from pipeline.report import WHOLE, Report
+from pipeline.services import artifacts, documents, steps
+from pipeline.settings import settings
+from pipeline.workflows.report.planning import report_of
+
+logger = log.get(__name__)
+# Documents are recorded together: every so many, and at least every so many seconds.
+RECORD_EVERY, RECORD_SECONDS = 20, 1.0
+Rendered = tuple[Document, dict[str, Any], list[artifacts.StoredFile]]
+
+
+def render_batch(run: RunHandle, batch: int) -> None:
+    """Render the batch's documents that are not rendered yet, each for itself: one that fails harms no other.
+
+    A killed process loses a second's worth of documents at most, and those are made again.
+    """
+    with reading() as session:
+        todo = {document.key: document for document in documents.to_render(session, run.id, batch)}
+    if not todo:
+        return
+    templates = templates_of(run)
+    done: list[Rendered] = []
+    since = time.monotonic()
+    for content in contents(run, batch, todo.keys()):
+        run.alive()
+        done.append(_rendered(todo[content.key], content, templates))
+        if len(done) >= RECORD_EVERY or time.monotonic() - since > RECORD_SECONDS:
+            _record(run, done)
+            done, since = [], time.monotonic()
+    _record(run, done)
+
+
+def templates_of(run: RunHandle) -> Path:
+    """The run's frozen templates, unpacked once per process host."""
+    packed = run.get("bundle")
+    return unpack(packed.read_bytes(), settings().var / "cache" / "bundles" / packed.stem)
+
+
+def contents(run: RunHandle, batch: int, keys: Any) -> Iterator[Content]:
+    """The content of each wanted document of a batch, in the order of its rows."""
+    report = report_of(run.definition)
+    others = _others(run, report, batch)
+    for key, rows in _rows_by_key(run, report, batch):
+        if key in keys:
+            of_key = {name: by_key.get(key, []) if isinstance(by_key, dict) else by_key for name, by_key in others.items()}
+            yield content_of(run, report, key, rows, of_key)
+
+
+def _rows_by_key(run: RunHandle, report: Report, batch: int) -> Iterator[tuple[str, Sequence[Any]]]:
+    if report.split_by is None:
+        yield WHOLE, datasets.rows(run.get(f"dataset:{report.main_source}"))
+    else:
+        yield from datasets.rows_by_key(run.get(f"batch:{report.main_source}:{batch}"), report.split_by)
+
+
+def _others(run: RunHandle, report: Report, batch: int) -> dict[str, Any]:
+    """The rows of the report's other sources: by key where they have the split column, else all of them for everyone."""
+    found: dict[str, Any] = {}
+    for name in report.sources:
+        if name == report.main_source:
+            continue
+        split = f"batch:{name}:{batch}"
+        if report.split_by and run.has(split):
+            found[name] = dict(datasets.rows_by_key(run.get(split), report.split_by))
+        else:
+            found[name] = datasets.rows(run.get(f"dataset:{name}"))
+    return found
+
+
+def content_of(run: RunHandle, report: Report, key: str, rows: Sequence[Any], others: Mapping[str, Any]) -> Content:
+    """Everything one document shows, with what the report's own build() adds."""
+    return Content(
+        report=report,
+        name=report.name or run.name,
+        key=key,
+        rows=rows,
+        period=run.period,
+        params=run.params,
+        extra=built(run.home, report.name or run.name, rows, run.period, {**others, "params": run.params}),
+        generated_at=run.due_at,
+        locale=report.locale or settings().locale,
+        zone=run.zone,
+        columns=tuple(rows[0].keys()) if rows else (),
+    )
+
+
+def built(folder: Path, name: str, rows: Sequence[Any], period: Any, others: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What reports/<name>.py makes of the rows; nothing where there is no such file.
+
+    Raises PermanentError with the file, the line and what went wrong in it.
+    """
+    build = home.build_for(folder, name)
+    if build is None:
+        return {}
+    asked = [other for other in list(signature(build).parameters)[2:] if other in others]
+    try:
+        found = build(rows, period, **{other: others[other] for other in asked})
+    except Exception as error:
+        line = next((frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename.endswith(f"{name}.py")), "?")
+        raise PermanentError(f"reports/{name}.py line {line}: build() raised {type(error).__name__}: {error}") from error
+    if not isinstance(found, Mapping):
+        raise PermanentError(f"reports/{name}.py: build() returned {type(found).__name__}, not a mapping of names for the template")
+    return found
+
+
+def _rendered(document: Document, content: Content, templates: Path) -> Rendered:
+    try:
+        return _made(document, content, templates)
+    except PermanentError as error:
+        logger.warning("document failed", key=document.key, error=str(error))
+        return document, {"status": DocumentStatus.FAILED, "error": str(error)}, []
+
+
+def _made(document: Document, content: Content, templates: Path) -> Rendered:
+    files, pages = [], None
+    for kind in content.report.formats:
+        made = renderer.render(content, kind, templates, max_rows=settings().document_max_rows)
+        stored = storage.store().put(made.data, "document", made.suffix)
+        pages = made.pages if made.pages is not None else pages
+        files.append(_file(document.id, document.key, kind, made.media_type, stored))
+    context = renderer.message_context(content, templates)
+    return document, {"status": DocumentStatus.RENDERED, "error": None, "pages": pages, "context": context}, files
+
+
+def _file(document_id: UUID, key: str, kind: str, media_type: str, stored: storage.Stored) -> artifacts.StoredFile:
+    name = f"document:{key}.{kind}"
+    return artifacts.StoredFile(name, stored.sha256, stored.size, stored.uri, "document", media_type, document_id, kind)
+
+
+def _record(run: RunHandle, done: Sequence[Rendered]) -> None:
+    if not done:
+        return
+    with transaction(durable=False) as session:
+        steps.renew(session, run.claim)
+        artifacts.record(session, run.id, [file for _, _, files in done for file in files], clock(session))
+        for document, values, _ in done:
+            documents.mark(session, document.id, **values)
+    for document, _, files in done:
+        for file in files:
+            _show(run, document.key, file)
+
+
+def _show(run: RunHandle, key: str, file: artifacts.StoredFile) -> None:
+    """Let the document appear under a name a person can read: var/reports/<schedule>/<period>/<key>.pdf.
+
+    A second name of the stored file where the store is a local folder; nothing else depends on it.
+    """
+    stored = storage.store().path_of(file.uri)
+    if stored is None:
+        return
+    folder = settings().var / "reports" / run.name / run.period.label
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = folder / f"{storage.safe_name(key)}.{file.format}"
+    temporary = folder / f".{file.sha256[:16]}.{os.getpid()}"
+    with contextlib.suppress(FileExistsError):
+        os.link(stored, temporary)
+    temporary.replace(shown)
