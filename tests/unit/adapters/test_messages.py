@@ -1,0 +1,264 @@
+"""Messages are read back with the standard library's parser: what went in comes out, and nothing else does."""
+
+import email
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import policy
+from email.header import decode_header
+from email.utils import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.adapters.messages import Attachment, compose, encode, split_address, valid_address, wire_address
+from pipeline.errors import PermanentError
+
+AT = datetime(2026, 11, 16, 7, 0, tzinfo=UTC)
+PDF = Attachment("ACME.pdf", "application/pdf", os.urandom(12_000))
+
+
+@dataclass(frozen=True)
+class Person:
+    email: str = "ann@example.org"
+    name: str | None = None
+
+
+def message(**changes):
+    whole = {
+        "sender": "Reports <reports@example.com>",
+        "recipient": Person(),
+        "subject": "Your shipments",
+        "text": "Good morning\n",
+        "html": "<p>Good morning</p>\n",
+        "message_id": "<0190-1@example.com>",
+        "delivery_id": "0190-1",
+        "date": AT,
+    }
+    return compose(**{**whole, **changes})
+
+
+def read(data):
+    parsed = email.message_from_bytes(data, policy=policy.default)
+    assert [defect for part in parsed.walk() for defect in part.defects] == []
+    return parsed
+
+
+def content(part):
+    return part.get_content().replace("\r\n", "\n")
+
+
+def assert_fit_to_send(data):
+    """CRLF only, no line above 998, 7-bit throughout: any relay takes it as it stands."""
+    assert data.isascii()
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)|\0", data)
+    assert max(map(len, data.split(b"\r\n"))) <= 998
+    assert data.endswith(b"\r\n")
+
+
+def test_a_report_arrives_with_its_headers_both_texts_and_its_files():
+    csv = Attachment("rows.csv", "text/csv; charset=utf-8", "Zürich;1\r\n".encode())
+    data = message(
+        attachments=[PDF, csv], reply_to="Ops, Night <ops@example.com>", list_id="Weekly <weekly.example.com>"
+    )
+    assert_fit_to_send(data)
+    parsed = read(data)
+    assert parsed["From"] == "Reports <reports@example.com>"
+    assert parsed["To"] == "ann@example.org"
+    assert parsed["Reply-To"].addresses[0].display_name == "Ops, Night"
+    assert parsed["Subject"] == "Your shipments"
+    assert parsed["Date"].datetime == AT
+    assert parsed["Message-ID"] == "<0190-1@example.com>"
+    assert parsed["X-Delivery-ID"] == "0190-1"
+    assert parsed["Auto-Submitted"] == "auto-generated"
+    assert parsed["List-Id"] == "Weekly <weekly.example.com>"
+    assert content(parsed.get_body(("plain",))) == "Good morning\n"
+    assert content(parsed.get_body(("html",))) == "<p>Good morning</p>\n"
+    pdf, rows = parsed.iter_attachments()
+    assert (pdf.get_filename(), pdf.get_content_type(), pdf.get_content()) == ("ACME.pdf", "application/pdf", PDF.data)
+    assert (rows.get_filename(), rows.get_content()) == ("rows.csv", "Zürich;1\r\n")
+    assert [part.get_content_type() for part in parsed.walk()] == [
+        "multipart/mixed", "multipart/alternative", "text/plain", "text/html", "application/pdf", "text/csv",
+    ]  # fmt: skip
+
+
+def test_the_same_delivery_is_the_same_bytes_on_every_attempt():
+    assert message(attachments=[PDF]) == message(attachments=[PDF])
+
+
+def test_a_shared_attachment_is_encoded_once_and_gives_the_same_message():
+    assert message(attachments=[encode(PDF)]) == message(attachments=[PDF])
+
+
+def test_without_files_or_without_one_of_the_texts_no_empty_parts_are_sent():
+    assert read(message()).get_content_type() == "multipart/alternative"
+    assert read(message(html="")).get_content_type() == "text/plain"
+    assert read(message(text="")).get_content_type() == "text/html"
+    assert content(read(message(text="", html="")).get_body()).strip() == ""
+
+
+def test_it_says_what_the_standard_library_would_say():
+    theirs = email.message.EmailMessage(policy=policy.SMTP.clone(max_line_length=998))
+    theirs["From"], theirs["To"] = "Reports <reports@example.com>", '"Łukasz, der Große" <ann@example.org>'
+    theirs["Subject"] = "Ihre Lieferungen für März: 東京 → Łódź"
+    theirs.set_content("Grüße\n", cte="quoted-printable")
+    theirs.add_alternative("<p>Grüße</p>\n", subtype="html", cte="quoted-printable")
+    theirs.add_attachment(PDF.data, maintype="application", subtype="pdf", filename="Übersicht Q3.pdf")
+    ours = message(
+        recipient=Person(name="Łukasz, der Große"),
+        subject="Ihre Lieferungen für März: 東京 → Łódź",
+        text="Grüße\n",
+        html="<p>Grüße</p>\n",
+        attachments=[Attachment("Übersicht Q3.pdf", PDF.media_type, PDF.data)],
+    )
+    assert_fit_to_send(ours)
+    ours, theirs = read(ours), read(theirs.as_bytes())
+    assert [ours[name] for name in ("From", "To", "Subject")] == [theirs[name] for name in ("From", "To", "Subject")]
+    for mine, other in zip(ours.walk(), theirs.walk(), strict=True):
+        assert (mine.get_content_type(), mine.get_filename()) == (other.get_content_type(), other.get_filename())
+        if not mine.is_multipart():
+            assert mine.get_payload(decode=True) == other.get_payload(decode=True)
+
+
+def display_name(data):
+    """The name in To as mail programs show it (Python 3.11's newer parser keeps a space between encoded words)."""
+    phrase = email.message_from_bytes(data)["To"].rpartition("<")[0].strip()
+    decoded = "".join(
+        part if isinstance(part, str) else part.decode(charset or "ascii") for part, charset in decode_header(phrase)
+    )
+    return unquote(decoded) if phrase.startswith('"') else decoded.strip()
+
+
+LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=200).map(str.strip)
+
+
+@given(subject=LINE, person=LINE, file_name=LINE.filter(bool))
+def test_any_subject_name_and_file_name_come_back_as_they_were(subject, person, file_name):
+    data = message(
+        subject=subject, recipient=Person(name=person), attachments=[Attachment(file_name, "image/png", b"png")]
+    )
+    assert_fit_to_send(data)
+    parsed = email.message_from_bytes(data, policy=policy.default)
+    assert parsed["Subject"] == subject
+    assert display_name(data) == person
+    assert parsed["To"].addresses[0].addr_spec == "ann@example.org"
+    (attached,) = parsed.iter_attachments()
+    assert attached.get_filename() == file_name
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"])), html=st.text(alphabet="<b>.=-_ \r\n\tFromü東", min_size=1)
+)
+def test_any_text_comes_back_as_it_was_with_its_line_ends_made_one_kind(text, html):
+    data = message(text=text, html=html)
+    assert_fit_to_send(data)
+    parsed = read(data)
+    for kind, sent in (("plain", text), ("html", html)):
+        if sent:
+            expected = re.sub(r"\r\n?", "\n", sent)
+            assert content(parsed.get_body((kind,))) in {expected, expected + "\n"}
+
+
+@given(st.binary(max_size=5000))
+def test_any_bytes_come_back_as_they_were(data):
+    (attached,) = read(message(attachments=[Attachment("a.bin", "application/octet-stream", data)])).iter_attachments()
+    assert attached.get_content() == data
+
+
+def test_a_long_unsubscribe_link_stays_in_one_piece():
+    link = "<https://reports.example.com/unsubscribe/" + "x" * 400 + ">"
+    data = message(headers={"List-Unsubscribe": link, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"})
+    assert f"\r\nList-Unsubscribe: {link}\r\n".encode() in data
+
+
+def test_a_subject_of_2000_characters_is_folded_at_spaces_and_one_long_word_is_refused():
+    subject = " ".join(["word"] * 400)
+    data = message(subject=subject)
+    assert_fit_to_send(data)
+    assert read(data)["Subject"] == subject
+    with pytest.raises(PermanentError, match="subject is longer than the 998 characters"):
+        message(subject="x" * 2000)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("subject", {"subject": "Hello\r\nBcc: all@example.org"}),
+        ("subject", {"subject": "Hello\nBcc: all@example.org"}),
+        ("subject", {"subject": "Hello\u2028there"}),
+        ("subject", {"subject": "Hello\0"}),
+        ("subject", {"subject": "half \ud83d"}),
+        ("recipient", {"recipient": Person("ann@example.org\r\nBcc: all@example.org")}),
+        ("recipient", {"recipient": Person("ann@example.org\n")}),
+        ("recipient name", {"recipient": Person(name="Ann\r\nBcc: all@example.org")}),
+        ("sender", {"sender": "Reports <reports@example.com\nBcc: all@example.org>"}),
+        ("sender name", {"sender": "Rep\rorts <reports@example.com>"}),
+        ("reply_to", {"reply_to": "ops@example.com\nX: y"}),
+        ("list_id", {"list_id": "Weekly\n <weekly.example.com>"}),
+        ("delivery_id", {"delivery_id": "1\nX: y"}),
+        ("message_id", {"message_id": "<a@b>\nX: y"}),
+        ("header X-Team", {"headers": {"X-Team": "ops\r\nBcc: all@example.org"}}),
+        ("header name", {"headers": {"X-Team: y\r\nBcc": "z"}}),
+        ("attachment name", {"attachments": [Attachment("a\r\nX: y.pdf", "application/pdf", b"")]}),
+        ("attachment", {"attachments": [Attachment("a.pdf", "application/pdf\r\nX: y", b"")]}),
+        ("plain text", {"text": "half \ud83d"}),
+    ],
+)
+def test_nothing_can_be_smuggled_in_and_the_error_names_the_field(field, changes):
+    with pytest.raises(PermanentError, match=re.escape(field)):
+        message(**changes)
+
+
+@pytest.mark.parametrize("name", ["Bcc", "cc", "To", "Content-Type", "x-delivery-id"])
+def test_headers_of_the_pipeline_are_its_own(name):
+    with pytest.raises(PermanentError, match=f'header "{name}" is written by the pipeline itself'):
+        message(headers={name: "x"})
+
+
+@pytest.mark.parametrize("identifier", ["0190-1", "<a b@c>", "<a@b", "a@b"])
+def test_a_message_id_has_its_form(identifier):
+    with pytest.raises(PermanentError, match="must look like <id@domain>"):
+        message(message_id=identifier)
+
+
+def test_international_domains_travel_in_ascii_and_are_shown_as_written():
+    assert valid_address("Ann@BÜCHER.example") == "Ann@bücher.example"
+    assert wire_address("ann@bücher.example") == "ann@xn--bcher-kva.example"
+    assert valid_address("ann@xn--bcher-kva.example") == "ann@bücher.example"
+    data = message(recipient=Person("ann@bücher.example", "Änn"))
+    assert_fit_to_send(data)
+    assert read(data)["To"].addresses[0].addr_spec == "ann@xn--bcher-kva.example"
+
+
+def test_an_international_mailbox_needs_the_header_in_utf8():
+    data = message(recipient=Person("käthe@bücher.example"))
+    assert "To: käthe@xn--bcher-kva.example\r\n".encode() in data
+
+
+def test_intranet_addresses_without_a_dot_are_fine():
+    assert valid_address(" root@localhost ") == "root@localhost"
+    assert valid_address("ops@mail.corp.local") == "ops@mail.corp.local"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "ann", "ann@", "@example.org", "a b@example.org", "a@b@c.org", "a@exa_mple.org"]
+)
+def test_what_is_no_address_is_refused_with_its_field_and_the_reason(address):
+    with pytest.raises(PermanentError, match=rf'^recipient "{re.escape(address)}" is not an e-mail address: '):
+        valid_address(address, "recipient")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a@b.org", ("", "a@b.org")),
+        ("Reports <a@b.org>", ("Reports", "a@b.org")),
+        ("Müller, Hans <a@b.org>", ("Müller, Hans", "a@b.org")),
+        ('"Müller, \\"Hans\\"" <a@b.org>', ('Müller, "Hans"', "a@b.org")),
+        ("<a@b.org>", ("", "a@b.org")),
+    ],
+)
+def test_a_name_and_its_address_are_told_apart(text, parts):
+    assert split_address(text) == parts
