@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from pipeline import log
 from pipeline.settings import settings
 
 # Rows that one writing transaction inserts at most: SQLite's writers take turns, and nobody waits long.
 CHUNK = 500
+# Seconds for which work that is done keeps trying to be recorded while the database is away.
+PERSIST_FOR = 60
 
+logger = log.get(__name__)
 _engine: tuple[int, Engine] | None = None
 
 
@@ -78,6 +83,23 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
             connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
         yield session
         session.commit()
+
+
+def persist(write: Callable[[Session], Any]) -> None:
+    """Commit what `write` says of work that is done; while the database is away for a moment, keep at it."""
+    started, wait = time.monotonic(), 0.25
+    while True:
+        try:
+            with transaction() as session:
+                write(session)
+        except DBAPIError as error:
+            if not is_away(error) or time.monotonic() - started > PERSIST_FOR:
+                raise
+            logger.warning("the database is away", error=str(error.orig))
+            time.sleep(wait)
+            wait = min(wait * 2, 5)
+        else:
+            return
 
 
 @contextmanager

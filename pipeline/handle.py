@@ -12,7 +12,6 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pipeline import log, schedule
-from pipeline.adapters import storage
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PermanentError, StaleClaim
 from pipeline.services import artifacts, steps
@@ -106,6 +105,8 @@ class RunHandle:
 
     def put(self, name: str, data: bytes | Path, *, kind: str, suffix: str, media_type: str) -> None:
         """Store bytes, or a file, under a name that later steps of this run `get`."""
+        from pipeline.adapters import storage  # beat imports this module, and stores nothing
+
         stored = storage.store().put(data, kind, suffix)
         file = artifacts.StoredFile(name, stored.sha256, stored.size, stored.uri, kind, media_type)
         with transaction() as session:
@@ -118,6 +119,8 @@ class RunHandle:
             uri = artifacts.uri(session, self.id, name)
         if uri is None:
             raise PermanentError(f'the run has no file "{name}": an earlier step should have put it')
+        from pipeline.adapters import storage
+
         return storage.store().local_path(uri, settings().var / "cache")
 
     def has(self, name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline import log
 from pipeline.celery import QUEUES, TIME_LIMITS, app, load_workflows
-from pipeline.db import clock, is_away, reading, transaction
+from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
 from pipeline.handle import RunHandle
 from pipeline.models import RunStatus, Step, StepStatus, Trigger
@@ -35,8 +34,6 @@ from pipeline.settings import settings
 logger = log.get(__name__)
 # What a step returns is kept on its row and handed on; larger things are files.
 LARGEST_RESULT = 64 * 1024
-# How long a finished step keeps trying to say so while the database is away (seconds).
-RECORD_FOR = 60
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -158,9 +155,9 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, carried: boo
         failure, trace = _named(error), traceback.format_exc()
         retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
         logger.warning("step failed", error=str(failure))
-        _persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
+        persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
     else:
-        _persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
+        persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
 
 
 def _called(definition: StepDefinition, handle: RunHandle) -> Any:
@@ -182,23 +179,6 @@ def _named(error: Exception) -> Exception:
     if isinstance(error, PermanentError | TransientError):
         return error
     return PermanentError(f"{type(error).__name__}: {error}")
-
-
-def _persist(write: Callable[[Any], None]) -> None:
-    """Write a step's end; while the database is away for a moment, keep at it: the work is done."""
-    started, wait = time.monotonic(), 0.25
-    while True:
-        try:
-            with transaction() as session:
-                write(session)
-        except DBAPIError as error:
-            if not is_away(error) or time.monotonic() - started > RECORD_FOR:
-                raise
-            logger.warning("the database is away", error=str(error.orig))
-            time.sleep(wait)
-            wait = min(wait * 2, 5)
-        else:
-            return
 
 
 @contextmanager

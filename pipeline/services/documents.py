@@ -153,7 +153,11 @@ def wanted_ids(session: Session, run_id: UUID) -> dict[str, UUID]:
 def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
     """The render batch of every key that has one."""
     mine = (Document.run_id == run_id, Document.batch.is_not(None))
-    return {key: batch for key, batch in session.execute(select(Document.key, Document.batch).where(*mine)) if batch is not None}
+    return {
+        key: batch
+        for key, batch in session.execute(select(Document.key, Document.batch).where(*mine))
+        if batch is not None
+    }
 
 
 def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
@@ -164,6 +168,10 @@ def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
         rows = session.execute(select(Suppression.address, Suppression.reason).where(Suppression.address.in_(chunk)))
         found |= {address: f"suppressed: {reason}" for address, reason in rows}
     return found
+
+
+def by_id(session: Session, wanted: Sequence[UUID]) -> dict[UUID, Document]:
+    return {one.id: one for one in session.scalars(select(Document).where(Document.id.in_(wanted)))}
 
 
 def to_render(session: Session, run_id: UUID, batch: int) -> Sequence[Document]:

@@ -102,5 +102,3 @@ def verdict(of_documents: dict[str, int], of_deliveries: dict[str, int]) -> Verd
     said = ", ".join(f"{count} {kind}" for kind, count in lost.items())
     arrived = of_deliveries.get(DeliveryStatus.ACCEPTED, 0)
     return Verdict(RunStatus.PARTIAL if arrived else RunStatus.FAILED, f"of the deliveries: {said}")
-
-

@@ -153,7 +153,9 @@ def _people(path: Path, report: Report) -> Iterator[Person]:
     needed = {"email", "key"} if report.split_by else {"email"}
     if needed - columns:
         missing, found = " and ".join(sorted(needed - columns)), ", ".join(sorted(columns))
-        raise PermanentError(f"the recipients' source has no column {missing}: it has {found}; name it with `as` in the query")
+        raise PermanentError(
+            f"the recipients' source has no column {missing}: it has {found}; name it with `as` in the query"
+        )
     keys: Iterable[str | None] = repeat(None)
     if "key" in columns:
         keys = datasets.as_text(pq.read_table(path, columns=["key"]).column(0).combine_chunks()).to_pylist()
@@ -198,7 +200,14 @@ def _freeze_deliveries(run: RunHandle, plan: Freeze, known: Mapping[str, Any]) -
 
 
 def _recipient(one: Addressee, now: Any) -> dict[str, Any]:
-    return {"id": new_id(), "address": one.address, "name": one.name, "locale": one.locale, "zone": one.zone, "seen_at": now}
+    return {
+        "id": new_id(),
+        "address": one.address,
+        "name": one.name,
+        "locale": one.locale,
+        "zone": one.zone,
+        "seen_at": now,
+    }
 
 
 def _freeze_rows(run: RunHandle, report: Report) -> list[int]:

@@ -63,7 +63,9 @@ def contents(run: RunHandle, batch: int, keys: Any) -> Iterator[Content]:
     others = _others(run, report, batch)
     for key, rows in _rows_by_key(run, report, batch):
         if key in keys:
-            of_key = {name: by_key.get(key, []) if isinstance(by_key, dict) else by_key for name, by_key in others.items()}
+            of_key = {
+                name: by_key.get(key, []) if isinstance(by_key, dict) else by_key for name, by_key in others.items()
+            }
             yield content_of(run, report, key, rows, of_key)
 
 
@@ -117,10 +119,21 @@ def built(folder: Path, name: str, rows: Sequence[Any], period: Any, others: Map
     try:
         found = build(rows, period, **{other: others[other] for other in asked})
     except Exception as error:
-        line = next((frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename.endswith(f"{name}.py")), "?")
-        raise PermanentError(f"reports/{name}.py line {line}: build() raised {type(error).__name__}: {error}") from error
+        line = next(
+            (
+                frame.lineno
+                for frame in reversed(traceback.extract_tb(error.__traceback__))
+                if frame.filename.endswith(f"{name}.py")
+            ),
+            "?",
+        )
+        raise PermanentError(
+            f"reports/{name}.py line {line}: build() raised {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(found, Mapping):
-        raise PermanentError(f"reports/{name}.py: build() returned {type(found).__name__}, not a mapping of names for the template")
+        raise PermanentError(
+            f"reports/{name}.py: build() returned {type(found).__name__}, not a mapping of names for the template"
+        )
     return found
 
 
