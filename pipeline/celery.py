@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
+import sys
+import traceback
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -12,6 +14,7 @@ from celery import Celery, signals
 from kombu import Queue
 
 from pipeline import log
+from pipeline.errors import DefinitionError
 from pipeline.settings import Settings, settings
 
 QUEUES = ("default", "render", "deliver")
@@ -106,23 +109,44 @@ def _load_workflows(**_: Any) -> None:
 
 
 def load_workflows() -> None:
-    """Import every module of pipeline.workflows and of the home's workflows/: their steps become tasks."""
+    """Import every module of pipeline.workflows and of the home's workflows/: their steps become tasks.
+
+    Raises DefinitionError naming the first file of the home that cannot be imported.
+    """
+    load_own_workflows()
+    for path in sorted((settings().home / "workflows").glob("*.py")):
+        import_workflow(path)
+
+
+def load_own_workflows() -> None:
+    """Import the workflows that come with the pipeline."""
     import_module("pipeline.tasks")
     package = import_module("pipeline.workflows")
     for module in pkgutil.iter_modules(package.__path__, "pipeline.workflows."):
         import_module(module.name)
-    for path in sorted((settings().home / "workflows").glob("*.py")):
-        _import_file(path)
 
 
-def _import_file(path: Path) -> None:
-    import sys
-
+def import_workflow(path: Path) -> None:
+    """Import one file of the home's workflows/, once. Raises DefinitionError naming the file and its line."""
     name = f"workflows.{path.stem}"
     if name in sys.modules:
         return
     specification = spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
-        raise ImportError(f"{path} cannot be imported")
+        raise DefinitionError("cannot be imported", place=f"workflows/{path.name}")
     sys.modules[name] = module = module_from_spec(specification)
-    specification.loader.exec_module(module)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        # Half a module must not be taken for the whole one by whoever asks next.
+        del sys.modules[name]
+        raise DefinitionError(
+            f"cannot be imported: {type(error).__name__}: {error}", place=f"workflows/{path.name}{_line(error, path)}"
+        ) from error
+
+
+def _line(error: Exception, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}" if error.filename == str(path) else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
