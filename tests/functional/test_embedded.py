@@ -44,12 +44,10 @@ class Up:
 
 
 @pytest.fixture
-def up(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
-        monkeypatch.delenv(name)
+def up(home):
     trees = []
 
-    def start(*words, home=tmp_path):
+    def start(*words, home=home):
         trees.append(Up(home, *words))
         return trees[-1]
 
