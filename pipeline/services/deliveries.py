@@ -117,6 +117,12 @@ def settle(
     )  # fmt: skip
 
 
+def take_back(session: Session, delivery_id: UUID, attempt_id: UUID) -> None:
+    """A delivery that was certainly not sent is queued again, also when its dot was announced."""
+    _append(session, delivery_id, attempt_id, clock(session), "not sent")
+    _settle(session, delivery_id, attempt_id, status=DeliveryStatus.QUEUED, phase=None)
+
+
 def requeue(session: Session, run_id: UUID, attempt_id: UUID) -> None:
     """Give back what this attempt claimed and certainly did not send."""
     unsent = (Delivery.run_id == run_id, Delivery.attempt_id == attempt_id, Delivery.phase.is_(None))

@@ -18,6 +18,7 @@ from pipeline.errors import Parked, PermanentError
 from pipeline.handle import RunHandle
 from pipeline.models import Artifact, Channel, Delivery, DeliveryStatus, Document
 from pipeline.replies import Kind, Verdict
+from pipeline.schedule import Person
 from pipeline.services import artifacts, deliveries, documents
 from pipeline.settings import settings
 from pipeline.workflows.report.planning import report_of
@@ -65,6 +66,10 @@ class Ledger:
     def accepted(self, delivery: Delivery, relay: str, code: int | None, reply: str) -> None:
         at = datetime.now(UTC)
         self._known.append(lambda s: deliveries.accepted(s, delivery.id, self.attempt_id, relay, code, reply, at))
+
+    def not_sent(self, delivery: Delivery) -> None:
+        """It was certainly not sent, though the dot may have been announced: it is queued again."""
+        self._known.append(lambda s: deliveries.take_back(s, delivery.id, self.attempt_id))
 
     def settle(self, delivery: Delivery, status: DeliveryStatus, reason: str, **details: Any) -> None:
         self._known.append(lambda s: deliveries.settle(s, delivery.id, self.attempt_id, status, reason, **details))
@@ -120,9 +125,14 @@ class Post:
         data = self.message(delivery)
         relay_url, address = mailer.target(settings(), delivery.address)
         relay = mailer.relay_for(relay_url)
-        sender = messages.split_address(self.run.definition.message.sender or settings().mail_from)[1]
-        verdict = relay.send(sender, address, data, lambda: self.ledger.dot(delivery, relay.name))
-        self._settle(delivery, relay.name, verdict)
+        try:
+            verdict = relay.send(self.sender, address, data, lambda: self.ledger.dot(delivery, str(relay)))
+        except (mailer.RelayDown, mailer.ConfigurationFault) as error:
+            self.ledger.not_sent(delivery)
+            raise Parked(str(error), retry_after=error.verdict.wait) from error
+        except mailer.NotAccepted as error:
+            verdict = error.verdict
+        self._settle(delivery, str(relay), verdict)
 
     def message(self, delivery: Delivery) -> bytes:
         """The exact bytes of one message: the same on every attempt."""
@@ -138,7 +148,7 @@ class Post:
         )
         return messages.compose(
             sender=definition.sender or settings().mail_from,
-            recipient=messages.Mailbox(delivery.address, delivery.context.get("name")),
+            recipient=Person(email=delivery.address, name=delivery.context.get("name")),
             subject=parts.subject,
             text=parts.text,
             html=parts.html,
@@ -147,12 +157,13 @@ class Post:
             delivery_id=str(delivery.id),
             reply_to=definition.reply_to,
             date=self.run.claim.run.created_at,
-            list_id=f"<{self.run.name}.{self._domain}>",
+            list_id=f"<{self.run.name}.{self.sender.rpartition('@')[2]}>",
         )
 
     @property
-    def _domain(self) -> str:
-        return messages.split_address(self.run.definition.message.sender or settings().mail_from)[1].rpartition("@")[2]
+    def sender(self) -> str:
+        """The envelope's sender: the address alone."""
+        return messages.split_address(self.run.definition.message.sender or settings().mail_from)[1]
 
     def _document(self, delivery: Delivery) -> Document:
         if delivery.document_id is None or delivery.document_id not in self.documents:
@@ -190,8 +201,6 @@ class Post:
         match verdict.kind:
             case Kind.ACCEPTED:
                 self.ledger.accepted(delivery, relay, verdict.code, reply)
-            case Kind.RELAY_DOWN | Kind.CONFIGURATION:
-                raise Parked(f"relay {relay}: {reply}", retry_after=verdict.wait)
             case Kind.UNKNOWN:
                 self.ledger.settle(delivery, DeliveryStatus.UNCERTAIN, reply, relay=relay, code=verdict.code)
             case Kind.THROTTLED | Kind.RECIPIENT_TRANSIENT:
