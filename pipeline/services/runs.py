@@ -110,7 +110,7 @@ def add(
         due_at=due_at,
         zone=zone,
         period=_period(request.period or definition.period_spec, due_at, zone).to_json(),
-        params=_params(definition, request.params),
+        params=parameters(definition, request.params),
         scope=request.scope,
         definition=stored,
         code_version=home.code_version(settings().home),
@@ -131,8 +131,11 @@ def _period(spec: str, at: datetime, zone: str) -> timing.Period:
         raise Refused(str(error)) from None
 
 
-def _params(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The report's defaults, under the schedule's values, under those of the trigger."""
+def parameters(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The report's defaults, under the schedule's values, under those of the trigger.
+
+    Raises Refused for one that the report does not have, or of the wrong type.
+    """
     if not isinstance(definition.report, Report):
         return {**definition.params, **given}
     defaults = definition.report.params
