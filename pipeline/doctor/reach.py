@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import smtplib
-import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeline import db
 from pipeline.adapters.broker import BrokerFacts, ask
+from pipeline.adapters.mailer import Relay
 from pipeline.doctor.check import Check, fault, fine, warning
 from pipeline.doctor.machine import nearest
 from pipeline.embedded import running
@@ -99,25 +97,14 @@ def relay(settings: Settings) -> Check:
     if not url:
         return fault(name, "none is set", "set PIPELINE_SMTP_URL to smtp://user:password@host:587?starttls=required")
     try:
-        return fine(name, f"{masked(url)} answers: {_greet(url)}")
-    except (OSError, smtplib.SMTPException) as error:
+        connected = Relay(url, timeout=RELAY_PATIENCE)
+        connected.connect()
+        connected.close()
+    except PipelineError as error:
         variable = "PIPELINE_CATCHER_URL" if settings.mail == "catch" else "PIPELINE_SMTP_URL"
-        return fault(name, f"{masked(url)}: {error}", f"correct {variable}, or what listens there")
-
-
-def _greet(url: str) -> str:
-    """The server's own name for itself, after encryption and login as the URL asks. Raises OSError, SMTPException."""
-    parts = urlsplit(url)
-    connect = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
-    with connect(parts.hostname or "", parts.port or 0, timeout=RELAY_PATIENCE) as client:
-        client.ehlo()
-        starttls = parse_qs(parts.query).get("starttls", [""])[0]
-        if starttls == "required" or (client.has_extn("starttls") and starttls != "never"):
-            client.starttls(context=ssl.create_default_context())
-            client.ehlo()
-        if parts.username:
-            client.login(unquote(parts.username), unquote(parts.password or ""))
-        return (client.ehlo_resp or b"").decode(errors="replace").splitlines()[0]
+        return fault(name, str(error), f"correct {variable}, or what listens there")
+    login = f", and takes the login of {connected.address.user}" if connected.address.user else ""
+    return fine(name, f"{connected} answers{login}")
 
 
 def _catcher_url(settings: Settings) -> str:
