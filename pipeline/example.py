@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PermanentError, Refused
+from pipeline.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +84,22 @@ WITHOUT_FLIGHTS = "XE"  # a carrier that no flight names any more
 WITHOUT_CONTACT = "CAE"  # a destination of two or three flights a week
 
 
-def ensure_database(path: Path) -> bool:
+def source_url(name: str) -> str:
+    """The URL of the database that reports call `name`; the example's own is built here on first use.
+
+    Raises DefinitionError for a database that is not known, and what `ensure_database` raises.
+    """
+    url = settings().source_url(name)
+    path = settings().var / "example" / "flights.db"
+    if url == f"sqlite:///{path}":
+        ensure_database(path, settings().home / "examples" / "nycflights13")
+    return url
+
+
+def ensure_database(path: Path, data: Path | None = None) -> bool:
     """Build the example database at `path` unless it is there and current; return True when this call built it.
+
+    `data` is the folder of the committed files; default: the one beside this package.
 
     Callers at once are harmless: a lock file beside it lets one build, and the finished file appears in one instant.
     Raises Refused when `path` holds something else, PermanentError when the data folder is missing.
@@ -99,7 +114,7 @@ def ensure_database(path: Path) -> bool:
         unfinished = path.with_name(f"{path.name}.unfinished")
         try:
             unfinished.unlink(missing_ok=True)  # of a build that was killed
-            build(unfinished)
+            build(unfinished, data or DATA)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -122,17 +137,17 @@ def is_current(path: Path) -> bool:
     return bool(version == VERSION)
 
 
-def build(path: Path) -> None:
+def build(path: Path, data: Path) -> None:
     """Write the whole database to the new file `path`, down to the disk; takes about three seconds."""
-    if not (DATA / "flights.parquet").exists():
-        raise PermanentError(f"{DATA}: the example's data is missing; it comes with a clone of the repository only")
+    if not (data / "flights.parquet").exists():
+        raise PermanentError(f"{data}: the example's data is missing; it comes with a clone of the repository only")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(f"pragma application_id = {APPLICATION}; pragma user_version = {VERSION};")
         connection.executescript(UNSAFE + TABLES)
         connection.execute("begin")
         for name in ("airlines", "airports", "planes"):
-            load(connection, name, read(name))
-        load(connection, "flights", flights())
+            load(connection, name, read(data, name))
+        load(connection, "flights", flights(data))
         connection.executemany("insert into contacts values (?, ?, ?, ?, ?, ?)", contacts(connection))
         connection.execute("commit")
         connection.executescript(INDEXES)
@@ -140,18 +155,18 @@ def build(path: Path) -> None:
         os.fsync(written.fileno())
 
 
-def read(name: str) -> pa.Table:
+def read(data: Path, name: str) -> pa.Table:
     """Read one of the committed files."""
     from pyarrow import parquet
 
-    return parquet.read_table(DATA / f"{name}.parquet")
+    return parquet.read_table(data / f"{name}.parquet")
 
 
-def flights() -> pa.Table:
+def flights(data: Path) -> pa.Table:
     """Return the flights in the order of departure, instants and days as the text that the table holds."""
     import pyarrow as pa
 
-    table = read("flights").sort_by([(name, "ascending") for name in FLIGHT_KEY])
+    table = read(data, "flights").sort_by([(name, "ascending") for name in FLIGHT_KEY])
     texts = {"time_hour": table["time_hour"].cast(pa.timestamp("s")), "day": table["day"]}
     for name, column in texts.items():
         table = table.set_column(table.column_names.index(name), name, column.cast(pa.string()))

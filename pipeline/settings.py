@@ -186,9 +186,17 @@ class Settings(BaseSettings):
 
 
 def source_urls() -> dict[str, str]:
-    """Every PIPELINE_SOURCE_<NAME>_URL of the environment, by lower-case name."""
+    """Every PIPELINE_SOURCE_<NAME>_URL of the environment, by lower-case name; in a clone also the example's."""
     pattern = re.compile(rf"{PREFIX}SOURCE_(\w+)_URL")
-    return {m[1].lower(): v for k, v in environment().items() if (m := pattern.fullmatch(k)) and v}
+    found = {m[1].lower(): v for k, v in environment().items() if (m := pattern.fullmatch(k)) and v}
+    return _example_urls() | found
+
+
+def _example_urls() -> dict[str, str]:
+    """The database `flights` of a home that has the example's data: `example.source_url` builds it on first use."""
+    home = _home().absolute()
+    known = (home / "examples" / "nycflights13").is_dir()
+    return {"flights": f"sqlite:///{home / 'var' / 'example' / 'flights.db'}"} if known else {}
 
 
 def environment() -> dict[str, str]:

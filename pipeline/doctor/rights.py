@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, text
 
+from pipeline import example
 from pipeline.adapters.sources.sql import Database
 from pipeline.doctor.check import Check, fault, fine, warning
 from pipeline.errors import PipelineError
@@ -43,7 +44,7 @@ def source(name: str, settings: Settings) -> Check:
     """Connects to the database that reports call `name` with a read-only session, and asks it. Changes nothing."""
     title = f'database "{name}"'
     try:
-        url = settings.source_url(name)
+        url = example.source_url(name)
         database = Database.at(url, place=title, home=settings.home, timeout=min(30.0, settings.source_timeout))
         with database.session() as connection:
             server, user, writes = _ask(connection, database)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import example
-from pipeline.errors import PermanentError, Refused
+from pipeline.errors import DefinitionError, PermanentError, Refused
 
 BUILD = "import sys, pathlib, pipeline.example as e; print(e.ensure_database(pathlib.Path(sys.argv[1])))"
 
@@ -190,3 +190,29 @@ def test_the_module_is_light_and_the_committed_files_stay_small():
     code = "import sys, pipeline.example; print('pyarrow' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
     assert sum(path.stat().st_size for path in example.DATA.iterdir() if path.is_file()) < 3_000_000
+
+
+@pytest.fixture
+def clone(home: Path, few: Path) -> Path:
+    """A home that has the example's data, as a clone of the repository does."""
+    (home / "examples").mkdir()
+    (home / "examples" / "nycflights13").symlink_to(few)
+    return home
+
+
+def test_a_clone_knows_the_database_of_its_example_without_any_configuration(clone):
+    assert example.source_url("flights") == f"sqlite:///{clone}/var/example/flights.db"
+    with closing(sqlite3.connect(clone / "var" / "example" / "flights.db")) as connection:
+        assert one(connection, "select count(*) from flights") == 100
+
+
+def test_a_url_of_your_own_wins_and_builds_nothing(clone, monkeypatch):
+    monkeypatch.setenv("PIPELINE_SOURCE_FLIGHTS_URL", "postgresql://reader@warehouse/flights")
+    assert example.source_url("flights") == "postgresql://reader@warehouse/flights"
+    assert not (clone / "var").exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_elsewhere_there_is_no_such_database():
+    with pytest.raises(DefinitionError, match='database "flights" is not known: set PIPELINE_SOURCE_FLIGHTS_URL'):
+        example.source_url("flights")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipeline import example
 from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
 from pipeline.db import CHUNK, clock, insert_new, transaction
@@ -59,7 +60,7 @@ def fetch(run: RunHandle, name: str) -> dict[str, Any]:
         parameters=run.params,
         destination=path,
         home=run.home,
-        database_url=settings().source_url,
+        database_url=example.source_url,
         timeout=settings().source_timeout,
         max_bytes=settings().source_max_bytes,
         on_progress=lambda _rows: run.alive(),
