@@ -80,7 +80,7 @@ def freeze(run: RunHandle) -> list[int]:
     """
     report = report_of(run.definition)
     main = run.get(f"dataset:{report.main_source}")
-    counted = _scoped(_counted(main, report), run.scope["keys"])
+    counted = scoped(rows_by_key(main, report), run.scope["keys"])
     _check_empty(run.definition, report, counted)
     plan = _planned(run, report, counted)
     known = _freeze_documents(run, plan)
@@ -90,13 +90,14 @@ def freeze(run: RunHandle) -> list[int]:
     return _freeze_rows(run, report)
 
 
-def _counted(path: Path, report: Report) -> dict[str | None, int]:
+def rows_by_key(path: Path, report: Report) -> dict[str | None, int]:
+    """How many rows of the main dataset each document has; None counts those without a key."""
     if report.split_by:
         return datasets.count_keys(path, report.split_by)
     return {WHOLE: int(pq.read_metadata(path).num_rows)}
 
 
-def _scoped(counted: dict[str | None, int], keys: list[str]) -> dict[str | None, int]:
+def scoped(counted: dict[str | None, int], keys: list[str]) -> dict[str | None, int]:
     """Only the keys that a trigger by hand asked for. Raises PermanentError for one without rows."""
     for key in keys:
         if key not in counted:
@@ -143,12 +144,12 @@ def _addressees(run: RunHandle, report: Report, counted: Mapping[str | None, int
         yield from (addressee(Person(email=to, key=key), report) for key in counted if key for to in run.scope["to"])
         return
     source = run.definition.recipients.source
-    people = _people(run.get(f"dataset:{RECIPIENTS}"), report) if source else run.definition.recipients.people
+    people = people_in(run.get(f"dataset:{RECIPIENTS}"), report) if source else run.definition.recipients.people
     wanted = set(run.scope["keys"])
     yield from (one for one in (addressee(person, report) for person in people) if not wanted or one.key in wanted)
 
 
-def _people(path: Path, report: Report) -> Iterator[Person]:
+def people_in(path: Path, report: Report) -> Iterator[Person]:
     """The rows of the recipients' source. Raises PermanentError when it lacks the columns email or key."""
     columns = set(pq.read_schema(path).names)
     needed = {"email", "key"} if report.split_by else {"email"}
