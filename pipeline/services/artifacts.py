@@ -49,7 +49,7 @@ def record(session: Session, run_id: UUID, files: Sequence[StoredFile], now: dat
     ids = dict(
         session.execute(
             select(Artifact.uri, Artifact.id).where(Artifact.uri.in_([file.uri for file in files]))
-        ).tuples()
+        ).tuples().all()
     )
     session.execute(
         delete(RunArtifact).where(RunArtifact.run_id == run_id, RunArtifact.name.in_([file.name for file in files]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -61,12 +62,9 @@ class Claim:
 def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], now: datetime) -> None:
     """Append the stages of a canvas behind whatever the run has; its first stage is queued.
 
-    Raises Refused when two steps of the canvas have one name.
+    Raises Refused when two steps of the canvas have one name, or one that the run has already.
     """
-    names = [planned.name for stage in stages for planned in stage]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refused(f'two steps are called "{twice}": give one another argument or name')
+    _check_names(session, run, [planned.name for stage in stages for planned in stage])
     last = session.scalar(select(func.max(Step.stage)).where(Step.run_id == run.id)) or 0
     canvas = (session.scalar(select(func.max(Step.canvas)).where(Step.run_id == run.id)) or 0) + 1
     rows = [
@@ -76,6 +74,16 @@ def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], 
     ]
     for at in range(0, len(rows), CHUNK):
         session.execute(insert(Step), rows[at : at + CHUNK])
+
+
+def _check_names(session: Session, run: Run, names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice:
+        raise Refused(f'two steps are called "{twice}": give one another argument or name')
+    known = session.scalars(select(Step.name).where(Step.run_id == run.id))
+    again = set(names).intersection(known)
+    if again:
+        raise Refused(f'the run already has a step "{min(again)}": give this one another argument or name')
 
 
 def _row(
@@ -411,11 +419,12 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """The process's start in clock ticks since boot (proc(5), field 22), or None when it is gone."""
+    """The process's start in clock ticks since boot (proc(5), field 22), or None when it is gone, or a zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] in {"Z", "X"} else fields[19]
 
 
 def is_dead(name: str) -> bool:

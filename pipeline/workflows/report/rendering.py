@@ -42,9 +42,11 @@ def render_batch(run: RunHandle, batch: int) -> None:
     templates = templates_of(run)
     done: list[Rendered] = []
     since = time.monotonic()
-    for content in contents(run, batch, todo.keys()):
+    for key, rows, others in rows_of(run, batch):
+        if key not in todo:
+            continue
         run.alive()
-        done.append(_rendered(todo[content.key], content, templates))
+        done.append(_rendered(run, todo[key], rows, others, templates))
         if len(done) >= RECORD_EVERY or time.monotonic() - since > RECORD_SECONDS:
             _record(run, done)
             done, since = [], time.monotonic()
@@ -57,16 +59,12 @@ def templates_of(run: RunHandle) -> Path:
     return unpack(packed.read_bytes(), settings().var / "cache" / "bundles" / packed.stem)
 
 
-def contents(run: RunHandle, batch: int, keys: Any) -> Iterator[Content]:
-    """The content of each wanted document of a batch, in the order of its rows."""
+def rows_of(run: RunHandle, batch: int) -> Iterator[tuple[str, Sequence[Any], dict[str, Any]]]:
+    """Each key of a batch with its rows, and those of the report's other sources by their names."""
     report = report_of(run.definition)
     others = _others(run, report, batch)
     for key, rows in _rows_by_key(run, report, batch):
-        if key in keys:
-            of_key = {
-                name: by_key.get(key, []) if isinstance(by_key, dict) else by_key for name, by_key in others.items()
-            }
-            yield content_of(run, report, key, rows, of_key)
+        yield key, rows, {name: all_.get(key, []) if isinstance(all_, dict) else all_ for name, all_ in others.items()}
 
 
 def _rows_by_key(run: RunHandle, report: Report, batch: int) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -137,9 +135,11 @@ def built(folder: Path, name: str, rows: Sequence[Any], period: Any, others: Map
     return found
 
 
-def _rendered(document: Document, content: Content, templates: Path) -> Rendered:
+def _rendered(
+    run: RunHandle, document: Document, rows: Sequence[Any], others: Mapping[str, Any], templates: Path
+) -> Rendered:
     try:
-        return _made(document, content, templates)
+        return _made(document, content_of(run, report_of(run.definition), document.key, rows, others), templates)
     except PermanentError as error:
         logger.warning("document failed", key=document.key, error=str(error))
         return document, {"status": DocumentStatus.FAILED, "error": str(error)}, []
@@ -152,7 +152,7 @@ def _made(document: Document, content: Content, templates: Path) -> Rendered:
         stored = storage.store().put(made.data, "document", made.suffix)
         pages = made.pages if made.pages is not None else pages
         files.append(_file(document.id, document.key, kind, made.media_type, stored))
-    context = renderer.message_context(content, templates)
+    context = renderer.message_facts(content, templates)
     return document, {"status": DocumentStatus.RENDERED, "error": None, "pages": pages, "context": context}, files
 
 

@@ -123,9 +123,9 @@ class Post:
 
     def _mail(self, delivery: Delivery) -> None:
         data = self.message(delivery)
-        relay_url, address = mailer.target(settings(), delivery.address)
-        relay = mailer.relay_for(relay_url)
         try:
+            relay_url, address = mailer.target(settings(), delivery.address)
+            relay = mailer.relay_for(relay_url)
             verdict = relay.send(self.sender, address, data, lambda: self.ledger.dot(delivery, str(relay)))
         except (mailer.RelayDown, mailer.ConfigurationFault) as error:
             self.ledger.not_sent(delivery)
@@ -138,13 +138,14 @@ class Post:
         """The exact bytes of one message: the same on every attempt."""
         document, definition = self._document(delivery), self.run.definition.message
         attached = self._attachments(document)
-        parts = renderer.message_parts(
+        parts = renderer.render_message_parts(
             document.context or {},
             self.templates,
-            self.report.template or self.report.name or self.run.name,
+            delivery.context,
+            [name for name, _ in attached],
+            schedule=self.run.name,
+            sender=definition.sender or settings().mail_from,
             subject=definition.subject,
-            recipient={**delivery.context, "email": delivery.address},
-            attachments=[name for name, _ in attached],
         )
         return messages.compose(
             sender=definition.sender or settings().mail_from,
