@@ -179,13 +179,18 @@ RULES: tuple[tuple[Kind, Callable[[Verdict], bool]], ...] = (
 
 def _one_line(text: str) -> str:
     """A reply of several lines as one, with the enhanced code that each line repeats said once."""
+    if "\n" not in text:
+        return " ".join(text.split())[:1000].rstrip()
     first, *rest = [" ".join(line.split()) for line in text.splitlines() if line.strip()] or [""]
-    return " ".join([first, *(re.sub(r"^[245]\.\d{1,3}\.\d{1,3} +", "", line) for line in rest)])[:1000]
+    return " ".join([first, *(re.sub(r"^[245]\.\d{1,3}\.\d{1,3} +", "", line) for line in rest)])[:1000].rstrip()
+
+
+_ENHANCED = re.compile(r"(?:^\s*|#)([245]\.\d{1,3}\.\d{1,3})\b")
 
 
 def _enhanced(text: str) -> str:
     # RFC 2034 puts it first; qmail and Cisco's gateways write (#5.1.1) somewhere.
-    found = re.search(r"(?:^\s*|#)([245]\.\d{1,3}\.\d{1,3})\b", text)
+    found = _ENHANCED.search(text)
     return found[1] if found else ""
 
 

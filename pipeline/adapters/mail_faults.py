@@ -1,0 +1,67 @@
+"""Why a relay did not take a message, told apart by what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.errors import PermanentError, PipelineError, TransientError
+from pipeline.replies import Kind, Stage, Verdict
+
+
+class NotAccepted(PipelineError):
+    """The relay did not take the message; `verdict` says at which stage, in which words, and what that means."""
+
+    def __init__(self, message: str, verdict: Verdict) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.verdict)
+
+
+class RelayDown(NotAccepted, TransientError):
+    """The relay cannot be reached, or hung up: certainly not sent, even where the dot had been announced."""
+
+    def __init__(self, message: str, verdict: Verdict) -> None:
+        super().__init__(message, verdict)
+        self.retry_after = verdict.wait
+
+
+class ConfigurationFault(NotAccepted, PermanentError):
+    """The relay refuses us, not a recipient: it would happen to everyone, so nobody else is tried."""
+
+
+class RecipientRefused(NotAccepted):
+    """This one delivery was refused, for now or for good by `verdict.kind`: certainly not sent."""
+
+
+class Unknown(NotAccepted):
+    """Nothing usable was heard after the final dot: the server may or may not own the message (RFC 1047)."""
+
+
+FAULTS: dict[Kind, type[NotAccepted]] = {
+    Kind.RELAY_DOWN: RelayDown,
+    Kind.CONFIGURATION: ConfigurationFault,
+    Kind.UNKNOWN: Unknown,
+}
+COMMANDS = {
+    Stage.CONNECT: "the connection",
+    Stage.AUTH: "AUTH",
+    Stage.MAIL: "MAIL FROM",
+    Stage.RCPT: "RCPT TO",
+    Stage.DATA: "DATA",
+    Stage.DOT: "the final dot",
+}
+
+
+def fault(relay: object, verdict: Verdict) -> NotAccepted:
+    """The exception for a verdict other than accepted, worded for an operator."""
+    if verdict.code:
+        text = f"relay {relay} answered {COMMANDS[verdict.stage]} with {verdict.code} {verdict.text}"
+    elif verdict.kind in {Kind.CONFIGURATION, Kind.MESSAGE_TOO_LARGE, Kind.POISON}:
+        text = f"relay {relay}: {verdict.text}"
+    elif verdict.stage is Stage.CONNECT:
+        text = f"relay {relay} cannot be reached: {verdict.text}"
+    else:
+        text = f"relay {relay} gave no answer to {COMMANDS[verdict.stage]}: {verdict.text}"
+    return FAULTS.get(verdict.kind, RecipientRefused)(text, verdict)

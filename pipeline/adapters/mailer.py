@@ -1,0 +1,219 @@
+"""Relays: where a message goes, and this process's one long-lived connection to each of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pipeline.adapters.mail_faults import (
+    ConfigurationFault,
+    NotAccepted,
+    RecipientRefused,
+    RelayDown,
+    Unknown,
+    fault,
+)
+from pipeline.adapters.messages import wire_address
+from pipeline.adapters.relay_address import parse_url
+from pipeline.adapters.smtp import Connection
+from pipeline.replies import Kind, Stage, Verdict
+from pipeline.settings import Settings, settings
+
+__all__ = [
+    "ConfigurationFault",
+    "NotAccepted",
+    "RecipientRefused",
+    "Relay",
+    "RelayDown",
+    "Target",
+    "Unknown",
+    "close_relays",
+    "relay_for",
+    "target",
+]
+
+MESSAGES_PER_CONNECTION = 500
+IDLE_SECONDS = 30.0
+# RFC 5321 4.5.3.2.6: what the answer to the final dot may take. Giving up earlier makes doubts, not speed.
+DOT_SECONDS = 600.0
+
+
+class Target(NamedTuple):
+    """Where a message really goes: the relay's URL and the address on the envelope."""
+
+    relay_url: str
+    address: str
+
+
+def target(settings: Settings, address: str) -> Target:
+    """Where PIPELINE_MAIL sends a message for `address`. Raises ConfigurationFault when there is no relay to use."""
+    if settings.mail == "catch":
+        return Target(settings.catcher_url, address)
+    if not settings.smtp_url:
+        text = (
+            f"PIPELINE_MAIL is {settings.mail}, but there is no relay: "
+            "set PIPELINE_SMTP_URL=smtp://user:password@host:port, or PIPELINE_MAIL=catch"
+        )
+        raise ConfigurationFault(text, Verdict(Kind.CONFIGURATION, Stage.CONNECT, 0, text))
+    return Target(settings.smtp_url, settings.mail.removeprefix("redirect:") if settings.mail != "live" else address)
+
+
+class Relay:
+    """A relay, and a connection to it that is made on first use and renewed whenever it is in doubt.
+
+    `timeout` is in seconds, for one answer. Threads take turns; processes have one each (`relay_for`).
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 60.0, dot_timeout: float = DOT_SECONDS, catcher: bool = False
+    ) -> None:
+        self.address, self.timeout, self.dot_timeout, self.catcher = parse_url(url), timeout, dot_timeout, catcher
+        self._connection: Connection | None = None
+        self._lock = threading.RLock()
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def connect(self) -> None:
+        """Connect anew and sign in. Raises RelayDown or ConfigurationFault."""
+        self.drop()
+        try:
+            self._connection = Connection(self.address, self.timeout, self.dot_timeout)
+        except RelayDown as error:
+            if not self.catcher or error.verdict.code:
+                raise
+            text = (
+                f"no mail catcher listens at {self.address} ({error.verdict.text}): "
+                "start `pipeline up`, or set PIPELINE_CATCHER_URL to one that runs"
+            )
+            raise RelayDown(text, error.verdict) from error
+
+    def send(self, envelope_from: str, address: str, data: bytes, before_dot: Callable[[], None]) -> Verdict:
+        """Hand one message to the relay for one recipient; returns its answer, whose text holds the queue id.
+
+        `before_dot` is called when everything but the terminating dot is written; what it raises ends the connection,
+        and the message is not sent. Raises RelayDown, RecipientRefused or ConfigurationFault: certainly not sent, even
+        where `before_dot` has been called; Unknown: nobody can say; PermanentError: an address that is none.
+        """
+        sender = wire_address(envelope_from, "envelope sender") if envelope_from else ""
+        recipient = wire_address(address, "recipient")
+        body = _lines(data)
+        with self._lock:
+            connection = self._begin(sender, recipient, body)
+            try:
+                connection.write(_stuffed(body))
+                connection.check()
+                before_dot()
+                connection.check()
+                return connection.finish()
+            except NotAccepted:
+                raise
+            except BaseException:
+                # A stale claim, a time limit: whatever it was, it struck in the middle of the dialogue.
+                connection.drop()
+                raise
+
+    def close(self) -> None:
+        """Say goodbye and hang up."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.quit()
+            self._connection = None
+
+    def drop(self) -> None:
+        """Hang up without a word."""
+        if self._connection is not None:
+            self._connection.drop()
+        self._connection = None
+
+    def _begin(self, sender: str, recipient: str, body: bytes) -> Connection:
+        """A connection whose server waits for the message."""
+        reused = self._reusable()
+        if not reused:
+            self.connect()
+        try:
+            return self._envelope(sender, recipient, body)
+        except NotAccepted:
+            if not reused or (self._connection is not None and not self._connection.closed):
+                raise
+        # Servers end long connections as they please: only a new one that ends as well says something.
+        self.connect()
+        return self._envelope(sender, recipient, body)
+
+    def _envelope(self, sender: str, recipient: str, body: bytes) -> Connection:
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("connect() comes first")
+        limit = connection.size_limit
+        if limit is not None and len(body) > limit:
+            text = f"the message has {len(body)} bytes, it takes {limit}"
+            raise fault(self, Verdict(Kind.MESSAGE_TOO_LARGE, Stage.MAIL, 0, text))
+        utf8 = not (sender.isascii() and recipient.isascii() and body.partition(b"\r\n\r\n")[0].isascii())
+        if utf8 and not connection.takes_utf8():
+            text = f'"{recipient}" needs SMTPUTF8 (RFC 6531), which it does not offer'
+            raise fault(self, Verdict(Kind.POISON, Stage.MAIL, 0, text))
+        try:
+            connection.begin(sender, recipient, len(body), utf8=utf8)
+        except NotAccepted:
+            raise
+        except BaseException:
+            connection.drop()
+            raise
+        return connection
+
+    def _reusable(self) -> bool:
+        """Whether the connection of the last message takes another one."""
+        connection = self._connection
+        if connection is None or connection.closed or connection.interrupted():
+            return False
+        if connection.messages >= MESSAGES_PER_CONNECTION:
+            self.close()
+            return False
+        idle = time.monotonic() - connection.last_used > IDLE_SECONDS
+        return connection.answers() if idle or connection.in_transaction else True
+
+
+def _lines(data: bytes) -> bytes:
+    """`data` with every line ended by CRLF, the last one too: a lone CR or LF is how mail is smuggled."""
+    inside = data.replace(b"\r\n", b"")
+    if b"\n" in inside or b"\r" in inside:
+        data = re.sub(rb"\r\n|\r|\n", b"\r\n", data)
+    return data if data.endswith(b"\r\n") else data + b"\r\n"
+
+
+def _stuffed(body: bytes) -> bytes:
+    """RFC 5321 4.5.2: a line that begins with a dot gets a second one."""
+    if not body.startswith(b".") and b"\r\n." not in body:
+        return body
+    return re.sub(rb"^\.", b"..", body, flags=re.MULTILINE)
+
+
+_relays: dict[str, Relay] = {}
+
+
+def relay_for(url: str) -> Relay:
+    """This process's relay of that URL; a forked child begins with none."""
+    found = _relays.get(url)
+    if found is None:
+        found = Relay(url, timeout=settings().smtp_timeout, catcher=url == settings().catcher_url)
+        _relays[url] = found
+    return found
+
+
+def close_relays() -> None:
+    """Say goodbye to every relay: at a worker's end."""
+    while _relays:
+        _relays.popitem()[1].close()
+
+
+def _forget_relays() -> None:
+    # The connections are the parent's: the child closes its copies and says nothing on them.
+    while _relays:
+        _relays.popitem()[1].drop()
+
+
+os.register_at_fork(after_in_child=_forget_relays)

@@ -1,0 +1,220 @@
+"""One SMTP connection, step by step: at every step it knows whether the server may own the message."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pipeline.adapters.mail_faults import NotAccepted, fault
+from pipeline.adapters.relay_address import Address
+from pipeline.replies import Kind, Stage, Verdict, classify
+
+QUIT_SECONDS = 5.0
+# One write may take the whole time-out (RFC 5321 4.5.3.2.5): a large message goes out in several.
+CHUNK = 256 * 1024
+
+
+class Connection:
+    """Connected, secured and signed in from the start; `closed` as soon as the dialogue is out of step.
+
+    `timeout` and `dot_timeout` are seconds for one answer. Every method raises NotAccepted, by its class.
+    """
+
+    def __init__(self, address: Address, timeout: float, dot_timeout: float) -> None:
+        self.address, self.timeout, self.dot_timeout = address, timeout, dot_timeout
+        self.closed = False
+        self.messages = 0
+        self.last_used = time.monotonic()
+        # A transaction was begun and not accepted: the next one starts with RSET.
+        self.in_transaction = False
+        try:
+            self._smtp = self._dial()
+            # The dot is a small write after a large one: Nagle and a delayed ACK would hold it back for 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._smtp.ehlo_or_helo_if_needed()
+            self._secure()
+            if address.user is not None:
+                self._sign_in(address.user)
+        except smtplib.SMTPResponseException as error:
+            self.drop()
+            raise self._fault(classify(Stage.CONNECT, error.smtp_code, _text(error.smtp_error))) from error
+        except OSError as error:
+            raise self._silence(Stage.CONNECT, error) from error
+        except BaseException:
+            self.drop()
+            raise
+
+    @property
+    def size_limit(self) -> int | None:
+        """The largest message in bytes that the relay takes (RFC 1870), or None when it does not say."""
+        text = self._smtp.esmtp_features.get("size", "") if self._smtp.does_esmtp else ""
+        return int(text) if text.isdigit() and int(text) > 0 else None
+
+    def takes_utf8(self) -> bool:
+        return self._smtp.has_extn("smtputf8")
+
+    def begin(self, sender: str, recipient: str, size: int, *, utf8: bool) -> None:
+        """MAIL FROM, RCPT TO and DATA: afterwards the server waits for the message."""
+        options = [f"SIZE={size}"] if self._smtp.has_extn("size") else []
+        self.in_transaction = True
+        self._ask(Stage.MAIL, self._smtp.mail, sender, [*options, "SMTPUTF8"] if utf8 else options)
+        self._ask(Stage.RCPT, self._smtp.rcpt, recipient)
+        self._ask(Stage.DATA, self._smtp.docmd, "DATA")
+
+    def write(self, body: bytes) -> None:
+        """All of the message but the dot; `body` is dot-stuffed and ends with CRLF."""
+        try:
+            for start in range(0, len(body), CHUNK):
+                self._socket.sendall(body[start : start + CHUNK])
+        except OSError as error:
+            raise self._silence(Stage.DATA, error) from error
+
+    def check(self) -> None:
+        """Before the dot: raise what the server has said or done in the meantime, if anything."""
+        if self.interrupted():
+            try:
+                self._ask(Stage.DATA, self._smtp.getreply)
+                raise self._fault(classify(Stage.DATA, 0, "an answer before the end of the message"))
+            finally:
+                self.drop()
+
+    def finish(self) -> Verdict:
+        """The final dot and its answer."""
+        self._socket.settimeout(self.dot_timeout)
+        try:
+            self._socket.sendall(b".\r\n")
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # The connection was gone before: the kernel took none of it.
+            raise self._silence(Stage.DATA, error) from error
+        except OSError as error:
+            raise self._silence(Stage.DOT, error) from error
+        verdict = self._ask(Stage.DOT, self._smtp.getreply)
+        self._socket.settimeout(self.timeout)
+        self.in_transaction = False
+        self.messages += 1
+        self.last_used = time.monotonic()
+        return verdict
+
+    def interrupted(self) -> bool:
+        """Whether the server hung up, or said something that nobody asked for."""
+        self._socket.settimeout(0)
+        try:
+            if self._smtp.file.peek(1):  # type: ignore[union-attr]  # a file from the first answer on
+                return True
+            # Nothing to read, or the end: TLS tells them apart by itself, plain TCP has to be asked again.
+            return isinstance(self._socket, ssl.SSLSocket) or self._socket.recv(1, socket.MSG_PEEK) == b""
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        finally:
+            self._socket.settimeout(self.timeout)
+
+    def answers(self) -> bool:
+        """Whether the connection is good for another message; an unfinished transaction is reset."""
+        try:
+            code, _ = self._smtp.rset() if self.in_transaction else self._smtp.noop()
+        except OSError:
+            code = 0
+        self.in_transaction = False
+        return code == 250
+
+    def quit(self) -> None:
+        """Say goodbye and hang up."""
+        if not self.closed:
+            with suppress(OSError):
+                self._socket.settimeout(QUIT_SECONDS)
+                self._smtp.quit()
+        self.drop()
+
+    def drop(self) -> None:
+        """Hang up without a word."""
+        self.closed = True
+        smtp = getattr(self, "_smtp", None)
+        if smtp is not None:
+            smtp.close()
+
+    @property
+    def _socket(self) -> socket.socket:
+        if self._smtp.sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection is closed")
+        return self._smtp.sock
+
+    def _dial(self) -> smtplib.SMTP:
+        # Named here: smtplib would ask the DNS for this machine's name, which may take its whole time-out.
+        where: dict[str, Any] = {"host": self.address.host, "port": self.address.port, "local_hostname": _own_name()}
+        if self.address.tls:
+            return smtplib.SMTP_SSL(**where, timeout=self.timeout, context=ssl.create_default_context())
+        return smtplib.SMTP(**where, timeout=self.timeout)
+
+    def _secure(self) -> None:
+        if self.address.tls or self.address.starttls == "never":
+            return
+        if self._smtp.has_extn("starttls"):
+            self._smtp.starttls(context=ssl.create_default_context())
+            self._smtp.ehlo()
+        elif self.address.starttls == "required":
+            raise self._fault(_configuration(Stage.CONNECT, "it offers no STARTTLS, which its URL requires"))
+
+    def _sign_in(self, user: str) -> None:
+        try:
+            self._smtp.login(user, self.address.password)
+        except smtplib.SMTPResponseException as error:
+            raise self._fault(classify(Stage.AUTH, error.smtp_code, _text(error.smtp_error))) from error
+        except (smtplib.SMTPServerDisconnected, TimeoutError, ConnectionError) as error:
+            raise self._silence(Stage.AUTH, error) from error
+        except (OSError, UnicodeEncodeError) as error:
+            # smtplib's own words: no AUTH offered, no mechanism in common, a password beyond ASCII.
+            raise self._fault(_configuration(Stage.AUTH, str(error))) from error
+
+    def _ask(self, stage: Stage, command: Callable[..., tuple[int, bytes]], *arguments: Any) -> Verdict:
+        try:
+            code, text = command(*arguments)
+        except OSError as error:
+            raise self._silence(stage, error) from error
+        verdict = classify(stage, code, _text(text))
+        if verdict.kind is not Kind.ACCEPTED:
+            raise self._fault(verdict)
+        return verdict
+
+    def _silence(self, stage: Stage, error: OSError) -> NotAccepted:
+        self.drop()
+        return self._fault(classify(stage, 0, _reason(error)))
+
+    def _fault(self, verdict: Verdict) -> NotAccepted:
+        if verdict.code == 421 or not 400 <= verdict.code < 600:
+            self.drop()
+        return fault(self.address, verdict)
+
+
+def _configuration(stage: Stage, text: str) -> Verdict:
+    return Verdict(Kind.CONFIGURATION, stage, 0, text)
+
+
+def _own_name() -> str:
+    """What EHLO says: this machine's full name where it has one, else an address literal (RFC 5321 4.1.4)."""
+    name = socket.gethostname()
+    return name if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) else "[127.0.0.1]"
+
+
+def _text(reply: bytes | str) -> str:
+    return reply if isinstance(reply, str) else reply.decode("utf-8", "replace")
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not to be trusted ({error.verify_message}): "
+            "point SSL_CERT_FILE at your authority's certificate, or, inside a safe network, set starttls=never"
+        )
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it speaks no TLS here: use smtp:// with starttls=required instead of smtps://"
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+        return "timed out"
+    return error.strerror or str(error) or type(error).__name__
