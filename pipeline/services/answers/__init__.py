@@ -1,0 +1,29 @@
+"""What ran, when, why or why not, who got what, and what happens next: the questions that every door asks.
+
+Each answer is a frozen dataclass that `as_json` turns into what machines read; all take a session and only read.
+"""
+
+from pipeline.services.answers.detail import RunDetail, show
+from pipeline.services.answers.files import DocumentFile, files
+from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
+from pipeline.services.answers.plain import as_json
+from pipeline.services.answers.progress import progress
+from pipeline.services.answers.summary import RunSummary, summarise
+from pipeline.services.answers.who import Answer, Who, who
+
+__all__ = [
+    "Answer",
+    "DocumentFile",
+    "RunDetail",
+    "RunSummary",
+    "ScheduleSummary",
+    "Who",
+    "as_json",
+    "files",
+    "latest_runs",
+    "progress",
+    "schedules",
+    "show",
+    "summarise",
+    "who",
+]

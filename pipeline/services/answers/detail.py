@@ -1,0 +1,210 @@
+"""Everything about one run: its steps and attempts, what became of documents and deliveries, its history."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pipeline.db import clock
+from pipeline.models import (
+    OPEN_DELIVERY,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Document,
+    DocumentStatus,
+    Outcome,
+    Run,
+    RunEvent,
+    Step,
+)
+from pipeline.services.answers import advice
+from pipeline.services.answers.summary import RunSummary, summarise
+
+# Tries that count against a step's `attempts`; parked and abandoned ones do not.
+TRIES = frozenset({Outcome.RUNNING, Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRY})
+
+
+@dataclass(frozen=True)
+class StepDetail:
+    """A step; `tries` of at most `retry["attempts"]` are used up in this generation, `next_try_at` (UTC) is planned."""
+
+    name: str
+    kind: str
+    status: str
+    queue: str
+    task_id: UUID
+    tries: int
+    outcomes: dict[str, int]
+    retry: dict[str, Any]
+    queued_at: datetime | None
+    published_at: datetime | None
+    next_try_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class AttemptDetail:
+    """One try of one step."""
+
+    step: str
+    generation: int
+    number: int
+    worker: str
+    outcome: str
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True)
+class DocumentProblem:
+    """A document that was not made, and why."""
+
+    key: str
+    status: str
+    rows: int
+    error: str | None
+
+
+@dataclass(frozen=True)
+class DeliveryProblem:
+    """A delivery that has not been accepted, with the server's reply or our own reason."""
+
+    key: str
+    address: str
+    channel: str
+    status: str
+    relay: str | None
+    reply: str | None
+    reason: str | None
+    not_before: datetime | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the run's history that is no attempt."""
+
+    at: datetime
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """One run, whole; `next` is a sentence on what to do or type now."""
+
+    run: RunSummary
+    params: dict[str, Any]
+    scope: dict[str, Any]
+    generation: int
+    revision: str
+    code_version: str
+    steps: list[StepDetail]
+    attempts: list[AttemptDetail]
+    document_problems: list[DocumentProblem]
+    delivery_problems: list[DeliveryProblem]
+    events: list[Event]
+    next: str
+
+
+def show(session: Session, run: Run, *, problems: int | None = None) -> RunDetail:
+    """Everything about `run`; of documents and deliveries that went wrong, `problems` each at most."""
+    summary = summarise(session, [run])[0]
+    steps = session.scalars(select(Step).where(Step.run_id == run.id).order_by(Step.stage, Step.ordinal)).all()
+    attempts = session.scalars(select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.started_at)).all()
+    details = _steps(steps, attempts)
+    deliveries = _delivery_problems(session, run, problems, over=summary.over)
+    return RunDetail(
+        run=summary,
+        params=run.params,
+        scope=run.scope,
+        generation=run.generation,
+        revision=run.revision,
+        code_version=run.code_version,
+        steps=details,
+        attempts=_attempts(steps, attempts),
+        document_problems=_document_problems(session, run, problems),
+        delivery_problems=deliveries,
+        events=_events(session, run),
+        next=advice.next_move(summary, details, deliveries, advice.same_again(run), clock(session)),
+    )
+
+
+def _steps(steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[StepDetail]:
+    outcomes: dict[tuple[UUID, int], Counter[str]] = defaultdict(Counter)
+    for attempt in attempts:
+        outcomes[attempt.step_id, attempt.generation][attempt.outcome] += 1
+    return [_step(step, outcomes[step.id, step.generation]) for step in steps]
+
+
+def _step(step: Step, outcomes: Counter[str]) -> StepDetail:
+    return StepDetail(
+        name=step.name,
+        kind=step.kind,
+        status=step.status,
+        queue=step.queue,
+        task_id=step.task_id,
+        tries=sum(count for outcome, count in outcomes.items() if outcome in TRIES),
+        outcomes=dict(outcomes),
+        retry=step.retry,
+        queued_at=step.queued_at,
+        published_at=step.published_at,
+        next_try_at=step.not_before,
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+        worker=step.lease_owner,
+        error=step.error,
+    )
+
+
+def _attempts(steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[AttemptDetail]:
+    names = {step.id: step.name for step in steps}
+    return [
+        AttemptDetail(
+            step=names[attempt.step_id],
+            generation=attempt.generation,
+            number=attempt.fence,
+            worker=attempt.worker,
+            outcome=attempt.outcome,
+            started_at=attempt.started_at,
+            finished_at=attempt.finished_at,
+            error=attempt.error,
+            traceback=attempt.traceback,
+        )
+        for attempt in attempts
+    ]
+
+
+def _document_problems(session: Session, run: Run, limit: int | None) -> list[DocumentProblem]:
+    wrong = (Document.run_id == run.id, Document.status.in_((DocumentStatus.FAILED, DocumentStatus.SKIPPED)))
+    # "failed" sorts before "skipped": what went wrong comes first.
+    rows = session.scalars(select(Document).where(*wrong).order_by(Document.status, Document.key).limit(limit))
+    return [DocumentProblem(row.key, row.status, row.rows, row.error) for row in rows]
+
+
+def _delivery_problems(session: Session, run: Run, limit: int | None, *, over: bool) -> list[DeliveryProblem]:
+    """Whatever is not accepted and, while the run goes on, not simply waiting for its turn."""
+    fine = {DeliveryStatus.ACCEPTED} | (set() if over else OPEN_DELIVERY - {DeliveryStatus.DEFERRED})
+    wrong = (Delivery.run_id == run.id, Delivery.status.not_in(fine))
+    statement = select(Delivery).where(*wrong).order_by(Delivery.status, Delivery.key, Delivery.address)
+    return [
+        DeliveryProblem(row.key, row.address, row.channel, row.status, row.relay, row.reply, row.reason, row.not_before)
+        for row in session.scalars(statement.limit(limit))
+    ]
+
+
+def _events(session: Session, run: Run) -> list[Event]:
+    rows = session.scalars(select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.at, RunEvent.id))
+    return [Event(row.at, row.kind, row.text) for row in rows]

@@ -1,0 +1,164 @@
+"""The latest runs, and every schedule with what becomes of it next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from pipeline import schedule as definitions
+from pipeline import timing
+from pipeline.adapters.home import Loaded, ScheduleFile
+from pipeline.errors import DefinitionError, NotFound, Refused
+from pipeline.models import Run, RunStatus, Schedule, ScheduleRevision
+from pipeline.services.answers.summary import RunSummary, summarise, title
+from pipeline.services.schedules import zone_of
+from pipeline.settings import settings
+
+
+def latest_runs(
+    session: Session,
+    schedule: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    limit: int | None = None,
+) -> list[RunSummary]:
+    """The newest runs first; `since` is an aware instant that they were opened at or after.
+
+    Raises NotFound for a schedule that neither exists nor has runs, Refused for a status that there is none of.
+    """
+    statement = select(Run).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
+    if schedule is not None:
+        check_schedule(session, schedule)
+        statement = statement.where(Run.schedule_key == schedule)
+    if status is not None:
+        statement = statement.where(Run.status == _status(status))
+    if since is not None:
+        statement = statement.where(Run.created_at >= since)
+    return summarise(session, session.scalars(statement).all())
+
+
+def check_schedule(session: Session, key: str) -> None:
+    """Raises NotFound, with what there is, for a name that no schedule has or ever had."""
+    if session.get(Schedule, key) is not None:
+        return
+    known = sorted(session.scalars(select(Schedule.key)))
+    near = get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known schedules: {', '.join(known) or 'none'}"
+    raise NotFound(f'there is no schedule "{key}": {hint}')
+
+
+def _status(text: str) -> str:
+    if text not in set(RunStatus):
+        near = get_close_matches(text, list(RunStatus), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(RunStatus)}"
+        raise Refused(f'no run has the status "{text}": {hint}')
+    return text
+
+
+@dataclass(frozen=True)
+class ScheduleSummary:
+    """A schedule; `state` is active, paused, retired, changed, not loaded or bad file, and `note` says more of it.
+
+    `when` is English with the zone's name, None for one that is triggered by hand only; `next_due_at` is UTC.
+    """
+
+    key: str
+    title: str
+    description: str | None
+    target: str
+    when: str | None
+    zone: str
+    next_due_at: datetime | None
+    state: str
+    note: str | None
+    last_run: RunSummary | None
+
+
+def schedules(session: Session, loaded: Loaded, *, retired: bool = False) -> list[ScheduleSummary]:
+    """Every schedule by its key, as the rows and the home's files `loaded` have it; retired ones only if asked for."""
+    rows = {row.key: (row, definition) for row, definition in session.execute(_current())}
+    last = _last_runs(session)
+    wrong = {place.rpartition("/")[2].rpartition(".")[0]: error for place, error in loaded.errors.items()}
+    sources = [
+        _Sources(key, *rows.get(key, (None, None)), loaded.files.get(key), wrong.get(key))
+        for key in sorted(rows.keys() | loaded.files.keys() | wrong.keys())
+    ]
+    return [_schedule(one, last.get(one.key)) for one in sources if retired or not one.is_gone]
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What is known of one schedule: its row with the definition that is in force, its file, or the file's error."""
+
+    key: str
+    row: Schedule | None
+    stored: dict[str, Any] | None
+    file: ScheduleFile | None
+    error: DefinitionError | None
+
+    @property
+    def is_gone(self) -> bool:
+        return self.row is not None and self.row.retired_at is not None and not (self.file or self.error)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        return self.stored if self.stored is not None else (self.file.definition if self.file else {})
+
+
+def _current() -> Any:
+    same = and_(ScheduleRevision.schedule_key == Schedule.key, ScheduleRevision.revision == Schedule.revision)
+    return select(Schedule, ScheduleRevision.definition).join(ScheduleRevision, same)
+
+
+def _last_runs(session: Session) -> dict[str, RunSummary]:
+    newest = select(Run.schedule_key, func.max(Run.created_at).label("at")).group_by(Run.schedule_key).subquery()
+    joined = and_(Run.schedule_key == newest.c.schedule_key, Run.created_at == newest.c.at)
+    runs = session.scalars(select(Run).join(newest, joined).order_by(Run.id)).all()
+    return {run.schedule: run for run in summarise(session, runs)}
+
+
+def _schedule(known: _Sources, last: RunSummary | None) -> ScheduleSummary:
+    definition = known.definition
+    parsed = _parsed(definition, known.key) if definition else None
+    zone = zone_of(parsed) if parsed else settings().timezone
+    state, note = _state(known.row, known.file, known.error)
+    return ScheduleSummary(
+        key=known.key,
+        title=title(definition, known.key),
+        description=definition.get("description"),
+        target=f"workflow {definition['workflow']}" if definition.get("workflow") else "report",
+        when=timing.describe(parsed.when.spec(zone), zone) if parsed and parsed.when else None,
+        zone=zone,
+        next_due_at=None if known.row is None or known.row.paused else known.row.next_due_at,
+        state=state,
+        note=note,
+        last_run=last,
+    )
+
+
+def _parsed(definition: dict[str, Any], key: str) -> definitions.Schedule | None:
+    """None for a definition of another version that this one cannot read."""
+    try:
+        return definitions.parse(definition, f"schedule {key}")
+    except DefinitionError:
+        return None
+
+
+def _state(row: Schedule | None, file: ScheduleFile | None, error: DefinitionError | None) -> tuple[str, str | None]:
+    if error is not None:
+        goes_on = "; its last good revision goes on" if row is not None and row.retired_at is None else ""
+        return "bad file", f"{error}{goes_on}"
+    if row is None:
+        return "not loaded", "the file is new: `pipeline sync` loads it"
+    if row.retired_at is not None:
+        return "retired", "its file is gone" if file is None else "its file is back: `pipeline sync` loads it"
+    if row.paused:
+        return "paused", row.note
+    if file is not None and file.revision != row.revision:
+        return "changed", "the file has changed: `pipeline sync` loads it"
+    return "active", row.note

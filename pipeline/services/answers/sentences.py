@@ -1,0 +1,92 @@
+"""What became of one delivery, said in a sentence that claims no more than is known: handed over, never received."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pipeline.models import FINAL_RUN, Channel, DeliveryStatus, DocumentStatus
+from pipeline.report import WHOLE
+from pipeline.services.answers import wording
+
+if TYPE_CHECKING:
+    from pipeline.services.answers.who import Answer
+
+CATCHER = "mail catcher"
+# How our own catcher answers: the only proof that is left once the settings say something else.
+KEPT = re.compile(r"250 2\.0\.0 kept as (\S+\.eml)")
+
+
+def sentence(answer: Answer, run_status: str) -> str:
+    """`ACME: "Your shipments" for 16-22 Nov 2026 was handed over to relay smtp.example …`."""
+    what = f'{_whose(answer)}: "{answer.title}" for {answer.period["title"]}'
+    if answer.address is None:
+        return f"{what} {_of_document(answer)}"
+    return f"{what} {_of_delivery(answer, over=run_status in FINAL_RUN)}"
+
+
+def _whose(answer: Answer) -> str:
+    if answer.key != WHOLE:
+        return answer.key
+    return answer.name or answer.address or answer.schedule
+
+
+def _of_document(answer: Answer) -> str:
+    if answer.status == DocumentStatus.RENDERED:
+        return "was made, and nobody was to be sent it"
+    if answer.status == DocumentStatus.PLANNED:
+        return "has not been made yet, and nobody is to be sent it"
+    return f"was not made: {_stop(answer.reason or 'no reason is known')}"
+
+
+def _of_delivery(answer: Answer, *, over: bool) -> str:
+    to = f"to {answer.address}"
+    why = _stop(answer.reason or answer.reply or "no reason is known")
+    match answer.status:
+        case DeliveryStatus.ACCEPTED:
+            said = _accepted(answer)
+        case DeliveryStatus.FAILED if answer.document_status == DocumentStatus.FAILED:
+            said = f"was not sent {to}: its document failed: {_stop(answer.document_error or why)}"
+        case DeliveryStatus.FAILED if answer.reply:
+            said = f"was refused by relay {answer.relay} for {answer.address}: it answered {_stop(answer.reply)}"
+        case DeliveryStatus.DEFERRED:
+            said = _deferred(answer)
+        case DeliveryStatus.UNCERTAIN:
+            said = f"may or may not have been handed over to relay {answer.relay} for {answer.address}: {why}"
+        case DeliveryStatus.EXPIRED:
+            said = f"was given up {to}: {why}"
+        case DeliveryStatus.BOUNCED | DeliveryStatus.COMPLAINED:
+            said = f"was handed over {to}, and {answer.status} afterwards: {why}"
+        case DeliveryStatus.PLANNED | DeliveryStatus.QUEUED | DeliveryStatus.SENDING if not over:
+            said = f"has not been sent {to} yet: it is {answer.status}, and its run goes on"
+        case _:
+            said = f"was not sent {to}: {why}"
+    return said
+
+
+def _accepted(answer: Answer) -> str:
+    at = f"on {wording.moment(answer.sent_at, answer.zone)}" if answer.sent_at else "at an unknown time"
+    if answer.channel == Channel.FILE:
+        return f"was written to {answer.reply or answer.address} {at}"
+    if is_caught(answer.relay, answer.reply):
+        found = KEPT.search(answer.reply or "")
+        where = f" as {found[1]}" if found else ""
+        return f"to {answer.address} was kept by the mail catcher{where} {at}; nothing left this machine"
+    said = f"; it answered {_stop(answer.reply)}" if answer.reply else ""
+    return f"was handed over to relay {answer.relay} {at}, for {answer.address}{said}"
+
+
+def _deferred(answer: Answer) -> str:
+    again = f", next on {wording.moment(answer.not_before, answer.zone)}" if answer.not_before else ""
+    said = f"it answered {_stop(answer.reply)}" if answer.reply else _stop(answer.reason or "")
+    return f"was turned away for now by relay {answer.relay} for {answer.address}, and is tried again{again}: {said}"
+
+
+def is_caught(relay: str | None, reply: str | None) -> bool:
+    """Whether the message went to a mail catcher instead of out into the world."""
+    return (relay or "").startswith(CATCHER) or bool(KEPT.search(reply or ""))
+
+
+def _stop(text: str) -> str:
+    """One line, without the full stop that the sentence around it may not have."""
+    return " ".join(text.split()).rstrip(".")
