@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import insert_new
-from pipeline.models import Channel, DeliveryStatus, Document, DocumentStatus, Suppression, new_id
+from pipeline.models import Channel, DeliveryStatus, Document, DocumentStatus, Step, StepStatus, Suppression, new_id
 
 # What stands for the rows whose key is NULL: they make no document, but they are counted and shown.
 NULL_KEY = "(no key)"
@@ -186,15 +186,22 @@ def mark(session: Session, document_id: UUID, **values: Any) -> None:
     )
 
 
-def fail_planned(session: Session, run_id: UUID, reason: str) -> None:
-    """What a failed render step left unrendered is failed, for that reason."""
-    left = (Document.run_id == run_id, Document.status == DocumentStatus.PLANNED)
-    session.execute(
-        update(Document)
-        .where(*left)
-        .values(status=DocumentStatus.FAILED, error=reason)
-        .execution_options(synchronize_session=False)
-    )
+def fail_unrendered(session: Session, run_id: UUID) -> None:
+    """What a failed render step left unrendered is failed, for that step's reason."""
+    failed = select(Step).where(Step.run_id == run_id, Step.status == StepStatus.FAILED, Step.queue == "render")
+    for step in session.scalars(failed):
+        left = (Document.run_id == run_id, Document.status == DocumentStatus.PLANNED, Document.batch == step.args[0])
+        _end(session, left, DocumentStatus.FAILED, step.error or "its batch could not be rendered")
+
+
+def close_planned(session: Session, run_id: UUID, reason: str) -> None:
+    """A run that ends leaves no document planned."""
+    _end(session, (Document.run_id == run_id, Document.status == DocumentStatus.PLANNED), DocumentStatus.SKIPPED, reason)
+
+
+def _end(session: Session, where: Sequence[Any], status: DocumentStatus, error: str) -> None:
+    statement = update(Document).where(*where).values(status=status, error=error)
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def counts(session: Session, run_id: UUID) -> dict[str, int]:

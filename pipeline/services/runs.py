@@ -228,11 +228,12 @@ def lock(session: Session, run_id: UUID) -> Run:
 
 def close(session: Session, run: Run, status: RunStatus, error: str | None = None) -> None:
     """End a run whose row is locked: what has not started of it never will, and nothing is left to be sent."""
-    from pipeline.services import deliveries
+    from pipeline.services import deliveries, documents
 
     now = clock(session)
     ended = error or f"the run ended as {status}"
     deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {ended}")
+    documents.close_planned(session, run.id, f"not rendered: {ended}")
     run.status, run.error, run.finished_at, run.waiting_for = status, error, now, None
     unstarted = (StepStatus.PENDING, StepStatus.QUEUED)
     session.execute(

@@ -48,9 +48,10 @@ def render(run: RunHandle, batch: int) -> None:
 def gate(run: RunHandle) -> Signature:
     """Let the deliveries out, if enough documents came out well; else nothing at all is sent."""
     with transaction() as session:
-        documents.fail_planned(session, run.id, "its batch could not be rendered")
-        counts = documents.counts(session, run.id)
-        _check_share(run, counts, documents.first_error(session, run.id))
+        documents.fail_unrendered(session, run.id)
+        counts, first = documents.counts(session, run.id), documents.first_error(session, run.id)
+    _check_share(run, counts, first)
+    with transaction() as session:
         if not run.scope["send"]:
             deliveries.close_open(session, run.id, DeliveryStatus.SKIPPED, "triggered with --no-send")
         deliveries.release_to_send(session, run.id)
