@@ -128,7 +128,7 @@ def humanised(name: str) -> str:
 
 
 def coerced(column: ShownColumn, value: Any) -> Any:
-    """`value` as its column's format means it: ISO text of a date column as a date, text of a number column as a number.
+    """`value` as its column's format means it: ISO text as a date, digits in a text as a number.
 
     None, NaN and infinity become None; what cannot be meant is returned as it came, and shown so.
     """
@@ -197,19 +197,16 @@ def _require(name: str, names: Sequence[str], field: str) -> None:
 
 def _format(name: str, sample: Sequence[Any]) -> Format:
     """The format of a column by its values, all of which must agree; `sample` has no None."""
-    if not sample:
-        return "text"
-    if all(isinstance(value, datetime) for value in sample):
-        return "date" if all(value.tzinfo is None and value.time() == time() for value in sample) else "datetime"
-    if all(isinstance(value, date) for value in sample):
-        return "date"
-    if all(isinstance(value, str) for value in sample):
+    kinds = {type(value) for value in sample}
+    if kinds == {str}:
         return _format_of_text(sample)
-    if not all(isinstance(value, Number) and not isinstance(value, bool) for value in sample):
-        return "text"
-    if all(isinstance(value, int) for value in sample):
+    if kinds == {datetime}:
+        return "date" if all(value.tzinfo is None and value.time() == time() for value in sample) else "datetime"
+    if kinds and kinds <= {date, datetime}:
+        return "date"
+    if kinds == {int}:
         return "text" if _NAMES_SOMETHING.search(name) else "integer"
-    return "decimal"
+    return "decimal" if kinds and kinds <= {int, float, Decimal} else "text"
 
 
 def _format_of_text(sample: Sequence[str]) -> Format:
@@ -226,10 +223,12 @@ def _digits(column: ShownColumn, sample: Iterable[Any]) -> int:
         return 1
     if column.format != "decimal":
         return 0
-    numbers = [value for value in (coerced(column, v) for v in sample) if isinstance(value, Number)]
-    if numbers and all(isinstance(value, Decimal) for value in numbers):
-        return min(max(-int(value.as_tuple().exponent) for value in numbers if isinstance(value, Decimal)), 4)
-    most = 4 if numbers and max(abs(value) for value in numbers) < 0.1 else 2
+    typed = [coerced(column, value) for value in sample]
+    numbers = [float(value) for value in typed if isinstance(value, Number)]
+    places = [-int(value.as_tuple().exponent) for value in typed if isinstance(value, Decimal)]
+    if numbers and len(places) == len(numbers):
+        return min(max(0, *places), 4)
+    most = 4 if numbers and max(map(abs, numbers)) < 0.1 else 2
     return next((d for d in range(most) if all(round(value, d) == value for value in numbers)), most)
 
 
@@ -301,7 +300,9 @@ def _chart(rows: Sequence[Row], columns: Sequence[ShownColumn]) -> Chart | None:
         c for c in columns[1:] if c.numeric and not _NAMES_SOMETHING.search(c.name) and not _PART_OF_TIME.search(c.name)
     ]
     y = next((column for column in measures if column.total), measures[0] if measures else None)
-    if y is None or None in points or len(set(map(str, points))) < len(points):
+    # A bar per customer number says nothing: the points must be names or times.
+    named = all(isinstance(point, str | date) for point in points)
+    if y is None or not named or len(set(points)) < len(points):
         return None
     line = x.format != "text" and len(points) >= LINE_FROM
     return Chart(kind="line" if line else "bar", x=x.name, y=[y.name], title=None, limit=most)

@@ -85,7 +85,7 @@ def _files(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
     home = folder.parent.resolve()
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if any(part.startswith(".") or part in {"__pycache__"} or part.endswith("~") for part in relative.parts):
+        if any(part.startswith(".") or part == "__pycache__" or part.endswith("~") for part in relative.parts):
             continue
         if not path.resolve().is_relative_to(home):
             place = f"{folder.parent.name}/{prefix}/{relative.as_posix()}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
@@ -17,6 +17,9 @@ from babel.numbers import format_decimal
 from pipeline.errors import PermanentError
 from pipeline.presentation import Number, ShownColumn, coerced
 from pipeline.timing import Period
+
+# `date` is also what a Localizer does.
+Day: TypeAlias = date
 
 MISSING = "\N{EN DASH}"
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -138,10 +141,12 @@ class Localizer:
         moments = [f"{day:%H:%M}" if isinstance(day, datetime) else "" for day in days]
         if len({(day.year, day.month, day.day) for day in days}) == 1:
             return moments
-        return [f"{format_skeleton('MMMd', day, locale=self.locale)} {at}" for day, at in zip(days, moments, strict=True)]
+        return [
+            f"{format_skeleton('MMMd', day, locale=self.locale)} {at}" for day, at in zip(days, moments, strict=True)
+        ]
 
     def period(self, period: Period) -> str:
-        """What a run reports on, for people: `November 2026`, `16.–22. Nov. 2026`, `Q3 2026`."""
+        """What a run reports on, for people: `November 2026`, `16.-22. Nov. 2026` (with a dash), `Q3 2026`."""
         if re.fullmatch(r"\d{4}", period.label):
             return period.label
         if re.fullmatch(r"\d{4}-Q\d", period.label):
@@ -157,7 +162,7 @@ class Localizer:
     def _local(self, value: Any) -> Any:
         return value.astimezone(self.zone) if isinstance(value, datetime) and value.tzinfo else value
 
-    def _dated(self, value: date, style: str) -> str:
+    def _dated(self, value: Day, style: str) -> str:
         return format_date(value, style, locale=self.locale)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +15,15 @@ from typing import Any
 from weasyprint import CSS, HTML
 from weasyprint.css.counters import CounterStyle
 from weasyprint.text.fonts import FontConfiguration
-from weasyprint.urls import FatalURLFetchingError
+from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
 
-from pipeline.adapters.documents.content import MAX_HTML_BYTES, Content, Document
+from pipeline.adapters.documents.content import Content, Document
 from pipeline.adapters.documents.context import document_context
-from pipeline.adapters.documents.fetcher import ROOT, BundleFetcher
 from pipeline.adapters.documents.locales import localizer
+from pipeline.adapters.documents.resources import ROOT, read, refuse_holes
 from pipeline.adapters.documents.templates import Templates, opened
-from pipeline.errors import DefinitionError, PermanentError
+from pipeline.errors import DefinitionError
 
-# What WeasyPrint drops without a word: images without an address, parts of other SVG files.
-_DROPPED = re.compile(
-    r"""<img\b(?![^>]*\bsrc\s*=\s*["']?[^"'\s>])[^>]*>|<use\b[^>]*\bhref\s*=\s*["']?[^"'#\s>][^>]*>""", re.IGNORECASE
-)
 # Collections of WeasyPrint's many small objects cost a fifth of the time at Python's threshold of 700.
 _GC_THRESHOLD = (100_000, 20, 50)
 
@@ -58,11 +53,33 @@ class _Complaints(logging.Handler):
 
 _COMPLAINTS = _Complaints()
 _logger = logging.getLogger("weasyprint")
-# Debug: the reason of an image or font that could not be read is told there only. Nothing of it reaches the worker's log.
+# Debug: only there the reason is told why an image or font could not be read. Nothing reaches the worker's own log.
 _logger.setLevel(logging.DEBUG)
 _logger.propagate = False
 _logger.addHandler(_COMPLAINTS)
 logging.getLogger("weasyprint.progress").setLevel(logging.WARNING)
+
+
+class BundleFetcher(URLFetcher):  # type: ignore[misc]  # it ships no types
+    """Answers WeasyPrint from one bundle and keeps what it refused: drawing an SVG swallows any exception.
+
+    It never calls URLFetcher's __init__: that builds the openers for http, ftp and file that must not exist here.
+    """
+
+    def __init__(self, templates: Templates) -> None:
+        self.templates = templates
+        self.refused: list[str] = []
+        # A refusal ends the rendering (FatalURLFetchingError) instead of leaving a hole in the page.
+        self._fail_on_errors = True
+
+    def fetch(self, url: str, headers: dict[str, str] | None = None) -> URLFetcherResponse:  # noqa: ARG002
+        """The bytes behind `url`. Raises LookupError, noted in `refused`, for all but `data:` and bundled files."""
+        try:
+            data, media_type = read(self.templates, url)
+        except LookupError as error:
+            self.refused.append(str(error))
+            raise
+        return URLFetcherResponse(url, data, {"Content-Type": media_type})
 
 
 class _Press:
@@ -83,7 +100,9 @@ class _Press:
     def _sheet(self, source: str, path: str) -> Any:
         fetcher = BundleFetcher(self.templates)
         with _failing(self.templates.place(path), fetcher):
-            return CSS(string=source, base_url=ROOT, url_fetcher=fetcher, font_config=self.fonts, counter_style=self.counters)
+            return CSS(
+                string=source, base_url=ROOT, url_fetcher=fetcher, font_config=self.fonts, counter_style=self.counters
+            )
 
     @lru_cache(maxsize=8)  # noqa: B019 - it lives as long as its bundle
     def paper(self, size: str) -> Any:
@@ -108,7 +127,7 @@ def render(content: Content, folder: Path) -> Document:
 def lay_out(html: str, press: _Press, paper: str, content: Content, language: str) -> Document:
     """Lay out and write a PDF: title, language and dates are those of the content, whatever the template says."""
     place = press.templates.place("document.html")
-    _refuse_early(html, place)
+    refuse_holes(html, place)
     fetcher = BundleFetcher(press.templates)
     variant = content.report.pdf
     with _failing(place, fetcher) as warnings:
@@ -120,7 +139,7 @@ def lay_out(html: str, press: _Press, paper: str, content: Content, language: st
         )
         _describe(document.metadata, content, language)
         data = document.write_pdf(pdf_variant=variant)
-    return Document(data, "application/pdf", ".pdf", len(document.pages), tuple(warnings))
+    return Document(data, "application/pdf", ".pdf", len(document.pages), tuple(dict.fromkeys(warnings)))
 
 
 def _describe(metadata: Any, content: Content, language: str) -> None:
@@ -135,14 +154,6 @@ def _describe(metadata: Any, content: Content, language: str) -> None:
 
 def _w3c(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _refuse_early(html: str, place: str) -> None:
-    if len(html) > MAX_HTML_BYTES:
-        raise PermanentError(f"{place}: {len(html):,} characters of HTML are more than the {MAX_HTML_BYTES:,} allowed")
-    dropped = _DROPPED.search(html)
-    if dropped:
-        raise DefinitionError(f"{dropped[0][:120]} would show nothing: name a file of the template folder", place=place)
 
 
 @contextmanager
@@ -179,3 +190,8 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLD)
+
+
+def forget() -> None:
+    """Drop the fonts and stylesheets of every bundle seen so far."""
+    _press.cache_clear()

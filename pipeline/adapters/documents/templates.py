@@ -31,6 +31,22 @@ def _escapes(name: str | None) -> bool:
     return name is None or not name.endswith((".txt", _SHORT_TEXT))
 
 
+def _number(value: Any, digits: int = 0, unit: str = "") -> str:
+    return _READER.get().number(value, digits, unit)
+
+
+def _percent(value: Any, digits: int = 1) -> str:
+    return _READER.get().percent(value, digits)
+
+
+def _date(value: Any, style: str = "medium") -> str:
+    return _READER.get().date(value, style)
+
+
+def _datetime(value: Any, style: str = "medium") -> str:
+    return _READER.get().datetime(value, style)
+
+
 class Templates:
     """The templates of one report: its own folder first, then `_base`, then any file by its whole path.
 
@@ -52,12 +68,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {
-            "number": lambda value, digits=0, unit="": _READER.get().number(value, digits, unit),
-            "percent": lambda value, digits=1: _READER.get().percent(value, digits),
-            "date": lambda value, style="medium": _READER.get().date(value, style),
-            "datetime": lambda value, style="medium": _READER.get().datetime(value, style),
-        }
+        environment.filters |= {"number": _number, "percent": _percent, "date": _date, "datetime": _datetime}
         return environment
 
     def find(self, path: str) -> Path | None:
@@ -159,5 +170,3 @@ def _reason(error: Exception, context: Mapping[str, Any]) -> str:
 def opened(folder: Path, name: str) -> Templates:
     """The templates of a report in an unpacked bundle, compiled once per process."""
     return Templates(folder, name)
-
-
