@@ -75,13 +75,16 @@ def _worker(settings: Settings, environment: dict[str, str]) -> Child:
     node = f"embedded-{hashlib.sha256(str(settings.home).encode()).hexdigest()[:6]}@%h"
     options = ["--pool", "prefork", "--concurrency", str(settings.concurrency), "--queues", QUEUES]
     options += ["--hostname", node, "--task-events", "--without-gossip", "--without-mingle"]
+    options += ["--loglevel", settings.log_level]
+    # SIGTERM lets what runs finish; SIGQUIT gives it these last seconds, then puts it back into its queue.
+    options += ["--", "worker_soft_shutdown_timeout=2"]
     return Child(
         "worker",
-        [*_celery("worker"), *options, "--loglevel", settings.log_level],
+        [*_celery("worker"), *options],
         environment=environment,
-        # SIGTERM: what runs may finish. SIGQUIT: it goes back to the queue.
         grace=20,
         stronger=signal.SIGQUIT,
+        stronger_grace=6,
     )
 
 
@@ -90,4 +93,6 @@ def _beat(environment: dict[str, str]) -> Child:
 
 
 def _celery(command: str) -> list[str]:
-    return [sys.executable, "-m", "celery", "--app", "pipeline", command]
+    # Celery warns root because of pickled messages; ours are JSON, and in a container everybody is root.
+    quiet = ["-W", "ignore:You're running the worker with superuser privileges"]
+    return [sys.executable, *quiet, "-m", "celery", "--quiet", "--app", "pipeline", command]

@@ -18,8 +18,8 @@ from pipeline.errors import PermanentError, PipelineError
 TICK = 0.1
 # How long a child may take to stop once somebody is in a hurry.
 HURRIED_GRACE = 1.0
-# A stop that takes longer than this is explained.
-SILENT_GRACE = 1.0
+# A stop that takes longer than this is explained (an idle Celery worker needs about three seconds).
+SILENT_GRACE = 4.0
 
 
 class StopRequest:

@@ -1,7 +1,7 @@
 """Runs an embedded tree whose worker and beat are stubs that write down when they start and stop.
 
 Arguments: the home, then any of `real` (with the bundled broker and the mail catcher), `stuck` (a worker that does not
-stop), `dying` (a worker that dies at once).
+stop), `dying` (a worker that dies at once), `whole` (no stubs at all).
 """
 
 import sys
@@ -41,6 +41,8 @@ def stub(name, home, behaviour):
 
 
 def made_of(settings, words):
+    if "whole" in words:
+        return parts(settings)
     worker = next((word for word in words if word in {"stuck", "dying"}), "")
     found = parts(settings) if "real" in words else Parts(servers=[stub("broker", settings.home, "")])
     stubs = [stub("worker", settings.home, worker), stub("beat", settings.home, "")]

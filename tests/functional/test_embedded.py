@@ -1,5 +1,6 @@
 """The embedded tree with real processes: what is killed comes back, and what is stopped is gone."""
 
+import json
 import os
 import signal
 import smtplib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import doctor
 from pipeline.embedded import broker, running, state
 from pipeline.settings import Settings
 
@@ -217,3 +219,31 @@ def test_a_broker_whose_files_a_kill_cut_short_starts_with_what_is_whole(up):
 
     assert tree.state()
     assert broker._ask(path, b"LLEN queue") == b":9\r\n"
+
+
+def ping(home):
+    """What `celery inspect ping` hears: each process's name and its answer."""
+    command = [sys.executable, "-m", "celery", "--app", "pipeline", "inspect", "ping", "--json", "--timeout", "2"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=home)
+    return json.loads(said.stdout) if said.returncode == 0 else {}
+
+
+def test_the_whole_tree_works_survives_its_broker_and_stops(up):
+    tree = up("whole")
+    pids = tree.pids()
+    eventually(lambda: any(name.startswith("embedded-") for name in ping(tree.home)), 60)
+    assert doctor_says(tree.home) == {"broker": "ok", "database": "ok", "mail catcher": "ok"}
+
+    os.kill(pids["broker"], signal.SIGKILL)
+    eventually(lambda: tree.pids()["broker"] != pids["broker"])
+    eventually(lambda: any(name.startswith("embedded-") for name in ping(tree.home)), 60)
+
+    pids.update(tree.pids())
+    assert tree.stop() == 0
+    assert not any(lives(pid) for pid in pids.values())
+    assert "killed" not in tree.said.read_text().replace("was ended by SIGKILL", "")
+
+
+def doctor_says(home):
+    checks = {check.name: check for check in doctor.examine(Settings(home=home))}
+    return {name: str(checks[name].verdict) for name in ("broker", "database", "mail catcher")}
