@@ -257,7 +257,8 @@ def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: d
     before = session.scalar(select(func.count()).where(*of_step, Attempt.outcome == outcome)) or 0
     first = session.scalar(select(func.min(Attempt.started_at)).where(*of_step)) or now
     if outcome == Outcome.PARKED:
-        retry = PARKING if retry.give_up_after is None else replace(PARKING, give_up_after=retry.give_up_after)
+        patience = retry.give_up_after or PARKING.give_up_after
+        retry = replace(PARKING, first=min(PARKING.first, retry.first), give_up_after=patience)
     return retry.decide(error, before + 1, str(claim.step.id), first, now)
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.functional.running import Running, running
+
 # PostgreSQL refuses to run as root; this user is on every Linux, and owns nothing.
 UNPRIVILEGED = "nobody"
 OPTIONS = ["-F", "-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "jit=off"]
@@ -112,3 +114,23 @@ def _wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:
                 break
             time.sleep(0.05)
     raise RuntimeError(f"PostgreSQL did not start:\n{(folder / 'log').read_text()}")
+
+
+@pytest.fixture(scope="session")
+def sqlite_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("sqlite") / "home"
+    yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}")
+
+
+@pytest.fixture(scope="session")
+def postgresql_pipeline(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str) -> Iterator[Running]:
+    _administer(postgresql_server, "CREATE DATABASE pipeline")
+    home = tmp_path_factory.mktemp("postgresql") / "home"
+    yield from running(home, f"postgresql+psycopg://postgres@/pipeline?host={postgresql_server}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def pipeline(request: pytest.FixtureRequest) -> Running:
+    """A pipeline that runs, on either database; one a test process, so every test takes a schedule name of its own."""
+    found: Running = request.getfixturevalue(f"{request.param}_pipeline")
+    return found

@@ -1,0 +1,246 @@
+"""A pipeline that really runs: bundled broker, worker and beat as processes, a scripted SMTP server, either database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from pipeline.db import make_engine
+from pipeline.models import FINAL_RUN, Attempt, Delivery, DeliveryAttempt, Document, Run, RunStatus, Step
+from tests.smtp_server import ScriptedServer
+
+Row = TypeVar("Row")
+PIPELINE = str(Path(sys.executable).with_name("pipeline"))
+SHIPMENTS = """
+create table shipments (customer text, day text, parcels integer, weight real);
+insert into shipments values
+  ('ACME', '2026-11-10', 12, 40.5), ('ACME', '2026-11-11', 7, 21.0), ('ACME', '2026-11-12', 9, 30.25),
+  ('BETA', '2026-11-10', 3, 8.0), ('BETA', '2026-11-13', 4, 9.5), ('GAMMA', '2026-11-12', 1, 0.5),
+  (null, '2026-11-12', 2, 1.0);
+create table contacts (key text, email text, name text);
+insert into contacts values
+  ('ACME', 'ok+acme@example.org', 'Anna'), ('ACME', 'ok+acme2@example.org', 'Zoë Müller'),
+  ('BETA', 'ok+beta@example.org', 'Bernd'), ('OMEGA', 'ok+omega@example.org', 'Olga');
+"""
+REPORT = """
+report:
+  title: Your shipments
+  period: 2026-W46
+  database: warehouse
+  sql: select customer, day, parcels, weight from shipments where day >= :start and day < :end order by day
+  time: date
+  split_by: customer
+"""
+RECIPIENTS = """
+recipients: {database: warehouse, query: "select key, email, name from contacts"}
+"""
+
+
+@dataclass
+class Running:
+    """The home, its processes, and what can be looked at from outside."""
+
+    home: Path
+    engine: Engine
+    smtp: ScriptedServer
+    environment: dict[str, str]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def schedule(self, name: str, text: str = REPORT + RECIPIENTS, **files: str) -> str:
+        """Write schedules/<name>.yaml, and `files` by their path in the home (dots and slashes as given)."""
+        (self.home / "schedules" / f"{name}.yaml").write_text(text)
+        for path, content in files.items():
+            target = self.home / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content)
+        return name
+
+    def command(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PIPELINE, *words],
+            cwd=self.home,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=check,
+        )
+
+    def celery(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Celery's own command line, as people use it."""
+        command = [sys.executable, "-m", "celery", "-A", "pipeline", *words]
+        return subprocess.run(
+            command, cwd=self.home, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def trigger(self, name: str, *words: str) -> UUID:
+        """Trigger by the command line and give the run's id."""
+        done = self.command("trigger", name, *words, "--json")
+        assert done.returncode == 0, done.stderr
+        return UUID(json.loads(done.stdout)["id"])
+
+    def run(self, name: str, *words: str, timeout: float = 60) -> Run:
+        """Trigger and wait until the run is over."""
+        return self.finished(self.trigger(name, *words), timeout)
+
+    def finished(self, run_id: UUID, timeout: float = 60) -> Run:
+        def over() -> Run | None:
+            found = self.one(Run, Run.id == run_id)
+            return found if found.status in FINAL_RUN or found.status == RunStatus.WAITING else None
+
+        return self.until(
+            over,
+            timeout,
+            lambda: f"run {run_id}: {[(s.name, s.status, s.error) for s in self.rows(Step, Step.run_id == run_id)]}",
+        )
+
+    def until(self, look: Callable[[], Row | None], timeout: float, otherwise: Callable[[], str] = lambda: "") -> Row:
+        """Look until there is something; the test fails, with what is there, when it takes too long."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            found = look()
+            if found:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"not within {timeout} s: {otherwise()}\n{self.logs()}")
+
+    def rows(self, table: type[Row], *where: Any) -> list[Row]:
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(select(table).where(*where)))
+
+    def one(self, table: type[Row], *where: Any) -> Row:
+        (found,) = self.rows(table, *where)
+        return found
+
+    def steps(self, run: Run) -> dict[str, Step]:
+        return {step.name: step for step in self.rows(Step, Step.run_id == run.id)}
+
+    def attempts(self, step: Step) -> list[Attempt]:
+        return sorted(self.rows(Attempt, Attempt.step_id == step.id), key=lambda one: one.fence)
+
+    def documents(self, run: Run) -> dict[str, Document]:
+        return {one.key: one for one in self.rows(Document, Document.run_id == run.id)}
+
+    def deliveries(self, run: Run) -> dict[str, Delivery]:
+        """By address."""
+        return {one.address: one for one in self.rows(Delivery, Delivery.run_id == run.id)}
+
+    def rows_of_deliveries(self, run: Run | UUID) -> list[Delivery]:
+        return self.rows(Delivery, Delivery.run_id == (run.id if isinstance(run, Run) else run))
+
+    def rows_of_attempts(self, run_id: UUID) -> list[Attempt]:
+        return self.rows(Attempt, Attempt.run_id == run_id)
+
+    def history(self, delivery: Delivery) -> list[DeliveryAttempt]:
+        return sorted(self.rows(DeliveryAttempt, DeliveryAttempt.delivery_id == delivery.id), key=lambda one: one.id)
+
+    def taken(self, run: Run) -> list[dict[str, Any]]:
+        """What the SMTP server took of this run: its own log, not our rows."""
+        ids = {str(one.id) for one in self.deliveries(run).values()}
+        return [line for line in self.smtp.taken() if line["delivery"] in ids]
+
+    # ---- processes
+
+    def start(self, name: str) -> None:
+        words = {
+            "worker": [
+                "worker",
+                "-c",
+                "2",
+                "-Q",
+                "default,render,deliver",
+                "--without-gossip",
+                "--without-mingle",
+                "-E",
+            ],
+            "beat": ["beat", "--pidfile="],
+        }[name]
+        log = (self.home / f"{name}.log").open("ab")
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "pipeline", *words],
+            cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Signal the whole process group, and wait until it is gone."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, number)
+        process.wait(30)
+
+    def stop(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    def logs(self) -> str:
+        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.home.glob("*.log")))
+
+
+def broker(home: Path) -> subprocess.Popen[bytes]:
+    """A bundled server of the home's own, as `pipeline up` starts it."""
+    from pipeline.embedded.broker import binary
+
+    socket = home / "var" / "broker.sock"
+    log = (home / "broker.log").open("ab")
+    words = [
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--save",
+        "",
+        "--maxmemory-policy",
+        "noeviction",
+        "--dir",
+        str(home / "var"),
+    ]
+    started = subprocess.Popen([binary(), *words], stdout=log, stderr=log, start_new_session=True)
+    for _ in range(200):
+        if socket.exists():
+            return started
+        time.sleep(0.05)
+    raise RuntimeError((home / "broker.log").read_text())
+
+
+def running(home: Path, database_url: str) -> Iterator[Running]:
+    """Everything up in `home`, and down again afterwards."""
+    for folder in ("schedules", "var"):
+        (home / folder).mkdir(parents=True)
+    with sqlite3.connect(home / "warehouse.db") as source:
+        source.executescript(SHIPMENTS)
+    smtp = ScriptedServer(home / "smtp.log", slow=0.5).start()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    environment |= {
+        "PIPELINE_HOME": str(home),
+        "PIPELINE_DATABASE_URL": database_url,
+        "PIPELINE_SOURCE_WAREHOUSE_URL": f"sqlite:///{home / 'warehouse.db'}",
+        "PIPELINE_MAIL": "live",
+        "PIPELINE_SMTP_URL": smtp.url,
+        "PIPELINE_MAIL_FROM": "Reports <reports@example.net>",
+        "PIPELINE_LEASE": "4",
+    }
+    server = broker(home)
+    found = Running(home, make_engine(database_url), smtp, environment)
+    try:
+        found.command("migrate", check=True)
+        for name in ("worker", "beat"):
+            found.start(name)
+        yield found
+    finally:
+        found.stop()
+        server.kill()
+        server.wait(10)
+        smtp.stop()
+        found.engine.dispose()
