@@ -7,7 +7,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON, Connection, text
 
 from pipeline.db import engine
-from pipeline.models import Base, UtcDateTime
+from pipeline.models import Base, PlainText, UtcDateTime
 
 # Any number that only we use: PostgreSQL's advisory lock that makes several migrators take turns.
 LOCK = 7_243_118
@@ -17,6 +17,8 @@ def render_item(kind: str, item: object, autogen_context: AutogenContext) -> str
     """Written migrations stand alone: our own types appear as what they are in the database."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, PlainText):
+        return "sa.Text()"
     if kind == "type" and isinstance(item, JSON):
         autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
         return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'

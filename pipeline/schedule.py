@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import available_timezones
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -48,9 +47,8 @@ class When(Model):
     @field_validator("timezone")
     @classmethod
     def _zone_exists(cls, value: str | None) -> str | None:
-        if value is not None and value not in available_timezones():
-            near = get_close_matches(value, available_timezones(), n=1)
-            raise ValueError(f'"{value}" is not an IANA time zone' + (f": did you mean {near[0]}?" if near else ""))
+        if value is not None:
+            timing.find_zone(value)
         return value
 
     @model_validator(mode="after")
