@@ -1,0 +1,122 @@
+"""The artifact store: bytes under the name of their sha256, in a directory or at any fsspec URL."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.adapters.folders import Directory, folder
+from pipeline.errors import PermanentError
+from pipeline.settings import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was put: `size` in bytes; `uri` is relative to the store, so that the store can be moved."""
+
+    sha256: str
+    size: int
+    uri: str
+
+
+class Storage:
+    """A store at a path or URL (a directory, file://, s3://, sftp://, memory://).
+
+    Every method raises TransientError naming the store when it cannot be used now (full, read-only, away), and
+    PermanentError for an artifact that is missing or damaged.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.folder = folder(url)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def put(self, data: bytes | Path, kind: str, suffix: str) -> Stored:
+        """Store bytes, or a copy of a file, as kind/ab/ab….suffix; once it returns, they survive a power cut.
+
+        Bytes that are there already are not written again. A failed put leaves nothing behind.
+        """
+        sha256, size = _digest(data)
+        uri = f"{kind}/{sha256[:2]}/{sha256}.{suffix.lstrip('.')}"
+        if self.folder.size(uri) == size:
+            self.folder.refresh(uri)
+        else:
+            self.folder.write(uri, data, replace=True)
+        return Stored(sha256, size, uri)
+
+    def open(self, uri: str) -> BinaryIO:
+        """The artifact, opened for reading."""
+        try:
+            return self.folder.open(uri)
+        except FileNotFoundError:
+            raise PermanentError(f"artifact {uri} is missing from {self}") from None
+
+    def read(self, uri: str, *, verify: bool = False) -> bytes:
+        """The artifact's bytes; `verify` compares them with the sha256 in its name."""
+        with self.open(uri) as file:
+            data = file.read()
+        if verify and hashlib.sha256(data).hexdigest() != _named(uri):
+            raise self._damaged(uri)
+        return data
+
+    def local_path(self, uri: str, cache: Path) -> Path:
+        """The artifact as a file of this machine; from a remote store it is fetched into `cache` once, and verified."""
+        if isinstance(self.folder, Directory):
+            if self.folder.size(uri) is None:
+                raise PermanentError(f"artifact {uri} is missing from {self}")
+            return self.folder.path(uri)
+        copies = Directory(cache)
+        if copies.size(uri) is None:
+            with self.open(uri) as file:
+                copies.write(uri, file, replace=True, durable=False)
+            if _digest(copies.path(uri))[0] != _named(uri):
+                copies.delete(uri)
+                raise self._damaged(uri)
+        return copies.path(uri)
+
+    def delete(self, uri: str) -> None:
+        """Remove the artifact, if it is there."""
+        self.folder.delete(uri)
+
+    def free_bytes(self) -> int | None:
+        """Room left in the store, or None where nobody can say (S3)."""
+        return self.folder.free_bytes()
+
+    def remove_leftovers(self, older_than: float = 86400.0) -> int:
+        """Remove what killed processes left half-written more than `older_than` seconds ago; how many files."""
+        return self.folder.remove_leftovers(older_than)
+
+    def _damaged(self, uri: str) -> PermanentError:
+        return PermanentError(f"artifact {uri} in {self} is damaged: its bytes are not those that were stored")
+
+
+def store() -> Storage:
+    """This process's store, at PIPELINE_STORAGE_URL."""
+    return _store(settings().storage_url)
+
+
+@lru_cache(maxsize=4)
+def _store(url: str) -> Storage:
+    return Storage(url)
+
+
+# Connections to a remote store do not survive a fork.
+os.register_at_fork(after_in_child=_store.cache_clear)
+
+
+def _digest(data: bytes | Path) -> tuple[str, int]:
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest(), len(data)
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+
+def _named(uri: str) -> str:
+    found = re.search(r"[0-9a-f]{64}", uri)
+    return found[0] if found else ""
