@@ -99,7 +99,7 @@ class RunHandle:
         return Path(self._scratch.name)
 
     def alive(self) -> None:
-        """A safe point: raises StaleClaim when the step was taken over or its run is being ended."""
+        """A safe point: raises StaleClaim when the step was taken over by another process."""
         if self.lost:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
 

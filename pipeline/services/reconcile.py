@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock
-from pipeline.models import FINAL_RUN, Run, RunStatus, Step, StepStatus
+from pipeline.models import Run, RunStatus, Step, StepStatus
 from pipeline.services import deliveries, runs, steps
 from pipeline.settings import settings
 
@@ -18,7 +18,6 @@ from pipeline.settings import settings
 LIMIT = 500
 # An unpublished step younger than this is being published by whoever just committed it.
 PUBLISHING = timedelta(seconds=5)
-UNFINISHED = (StepStatus.PENDING, StepStatus.QUEUED, StepStatus.RUNNING)
 
 
 def reconcile(session: Session) -> set[UUID]:
@@ -35,7 +34,7 @@ def reconcile(session: Session) -> set[UUID]:
 
 
 def _release_dead(session: Session, now: datetime) -> Iterable[Step]:
-    running = select(Step).where(Step.status == StepStatus.RUNNING).limit(LIMIT)
+    running = select(Step).where(Step.status == StepStatus.RUNNING).order_by(Step.lease_until).limit(LIMIT)
     for step in session.scalars(running).all():
         if step.lease_owner and steps.is_dead(step.lease_owner):
             steps.release(session, step, now, f"process {step.lease_owner} is gone")
@@ -48,8 +47,8 @@ def _release_dead(session: Session, now: datetime) -> Iterable[Step]:
 def _forget_lost_messages(session: Session, now: datetime) -> Iterable[UUID]:
     """Queued steps whose message nobody took for long: their run publishes them again under the same task id."""
     grace = timedelta(seconds=settings().republish_after)
-    queued = select(Step).where(Step.status == StepStatus.QUEUED, Step.published_at < now - grace).limit(LIMIT)
-    for step in session.scalars(queued).all():
+    queued = select(Step).where(Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
+    for step in session.scalars(queued.order_by(Step.published_at).limit(LIMIT)).all():
         since = max(filter(None, (step.published_at, step.queued_at)))
         if since + grace * 2 ** min(step.published - 1, 10) < now:
             step.published_at = None
@@ -63,9 +62,8 @@ def _finish_joins(session: Session, now: datetime) -> Iterable[UUID]:
     stalled = select(Run.id).where(Run.finished_at.is_(None), open_run, ~active).limit(LIMIT)
     for run_id in session.scalars(stalled).all():
         run = runs.lock(session, run_id)
-        last = session.scalar(select(func.max(Step.stage)).where(Step.run_id == run_id, Step.status.not_in(UNFINISHED)))
-        if run.status not in FINAL_RUN:
-            steps.advance(session, run, last or 0, now)
+        if not runs.is_final(run):
+            steps.advance(session, run, 0, now)
             yield run_id
 
 

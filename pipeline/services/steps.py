@@ -130,7 +130,8 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
         return None
     if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
         release(session, step, now)
-        step.task_id, step.published_at = UUID(task), now  # this message carries it on
+        if step.status == StepStatus.QUEUED:
+            step.task_id, step.published_at = UUID(task), now  # this message carries it on
         session.flush()
     claimed = session.execute(
         update(Step)
@@ -188,7 +189,7 @@ def _inputs(session: Session, step: Step) -> tuple[Any, ...]:
 
 
 def renew(session: Session, claim: Claim) -> None:
-    """Extend the claim's lease. Raises StaleClaim when the step is somebody else's, or its run is being ended."""
+    """Extend the claim's lease. Raises StaleClaim when the step is somebody else's by now."""
     renewed = session.execute(
         update(Step)
         .where(Step.id == claim.step.id, Step.fence == claim.fence, Step.status == StepStatus.RUNNING)
@@ -205,8 +206,9 @@ def renew(session: Session, claim: Claim) -> None:
 def record(
     session: Session, claim: Claim, result: Any, stages: Sequence[Sequence[Planned]] = (), *, carried: bool = False
 ) -> None:
-    """The step succeeded, with its result, the canvas it returned, or the verdict it ends its run with. Raises StaleClaim when it is no longer ours.
+    """The step succeeded, with its result, the canvas it returned, or the verdict it ends its run with.
 
+    Raises StaleClaim when the step is no longer ours, and Refused for a canvas that cannot be (see `add_canvas`).
     `carried`: its Celery message brings the next stage's along (it ran in its chord or chain).
     """
     now = clock(session)
@@ -251,7 +253,7 @@ def record_failure(
 
 
 def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: datetime) -> float | None:
-    """Seconds until the next try, or None to give up; what parks uses up no attempt, but waits no longer than allowed."""
+    """Seconds until the next try, or None to give up; who parks uses up no attempt, but waits no longer than allowed."""
     outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
     of_step = (Attempt.step_id == claim.step.id, Attempt.generation == claim.step.generation)
     before = session.scalar(select(func.count()).where(*of_step, Attempt.outcome == outcome)) or 0
@@ -330,9 +332,10 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
 def release(session: Session, step: Step, now: datetime, why: str = "its process died") -> None:
     """Take a running step away from an owner that died or fell silent; it is queued again, or failed as poisonous."""
     run = runs.lock(session, step.run_id)
-    fence = step.fence
+    fence, lease = step.fence, step.lease_until
     session.refresh(step)
-    if step.fence != fence or step.status != StepStatus.RUNNING:
+    # Meanwhile recorded, taken over by somebody else, or renewed after all.
+    if step.status != StepStatus.RUNNING or (step.fence, step.lease_until) != (fence, lease):
         return
     session.execute(
         update(Attempt)
@@ -351,7 +354,8 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
     )
     if killed >= POISONOUS or runs.is_final(run):
         step.status, step.finished_at = StepStatus.FAILED, now
-        step.error = f"abandoned: {killed} processes died while carrying it out, the last one because {why}"
+        died = "1 process" if killed == 1 else f"{killed} processes"
+        step.error = f"abandoned: {died} died or fell silent while carrying it out, the last one: {why}"
         session.flush()
         _after_failure(session, run, step, step.error, now)
         return

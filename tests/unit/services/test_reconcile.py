@@ -1,0 +1,255 @@
+"""What was lost is found again by comparing rows: dead owners, lost messages, lost joins, and retries that are due."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from sqlalchemy import select
+
+from pipeline.db import reading, transaction
+from pipeline.errors import TransientError
+from pipeline.models import RunEvent, RunStatus, Step
+from pipeline.services import reconcile, steps
+from tests.factories import MONDAY, make_run
+from tests.unit.services import acts
+from tests.unit.services.acts import begin, carry_out, claim, fail, heal, planned, publish, publishable, statuses
+
+pytestmark = pytest.mark.usefixtures("time")
+
+
+@pytest.fixture
+def run(time):
+    return make_run()
+
+
+def change(step, **values):
+    with transaction() as session:
+        row = session.get_one(Step, step.id)
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+def story_of(run):
+    with reading() as session:
+        return list(session.scalars(select(RunEvent.text).where(RunEvent.run_id == run.id).order_by(RunEvent.id)))
+
+
+def test_a_healthy_run_is_left_alone(run, time):
+    publish(run)
+    claim(run, "start")
+    time.passes(seconds=29)
+
+    assert heal() == set()
+
+
+# ---- leases
+
+
+def test_a_lapsed_lease_frees_the_step_under_a_new_task_id(run, time):
+    publish(run)
+    before = acts.step(run, "start").task_id
+    claim(run, "start")
+    time.passes(seconds=31)
+
+    assert heal() == {run.id}
+
+    freed = acts.step(run, "start")
+    assert (freed.status, freed.lease_owner, freed.published_at) == ("queued", None, None)
+    assert freed.task_id != before
+    assert [one.outcome for one in acts.attempts(run, "start")] == ["abandoned"]
+    assert story_of(run) == [f"start: {steps.owner()} let its lease lapse; queued again"]
+    assert publishable(run) == [["start"]]
+
+
+def test_a_dead_process_of_this_host_loses_its_step_before_its_lease_lapses(run, time):
+    publish(run)
+    claim(run, "start")
+    host, boot, _, _ = steps.owner().split("/")
+    change(acts.step(run, "start"), lease_owner=f"{host}/{boot}/{os.getpid()}/1")
+
+    assert heal() == {run.id}
+    assert acts.step(run, "start").status == "queued"
+    assert story_of(run) == [f"start: process {host}/{boot}/{os.getpid()}/1 is gone; queued again"]
+
+
+def test_what_died_is_no_failed_attempt_and_waits_for_nothing(run, time):
+    claim(run, "start")
+    time.passes(seconds=31)
+    heal()
+    fail(claim(run, "start"), TransientError("no answer"))
+
+    assert (acts.step(run, "start").not_before - time.now).total_seconds() == 30
+
+
+def test_a_step_that_kills_three_processes_is_poisonous(run, time):
+    for _ in range(3):
+        assert claim(run, "start") is not None
+        time.passes(seconds=31)
+        heal()
+
+    assert claim(run, "start") is None
+    error = acts.reread(run).error
+    assert acts.reread(run).status == RunStatus.FAILED
+    assert error == (
+        "start: abandoned: 3 processes died or fell silent while carrying it out, "
+        f"the last one: {steps.owner()} let its lease lapse"
+    )
+    assert [one.outcome for one in acts.attempts(run, "start")] == ["abandoned"] * 3
+    assert story_of(run)[-1].endswith("given up")
+
+
+def test_a_tolerated_step_that_is_poisonous_lets_its_run_go_on(run, time):
+    begin(run, planned("render:0", tolerated=True), planned("gate"))
+    for _ in range(3):
+        claim(run, "render:0")
+        time.passes(seconds=31)
+        heal()
+
+    assert statuses(run) == {"start": "succeeded", "render:0": "failed", "gate": "queued"}
+    assert publishable(run) == [["gate"]]
+
+
+def test_a_step_whose_run_has_ended_is_not_queued_again(run, time):
+    claim(run, "start")
+    acts.cancel(run)
+    time.passes(seconds=31)
+    heal()
+
+    assert statuses(run) == {"start": "failed"}
+    assert acts.step(run, "start").error.startswith("abandoned: 1 process died")
+
+
+def test_who_renews_in_the_last_moment_keeps_its_step(run, time):
+    held = claim(run, "start")
+    time.passes(seconds=31)
+    with transaction() as session:
+        seen = session.get_one(Step, held.step.id)
+        # Renewed after reconcile looked, before it locked the run.
+        session.execute(Step.__table__.update().values(lease_until=time.now.replace(minute=1)))
+        steps.release(session, seen, time.now)
+
+    assert statuses(run) == {"start": "running"}
+
+
+def test_the_most_overdue_are_freed_first(run, time, monkeypatch):
+    monkeypatch.setattr(reconcile, "LIMIT", 1)
+    begin(run, planned("fetch:a", "fetch:b"))
+    claim(run, "fetch:a")
+    time.passes(seconds=20)
+    claim(run, "fetch:b")
+    change(acts.step(run, "fetch:a"), lease_until=time.now.replace(minute=59))
+    time.passes(seconds=31)
+
+    heal()
+    assert statuses(run) == {"start": "succeeded", "fetch:a": "running", "fetch:b": "queued"}
+
+
+# ---- messages
+
+
+def test_what_was_never_published_is_published_after_a_moment(run, time):
+    time.passes(seconds=5)
+    assert heal() == set()
+
+    time.passes(seconds=1)
+    assert heal() == {run.id}
+    assert publishable(run) == [["start"]]
+
+
+def test_a_lost_message_is_published_again_under_the_same_task_id(run, time):
+    publish(run)
+    task = acts.step(run, "start").task_id
+    time.passes(seconds=60)
+    assert heal() == set()
+
+    time.passes(seconds=1)
+    assert heal() == {run.id}
+    assert publish(run) == [["start"]]
+    assert acts.step(run, "start").task_id == task
+
+
+def test_the_grace_doubles_with_every_message(run, time):
+    publish(run)
+    waited = []
+    for _ in range(4):
+        published = time.now
+        while heal() == set():
+            time.passes(seconds=30)
+        waited.append((time.now - published).total_seconds())
+        publish(run)
+
+    assert waited == [90, 150, 270, 510]
+
+
+def test_the_grace_of_a_body_begins_when_its_header_is_done(run, time):
+    begin(run, planned("fetch:a", "fetch:b"), planned("plan"))
+    publish(run)
+    carry_out(run, "fetch:a", carried=True)
+    time.passes(seconds=20)
+    working = claim(run, "fetch:b")
+    for _ in range(10):
+        time.passes(seconds=10)
+        with transaction() as session:
+            steps.renew(session, working)
+    acts.succeed(working, carried=True)
+
+    assert heal() == set()
+    time.passes(seconds=61)
+    assert heal() == {run.id}
+
+
+def test_a_retry_that_is_due_is_published(run, time):
+    fail(claim(run, "start"), TransientError("no answer"))
+    assert heal() == set()
+
+    time.passes(seconds=30)
+    assert heal() == {run.id}
+
+
+def test_what_belongs_to_an_ended_run_is_not_published(run, time):
+    begin(run, planned("fetch"))
+    acts.cancel(run)
+    time.passes(hours=1)
+
+    assert heal() == set()
+
+
+# ---- joins
+
+
+def test_a_join_that_was_lost_is_made_up_for(run, time):
+    begin(run, planned("fetch:a", "fetch:b"), planned("plan"))
+    publish(run)
+    # As if both had been recorded by a version that forgot to look for what comes next.
+    for name in ("fetch:a", "fetch:b"):
+        change(acts.step(run, name), status="succeeded")
+
+    assert heal() == {run.id}
+    assert acts.step(run, "plan").status == "queued"
+    assert publishable(run) == [["plan"]]
+
+
+def test_a_run_with_nothing_left_to_do_is_closed(run, time):
+    begin(run, planned("fetch"))
+    change(acts.step(run, "fetch"), status="succeeded")
+    heal()
+
+    assert acts.reread(run).status == RunStatus.SUCCEEDED
+
+
+def test_it_is_harmless_any_number_of_times(run, time):
+    begin(run, planned("fetch:a", "fetch:b"), planned("plan"))
+    publish(run)
+    claim(run, "fetch:a")
+    time.passes(seconds=61)
+    assert heal() == {run.id}
+    before = statuses(run)
+    for _ in range(3):
+        heal()
+
+    assert (
+        statuses(run) == before == {"start": "succeeded", "fetch:a": "queued", "fetch:b": "queued", "plan": "pending"}
+    )
+    assert len(acts.attempts(run, "fetch:a")) == 1
+    assert MONDAY < time.now
