@@ -91,7 +91,8 @@ class Catcher:
 class Server(SMTP):
     """aiosmtpd with the message read in large pieces instead of line by line.
 
-    Measured with messages of 15 kB on four connections: 370 a second line by line, over 1,000 in pieces.
+    Measured with messages of 15 kB on four connections and two busy cores: 370 a second line by line, 580 to 730 in
+    pieces.
     """
 
     # The size of the reader's buffer; commands have a limit of their own (512 octets) besides.
