@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 import traceback
@@ -13,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from pipeline import log
-from pipeline.adapters import datasets, documents as renderer, home, storage
+from pipeline.adapters import copies, datasets, folders, home, storage
+from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Content, unpack
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PermanentError
@@ -177,15 +177,17 @@ def _record(run: RunHandle, done: Sequence[Rendered]) -> None:
 def _show(run: RunHandle, key: str, file: artifacts.StoredFile) -> None:
     """Let the document appear under a name a person can read: var/reports/<schedule>/<period>/<key>.pdf.
 
-    A second name of the stored file where the store is a local folder; nothing else depends on it.
+    A second name of the stored file, where the store is a local folder; nothing else depends on it.
     """
-    stored = storage.store().path_of(file.uri)
-    if stored is None:
+    stored = storage.store().folder
+    if not isinstance(stored, folders.Directory):
         return
     folder = settings().var / "reports" / run.name / run.period.label
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = folder / f"{storage.safe_name(key)}.{file.format}"
     temporary = folder / f".{file.sha256[:16]}.{os.getpid()}"
-    with contextlib.suppress(FileExistsError):
-        os.link(stored, temporary)
-    temporary.replace(shown)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        os.link(stored.path(file.uri), temporary)
+        temporary.replace(folder / f"{copies.safe_name(key)}.{file.format}")
+    except OSError as error:  # another file system, or a full one: the document itself is stored
+        logger.warning("no readable name for a document", key=key, error=str(error))

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from pipeline import log
+from pipeline.adapters import copies, mailer, messages, storage
 from pipeline.adapters import documents as renderer
-from pipeline.adapters import mailer, messages, storage
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import Parked, PermanentError
 from pipeline.handle import RunHandle
@@ -116,7 +116,7 @@ class Post:
     def _copy(self, delivery: Delivery) -> None:
         document = self._document(delivery)
         places = [
-            storage.copy_to(delivery.address, self._names(document, kind), storage.store().read(file.uri))
+            copies.copy_to(delivery.address, self._names(document, kind), storage.store().read(file.uri))
             for kind, file in self._files(document).items()
         ]
         self.ledger.accepted(delivery, "file", None, ", ".join(places))
@@ -184,7 +184,7 @@ class Post:
 
     def _attachment(self, document: Document, kind: str, file: Artifact) -> tuple[str, messages.EncodedAttachment]:
         stem = [self.run.name, *([document.key] if self.report.split_by else []), self.run.period.label]
-        name = f"{storage.safe_name('-'.join(stem))}.{kind}"
+        name = f"{copies.safe_name('-'.join(stem))}.{kind}"
         if (document.id, kind) not in self._encoded:
             data = storage.store().read(file.uri)
             while len(self._encoded) >= KEPT_ATTACHMENTS:
