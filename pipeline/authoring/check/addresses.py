@@ -1,0 +1,100 @@
+"""Whether what a schedule file says about people and places can be meant: addresses, locales, zones, folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from zoneinfo import available_timezones
+
+from pipeline.adapters import copies, messages
+from pipeline.authoring.check.faults import Fault, Subject
+from pipeline.errors import DefinitionError, PermanentError
+from pipeline.report import Report
+from pipeline.schedule import Person
+from pipeline.settings import settings
+
+
+def check_people(subject: Subject, report: Report) -> None:
+    """Check each recipient that the file lists; who comes from a query is looked at when the run is planned."""
+    seen: set[tuple[str, str | None]] = set()
+    for number, person in enumerate(subject.schedule.recipients.people):
+        field = f"recipients.{number}"
+        for part, reason in _wrong(person, report):
+            subject.fault(f"{field}.{part}", reason)
+        if (person.email, person.key) in seen:
+            subject.fault(
+                field, f"{person.email} is there twice{f' for {person.key}' if person.key else ''}: take one out"
+            )
+        seen.add((person.email, person.key))
+
+
+def _wrong(person: Person, report: Report) -> Iterator[tuple[str, str]]:
+    problem = _address_problem(person.email)
+    if problem:
+        yield "email", problem
+    if person.key is not None and not report.split_by:
+        yield "key", "has no meaning, as the report is not split: say split_by, or leave the key out"
+    if person.locale and (problem := locale_problem(person.locale)):
+        yield "locale", problem
+    if person.zone and person.zone not in available_timezones():
+        near = get_close_matches(person.zone, available_timezones(), n=1)
+        yield "zone", f'"{person.zone}" is not an IANA time zone' + (f": did you mean {near[0]}?" if near else "")
+
+
+def check_message(subject: Subject) -> None:
+    """Check the sender, where answers go, and the folders that get a copy."""
+    message = subject.schedule.message
+    for field, text in (("message.from", message.sender), ("message.reply_to", message.reply_to)):
+        problem = _address_problem(messages.split_address(text)[1]) if text else None
+        if problem:
+            subject.fault(field, problem)
+    report = subject.schedule.report
+    for pattern in subject.schedule.deliver_to:
+        try:
+            copies.check_pattern(pattern)
+        except DefinitionError as error:
+            subject.fault("deliver_to", f'"{pattern}" {error.reason}')
+        except PermanentError as error:
+            subject.fault("deliver_to", str(error))
+        if isinstance(report, Report) and report.split_by and not pattern.endswith("/") and "{key}" not in pattern:
+            subject.fault(
+                "deliver_to", f'"{pattern}" would be the same file for every {report.split_by}: put {{key}} into it'
+            )
+
+
+def check_locale(subject: Subject, report: Report) -> None:
+    """Check that CLDR knows the report's locale, or the one of PIPELINE_LOCALE that stands in for it."""
+    problem = locale_problem(report.locale or settings().locale)
+    if problem:
+        subject.fault("report.locale" if report.locale else "PIPELINE_LOCALE", problem)
+
+
+def locale_problem(text: str) -> str | None:
+    """Why Babel has no such locale, with one that is near; None where it has."""
+    from babel import Locale, UnknownLocaleError, localedata
+
+    try:
+        Locale.parse(text.replace("-", "_"))
+    except (ValueError, UnknownLocaleError):
+        near = get_close_matches(text.replace("-", "_"), localedata.locale_identifiers(), n=1)
+        return f'"{text}" is not a locale: ' + (f"did you mean {near[0]}?" if near else "write en, de_DE or pt_BR")
+    return None
+
+
+def _address_problem(text: str) -> str | None:
+    try:
+        messages.valid_address(text)
+    except PermanentError as error:
+        return str(error).removeprefix("address ")
+    return None
+
+
+def wrong_settings() -> Iterator[Fault]:
+    """Faults of settings that are looked at only when mail is made."""
+    sender = _address_problem(messages.split_address(settings().mail_from)[1])
+    if sender:
+        yield Fault("", "PIPELINE_MAIL_FROM", sender)
+    for one in settings().notify:
+        problem = None if one.startswith(("http://", "https://")) else _address_problem(one)
+        if problem:
+            yield Fault("", "PIPELINE_NOTIFY", problem)

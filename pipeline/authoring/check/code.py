@@ -1,0 +1,80 @@
+"""Whether the home's own code fits: build() of a report, the parameters of a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from inspect import Parameter, signature
+
+from pipeline.adapters import home
+from pipeline.authoring.check.faults import Fault, Subject
+from pipeline.report import Report
+from pipeline.settings import settings
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def check_build(subject: Subject, report: Report, name: str) -> bool:
+    """Import reports/<name>.py, if there is one, and compare build()'s arguments with what there is to give."""
+    place = f"reports/{name}.py"
+    build = None
+    with subject.telling("", place):
+        build = home.build_for(settings().home, name)
+    if build is None:
+        return False
+    parameters = list(signature(build).parameters.values())
+    if len([one for one in parameters if one.kind in _POSITIONAL]) < 2 and not _takes_any(parameters):
+        subject.fault("", "build() must take the rows and the period: def build(rows, period)", place)
+        return True
+    given = [*(other for other in report.sources if other != report.main_source), "params"]
+    for one in parameters[2:]:
+        if one.kind in {Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL} or one.default is not Parameter.empty:
+            continue
+        if one.name not in given:
+            near = get_close_matches(one.name, given, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(given)}"
+            subject.fault("", f'build() asks for "{one.name}", which is no source of the report: {hint}', place)
+    return True
+
+
+def _takes_any(parameters: list[Parameter]) -> bool:
+    return any(one.kind is Parameter.VAR_POSITIONAL for one in parameters)
+
+
+def check_workflow(subject: Subject) -> None:
+    """Check that the workflow a schedule names exists and takes these parameters, and its retries name steps."""
+    from pipeline import tasks
+
+    name = str(subject.schedule.workflow)
+    if name not in tasks.WORKFLOWS:
+        near = get_close_matches(name, tasks.WORKFLOWS, n=1)
+        known = ", ".join(sorted(tasks.WORKFLOWS))
+        hint = f"did you mean {near[0]}?" if near else f"there are {known}; workflows/*.py of the home adds one"
+        subject.fault("workflow", f'"{name}" does not exist: {hint}')
+        return
+    taken = list(signature(tasks.WORKFLOWS[name]).parameters)[1:]
+    for unknown in subject.schedule.params.keys() - set(taken):
+        near = get_close_matches(unknown, taken, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(taken) or 'none'}"
+        subject.fault(f"params.{unknown}", f"is no parameter of {name}: {hint}")
+    with subject.telling("params"):
+        tasks.bound_parameters(name, {one: value for one, value in subject.schedule.params.items() if one in taken})
+    check_retries(subject, sorted({definition.kind for definition in tasks.STEPS.values()}))
+
+
+def check_retries(subject: Subject, kinds: list[str]) -> None:
+    """Check that every retry of the file is that of a kind of step there is."""
+    for kind in subject.schedule.retry.keys() - set(kinds):
+        near = get_close_matches(kind, kinds, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(kinds)}"
+        subject.fault(f"retry.{kind}", f"is no kind of step: {hint}")
+
+
+def broken_workflows() -> Iterator[Fault]:
+    """Import all workflows; a fault for each file of the home that cannot be."""
+    from pipeline import celery
+
+    celery.load_workflows()
+    for _, sentence in sorted(celery.broken_workflows.items()):
+        place, _, reason = sentence.partition(" ")
+        yield Fault(place, "", reason)

@@ -1,0 +1,84 @@
+"""Whether a source can be asked: its database is known, its driver installed, its parameters exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pipeline.adapters import sources
+from pipeline.authoring.check.faults import Subject
+from pipeline.errors import PermanentError
+from pipeline.report import Report, Source
+from pipeline.settings import environment, settings
+
+
+def check_sources(subject: Subject, report: Report) -> None:
+    """Check the sources of a report that this file holds."""
+    written = subject.file.definition.get("report")
+    for name, source in report.sources.items():
+        short = isinstance(written, Mapping) and "sources" not in written
+        _check(subject, "report" if short else f"report.sources.{name}", source, report.params)
+
+
+def check_recipients(subject: Subject, report: Report) -> None:
+    """Check the query or file that recipients come from; it is given the period and the report's parameters, too."""
+    source = subject.schedule.recipients.source
+    if source is not None:
+        _check(subject, "recipients", source, report.params, query="query")
+
+
+def _check(subject: Subject, field: str, source: Source, params: Mapping[str, Any], query: str = "sql") -> None:
+    asks = f"{field}.{query}" if source.sql else f"{field}.url"
+    for unknown in sorted(sources.names_in(source) - {*sources.PERIOD_VALUES, *params}):
+        shown = f":{unknown}" if source.sql else f"{{{unknown}}}"
+        subject.fault(asks, f"{shown} is not known: {_known(unknown, params)}")
+    if source.database:
+        with subject.telling(f"{field}.database"):
+            _check_database(source.database)
+    for missing in _missing_variables(source):
+        subject.fault(f"{field}.headers", f"{missing} is not set: set {missing} in the environment or in .env")
+    if source.url and not _is_there(source.url):
+        subject.fault(asks, f'"{source.url}" does not exist in the home: a relative path starts there')
+
+
+def _known(unknown: str, params: Mapping[str, Any]) -> str:
+    known = [*sources.PERIOD_VALUES, *params]
+    near = get_close_matches(unknown, known, n=1)
+    if near:
+        return f"did you mean :{near[0]}?"
+    return f"there are {', '.join(known)}; report.params adds one, with its default"
+
+
+def _check_database(name: str) -> None:
+    """Raise an error for a database without a URL, or whose driver is not installed; nothing is connected to."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import NoSuchModuleError
+
+    from pipeline.adapters.sources import dialects, sql
+
+    url = settings().source_url(name)
+    place = f'the URL of "{name}"'
+    database = sql.Database.at(url, place=place, home=settings().home, timeout=settings().source_timeout)
+    try:
+        create_engine(database.url)
+    except (NoSuchModuleError, ImportError):
+        driver = database.url.drivername
+        raise PermanentError(
+            f"{place} needs the driver of {driver}, which is missing: {dialects.driver_command(driver)}"
+        ) from None
+
+
+def _missing_variables(source: Source) -> Iterator[str]:
+    for text in source.headers.values():
+        for one, other in re.findall(r"\$(?:(\w+)|\{(\w+)\})", text):
+            if (one or other) not in environment():
+                yield one or other
+
+
+def _is_there(url: str) -> bool:
+    """Whether a plain file is where it is said to be; addresses, patterns and `{names}` are for the run to find out."""
+    if "://" in url or re.search(r"[*?{\[]", url):
+        return True
+    return (settings().home / url).exists()

@@ -1,0 +1,160 @@
+"""One document of a schedule as a run would make it now, with its message: no run, no worker, no broker, no sending."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+from pipeline.adapters import copies, datasets, documents, messages
+from pipeline.adapters.documents import Content, Document, DocumentFormat, MessageParts
+from pipeline.authoring.rehearsal import Fetched, Rehearsal
+from pipeline.errors import Refused
+from pipeline.report import Report
+from pipeline.schedule import Person
+from pipeline.settings import settings
+from pipeline.timing import Period
+from pipeline.workflows.report import planning, rendering
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What was made: `files` by format, `keys` how many documents a run makes, `recipients` those of this one."""
+
+    schedule: str
+    key: str
+    period: Period
+    fetched: list[Fetched]
+    rows: int
+    keys: int
+    files: dict[DocumentFormat, Path]
+    pages: int | None
+    warnings: list[str]
+    sender: str
+    reply_to: str | None
+    recipients: list[Person]
+    message: MessageParts
+    attached: list[messages.Attachment]
+
+
+def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_format: str | None = None) -> Preview:
+    """Render one document from what was fetched into var/previews/<schedule>/<key>.<format>.
+
+    Without a key it is the first one's, without a format in all of the report's. Raises PermanentError as a run would.
+    """
+    report = planning.report_of(run.definition)
+    key, keys = _key(run, report, key)
+    templates = _templates(run, report)
+    content = _content(run, report, key)
+    made = {
+        kind: documents.render(content, kind, templates, max_rows=settings().document_max_rows)
+        for kind in _formats(report, one_format)
+    }
+    attached = _attached(run, report, key, made)
+    people = _recipients(run, report, key)
+    said = run.definition.message
+    sender = said.sender or settings().mail_from
+    return Preview(
+        schedule=run.name,
+        key=key,
+        period=run.period,
+        fetched=fetched,
+        rows=len(content.rows),
+        keys=keys,
+        files={kind: _written(run, key, document) for kind, document in made.items()},
+        pages=next((document.pages for document in made.values() if document.pages is not None), None),
+        warnings=[warning for document in made.values() for warning in document.warnings],
+        sender=sender,
+        reply_to=said.reply_to,
+        recipients=people,
+        message=documents.render_message_parts(
+            content,
+            templates,
+            people[0].model_dump(include={"name", "locale", "zone"}) if people else {},
+            [one.name for one in attached],
+            schedule=run.name,
+            sender=sender,
+            subject=said.subject,
+        ),
+        attached=attached,
+    )
+
+
+def _key(run: Rehearsal, report: Report, wanted: str | None) -> tuple[str, int]:
+    """The key to show and how many there are. Raises PermanentError when there are no rows, or none of that key."""
+    counted = planning.rows_by_key(run.get(f"dataset:{report.main_source}"), report)
+    keys = sorted(key for key in counted if key is not None)
+    if wanted is not None and not report.split_by:
+        raise Refused(f'there is no key "{wanted}": the report is not split, it makes one document')
+    if not any(counted.values()) and (report.split_by or run.definition.on_empty != "send"):
+        raise Refused(
+            f'source "{report.main_source}" gave no rows for {run.period.label}: try another with --period, such as '
+            "last_month or 2026-11"
+        )
+    if wanted is not None:
+        planning.scoped(counted, [wanted])
+    if not keys:
+        raise Refused(f"in all {counted[None]:,} rows {report.split_by} is NULL: there is no document to make")
+    return wanted or keys[0], len(keys)
+
+
+def _formats(report: Report, wanted: str | None) -> list[Any]:
+    known = get_args(DocumentFormat)
+    if wanted is not None and wanted not in known:
+        near = get_close_matches(wanted, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise Refused(f'"{wanted}" is no format: {hint}')
+    return [wanted] if wanted else list(report.formats)
+
+
+def _templates(run: Rehearsal, report: Report) -> Path:
+    """The templates as they are now, under their content's hash: runs that froze the same ones share them."""
+    packed = documents.bundle(run.home / "templates", report.template or report.name or run.name)
+    return documents.unpack(packed, settings().var / "cache" / "bundles" / hashlib.sha256(packed).hexdigest())
+
+
+def _content(run: Rehearsal, report: Report, key: str) -> Content:
+    if report.split_by:
+        for name in report.sources:
+            path = run.get(f"dataset:{name}")
+            if report.split_by in datasets.shape(path).columns:
+                rows = datasets.split(path, report.split_by, {key: 0}, run.scratch / name)[0]
+                run.put(f"batch:{name}:0", rows, kind="batch", suffix=".parquet", media_type=planning.PARQUET)
+    _, shown, others = next(of_key for of_key in rendering.rows_of(run, 0) if of_key[0] == key)
+    return rendering.content_of(run, report, key, shown, others)
+
+
+def _attached(
+    run: Rehearsal, report: Report, key: str, made: dict[DocumentFormat, Document]
+) -> list[messages.Attachment]:
+    wanted = run.definition.message.attach or list(made)
+    stem = "-".join([run.name, *([key] if report.split_by else []), run.period.label])
+    return [
+        messages.Attachment(f"{copies.safe_name(stem)}.{kind}", document.media_type, document.data)
+        for kind, document in made.items()
+        if kind in wanted
+    ]
+
+
+def _recipients(run: Rehearsal, report: Report, key: str) -> list[Person]:
+    """Who gets this document; somebody listed twice is shown once."""
+    definition = run.definition
+    source = definition.recipients.source
+    people = (
+        planning.people_in(run.get(f"dataset:{planning.RECIPIENTS}"), report)
+        if source
+        else definition.recipients.people
+    )
+    return list({person.email: person for person in people if not report.split_by or person.key == key}.values())
+
+
+def _written(run: Rehearsal, key: str, document: Document) -> Path:
+    """Write the document under a name a person can read; a viewer that shows it never sees half of it."""
+    folder = settings().var / "previews" / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{copies.safe_name(key)}{document.suffix}"
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(document.data)
+    return unfinished.replace(path)

@@ -1,0 +1,131 @@
+"""A run that is none: a schedule's facts as they are now and its sources fetched into a temporary folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from pipeline.adapters import home
+from pipeline.errors import NotFound, PermanentError, Refused
+from pipeline.handle import RunHandle
+from pipeline.models import Run, Step
+from pipeline.report import Scalar
+from pipeline.services import runs, schedules
+from pipeline.services.steps import Claim
+from pipeline.settings import settings
+from pipeline.timing import period
+from pipeline.workflows.report import planning
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to preview; left out: the schedule's own period, the first key, every format of the report."""
+
+    schedule: str
+    key: str | None = None
+    period: str | None = None
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One source as it answered: its rows in all, and the values it was asked with, as text."""
+
+    name: str
+    rows: int
+    bound: dict[str, str]
+
+
+class Rehearsal(RunHandle):
+    """A run that is none: it has a schedule's facts as they are now, and keeps its files in a folder."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        super().__init__(Claim(run, Step(name="preview"), 0, UUID(int=0), "preview", ()))
+        self.folder = folder
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder
+
+    def alive(self) -> None:
+        """Nobody takes a preview over."""
+
+    def put(self, name: str, data: bytes | Path, *, kind: str, suffix: str, media_type: str) -> None:  # noqa: ARG002 - as a run's
+        """Keep the bytes, or the file, under `name`."""
+        path = self._path(name)
+        if isinstance(data, bytes):
+            path.write_bytes(data)
+        else:
+            shutil.move(data, path)
+
+    def get(self, name: str) -> Path:
+        if not self.has(name):
+            raise PermanentError(f'the preview has no file "{name}"')
+        return self._path(name)
+
+    def has(self, name: str) -> bool:
+        return self._path(name).is_file()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name.replace(':', '-')}.file"
+
+
+@contextmanager
+def rehearsal(wish: Wish, *, at: datetime | None = None) -> Iterator[tuple[Rehearsal, list[Fetched]]]:
+    """Read the schedule's file and fetch all its sources into a temporary folder.
+
+    `at` (aware; default: now) is the moment that the period is counted from. Raises a PipelineError in a sentence.
+    """
+    file = _file(wish.schedule)
+    (settings().var / "previews").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetched-", dir=settings().var / "previews") as folder:
+        run = Rehearsal(_run(file, wish, at or datetime.now(UTC)), Path(folder))
+        yield run, [_fetched(run, name) for name in planning.source_names(file.schedule)]
+
+
+def _file(name: str) -> home.ScheduleFile:
+    loaded = home.load(settings().home)
+    for place, error in loaded.errors.items():
+        if Path(place).stem == name:
+            raise error
+    if name not in loaded.files:
+        near = get_close_matches(name, loaded.files, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(loaded.files)) or 'none'}"
+        raise NotFound(f'there is no schedule "{name}" in {settings().home}/schedules: {hint}')
+    if loaded.files[name].schedule.workflow:
+        raise Refused(f'"{name}" runs a workflow: only reports have a preview')
+    return loaded.files[name]
+
+
+def _run(file: home.ScheduleFile, wish: Wish, at: datetime) -> Run:
+    """The facts of a run of this schedule, in no database."""
+    zone = schedules.zone_of(file.schedule)
+    try:
+        about = period(wish.period or file.schedule.period_spec, at, zone)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    return Run(
+        id=uuid4(),
+        workflow="report",
+        schedule_key=file.key,
+        due_at=at,
+        created_at=at,
+        zone=zone,
+        period=about.to_json(),
+        params=runs.parameters(file.schedule, wish.params),
+        scope={"keys": [wish.key] if wish.key else [], "to": [], "send": False},
+        definition=file.definition,
+    )
+
+
+def _fetched(run: Rehearsal, name: str) -> Fetched:
+    found = planning.fetch(run, name)
+    return Fetched(name, found["rows"], found["bound"])
