@@ -80,17 +80,9 @@ class Relay:
 
     def connect(self) -> None:
         """Connect anew and sign in. Raises RelayDown or ConfigurationFault."""
-        self.drop()
-        try:
-            self._connection = Connection(self.address, self.timeout, self.dot_timeout)
-        except RelayDown as error:
-            if not self.catcher or error.verdict.code:
-                raise
-            text = (
-                f"no mail catcher listens at {self.address} ({error.verdict.text}): "
-                "start `pipeline up`, or set PIPELINE_CATCHER_URL to one that runs"
-            )
-            raise RelayDown(text, error.verdict) from error
+        with self._lock:
+            self.drop()
+            self._connection = self._connected()
 
     def send(self, envelope_from: str, address: str, data: bytes, before_dot: Callable[[], None]) -> Verdict:
         """Hand one message to the relay for one recipient; returns its answer, whose text holds the queue id.
@@ -103,8 +95,8 @@ class Relay:
         recipient = wire_address(address, "recipient")
         body = _lines(data)
         with self._lock:
-            connection = self._begin(sender, recipient, body)
             try:
+                connection = self._begin(sender, recipient, body)
                 connection.write(_stuffed(body))
                 connection.check()
                 before_dot()
@@ -114,7 +106,7 @@ class Relay:
                 raise
             except BaseException:
                 # A stale claim, a time limit: whatever it was, it struck in the middle of the dialogue.
-                connection.drop()
+                self.drop()
                 raise
 
     def close(self) -> None:
@@ -129,6 +121,18 @@ class Relay:
         if self._connection is not None:
             self._connection.drop()
         self._connection = None
+
+    def _connected(self) -> Connection:
+        try:
+            return Connection(self.address, self.timeout, self.dot_timeout)
+        except RelayDown as error:
+            if not self.catcher or error.verdict.code:
+                raise
+            text = (
+                f"no mail catcher listens at {self.address} ({error.verdict.text}): "
+                "start `pipeline up`, or set PIPELINE_CATCHER_URL to one that runs"
+            )
+            raise RelayDown(text, error.verdict) from error
 
     def _begin(self, sender: str, recipient: str, body: bytes) -> Connection:
         """A connection whose server waits for the message."""
@@ -156,13 +160,7 @@ class Relay:
         if utf8 and not connection.takes_utf8():
             text = f'"{recipient}" needs SMTPUTF8 (RFC 6531), which it does not offer'
             raise fault(self, Verdict(Kind.POISON, Stage.MAIL, 0, text))
-        try:
-            connection.begin(sender, recipient, len(body), utf8=utf8)
-        except NotAccepted:
-            raise
-        except BaseException:
-            connection.drop()
-            raise
+        connection.begin(sender, recipient, len(body), utf8=utf8)
         return connection
 
     def _reusable(self) -> bool:
@@ -179,10 +177,7 @@ class Relay:
 
 def _lines(data: bytes) -> bytes:
     """`data` with every line ended by CRLF, the last one too: a lone CR or LF is how mail is smuggled."""
-    inside = data.replace(b"\r\n", b"")
-    if b"\n" in inside or b"\r" in inside:
-        data = re.sub(rb"\r\n|\r|\n", b"\r\n", data)
-    return data if data.endswith(b"\r\n") else data + b"\r\n"
+    return b"\r\n".join(data.splitlines()) + b"\r\n"
 
 
 def _stuffed(body: bytes) -> bytes:

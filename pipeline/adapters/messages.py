@@ -76,7 +76,8 @@ def compose(  # noqa: PLR0913 - the parts of a message, all by name
     999; headers are ASCII unless an address needs RFC 6532; parts are quoted-printable or base64.
     Raises PermanentError naming the field that cannot be sent.
     """
-    if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", message_id):
+    identifier = re.fullmatch(r"<([!-;=?A-~]+)@([^<>@\s]+)>", message_id)
+    if not identifier:
         raise PermanentError(f'message_id "{message_id}" must look like <id@domain>')
     lines = [
         _mailbox("From", "sender", *split_address(sender)),
@@ -84,7 +85,7 @@ def compose(  # noqa: PLR0913 - the parts of a message, all by name
         *([_mailbox("Reply-To", "reply_to", *split_address(reply_to))] if reply_to else []),
         _header("Subject", "subject", subject),
         _header("Date", "date", format_datetime(date)),
-        _header("Message-ID", "message_id", message_id),
+        _header("Message-ID", "message_id", f"<{identifier[1]}@{_ascii_domain(identifier[2])}>"),
         _header("X-Delivery-ID", "delivery_id", delivery_id),
         # RFC 3834: no vacation notes, please.
         "Auto-Submitted: auto-generated",
@@ -145,11 +146,19 @@ def wire_address(address: str, field: str = "address") -> str:
     Not ASCII only where the part before the @ is not (RFC 6531). Raises PermanentError for what is no address.
     """
     local, _, domain = valid_address(address, field).rpartition("@")
+    return f"{local}@{_ascii_domain(domain)}"
+
+
+def _ascii_domain(domain: str) -> str:
     if domain.isascii():
-        return f"{local}@{domain}"
+        return domain
     import idna
 
-    return f"{local}@{idna.encode(domain, uts46=True).decode()}"
+    try:
+        labels = [idna.encode(part, uts46=True).decode() if not part.isascii() else part for part in domain.split(".")]
+    except UnicodeError as error:
+        raise PermanentError(f'"{domain}" is no domain: {error}') from None
+    return ".".join(labels)
 
 
 def _checked(field: str, value: str) -> str:
@@ -191,6 +200,7 @@ def _mailbox(name: str, field: str, person: str, address: str) -> str:
 
 def _list_id(value: str) -> str:
     name, identifier = split_address(_checked("list_id", value))
+    identifier = _ascii_domain(identifier)
     if not re.fullmatch(r"[\w.-]+", identifier, re.ASCII):
         raise PermanentError(f'list_id "{value}" must look like Name <name.domain> (RFC 2919)')
     return _fold(f"List-Id: {_phrase('List-Id', 'list_id', name)}<{identifier}>", "list_id")

@@ -232,6 +232,13 @@ def test_international_domains_travel_in_ascii_and_are_shown_as_written():
     assert read(data)["To"].addresses[0].addr_spec == "ann@xn--bcher-kva.example"
 
 
+def test_an_international_sender_makes_identifiers_in_ascii():
+    data = message(message_id="<1@bücher.example>", list_id="Wöchentlich <my_report.bücher.example>")
+    assert_fit_to_send(data)
+    assert b"\r\nMessage-ID: <1@xn--bcher-kva.example>\r\n" in data
+    assert b" <my_report.xn--bcher-kva.example>\r\n" in data
+
+
 def test_an_international_mailbox_needs_the_header_in_utf8():
     data = message(recipient=Person("käthe@bücher.example"))
     assert "To: käthe@xn--bcher-kva.example\r\n".encode() in data
