@@ -78,6 +78,9 @@ def _labels(value: Any) -> Any:
     return value
 
 
+Columns = Annotated[dict[str, Column], BeforeValidator(_labels)]
+
+
 class Report(Model):
     """What is fetched, shown and split; everything but the title and a source has a default."""
 
@@ -103,7 +106,7 @@ class Report(Model):
         None, description="Locale of dates and numbers, such as de_DE. Default: PIPELINE_LOCALE."
     )
     pdf: Literal["pdf/ua-1", "pdf/a-3a"] = "pdf/ua-1"
-    columns: Annotated[dict[str, Column], BeforeValidator(_labels)] = Field(
+    columns: Columns = Field(
         {}, description="Which columns are shown, in which order, under which label. Default: all."
     )
     chart: Chart | None = Field(None, description="Default: of the first number column, where the rows suit one.")

@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.adapters.documents import charts
+from pipeline.adapters.documents import charts, sections
 from pipeline.adapters.documents.content import EXCERPT_ROWS, MAX_TABLE_ROWS, Content, DocumentFormat
 from pipeline.adapters.documents.locales import Localizer
-from pipeline.adapters.documents.printing import CHART_WIDTHS, print_table, printed_chart, printed_figure
+from pipeline.adapters.documents.printing import CHART_WIDTHS, PrintedTable, print_table, printed_chart, printed_figure
+from pipeline.adapters.documents.sections import Section, column_names
 from pipeline.adapters.documents.templates import Templates
 from pipeline.errors import PermanentError
-from pipeline.presentation import Figure, Table, figure, humanised, present
+from pipeline.presentation import Figure, Plot, Table, figure, humanised, present
 from pipeline.report import Chart
 
 
@@ -35,20 +36,6 @@ def shown(content: Content, *, hide_key: bool) -> tuple[Content, Table]:
     if "figures" in extra:
         table = replace(table, figures=tuple(_given_figures(extra["figures"], content.name)))
     return content, table
-
-
-def column_names(content: Content) -> tuple[str, ...]:
-    """The dataset's columns: as told, else those of the first row, else those that the report lists."""
-    if content.columns:
-        return tuple(content.columns)
-    if not content.rows:
-        return tuple(content.report.columns)
-    first: Any = content.rows[0]
-    if not hasattr(first, "keys"):
-        raise PermanentError(
-            f"build() of {content.name} returned rows of {type(first).__name__}: they must be mappings"
-        )
-    return tuple(first.keys())
 
 
 def _given_figures(given: Any, name: str) -> Iterator[Figure]:
@@ -98,20 +85,31 @@ def document_context(
     """Everything `document.html` may use. Raises PermanentError for more rows than its table can show."""
     content, table = shown(content, hide_key=True)
     context = base_context(content, table, reader, templates)
-    rows, note = _rows_shown(content, reader, context["words"])
-    printed = print_table(table, rows, reader, context["words"], note)
-    drawing = table.plot and charts.draw(
-        table.plot, reader, context["words"], width=CHART_WIDTHS[printed.landscape and format == "pdf"]
-    )
+    words = context["words"]
+    given = sections.tables(content)
+    shown_tables = [sections.Section("", content.rows, table)] if given is None else given
+    tables = [_printed(content, section, reader, words) for section in shown_tables]
+    landscape = any(one.landscape for one in tables)
+    plots = sections.plots(content)
+    width = CHART_WIDTHS[landscape and format == "pdf"]
+    drawn = [charts.draw(plot, reader, words, width=width) for plot in (_plots_of(table) if plots is None else plots)]
+    printed_charts = [printed_chart(drawing, templates, reader) for drawing in drawn if drawing]
     return context | {
         "lang": reader.language,
         "dir": reader.direction,
         "rows": content.rows,
-        "table": printed,
-        "chart": drawing and printed_chart(drawing, templates, reader),
+        "tables": tables,
+        "table": tables[0] if tables else None,
+        "charts": printed_charts,
+        "chart": printed_charts[0] if printed_charts else None,
         "format": format,
         "page": content.report.page,
+        "landscape": landscape,
     }
+
+
+def _plots_of(table: Table) -> list[Plot]:
+    return [table.plot] if table.plot else []
 
 
 def _key_label(content: Content) -> str:
@@ -131,10 +129,17 @@ def _summary(content: Content, context: Mapping[str, Any], reader: Localizer, te
     return templates.render_text(content.report.summary, seen, reader, place=f"report.summary of {content.name}")
 
 
-def _rows_shown(content: Content, reader: Localizer, words: Mapping[str, Any]) -> tuple[Sequence[Any], str]:
-    count = len(content.rows)
+def _printed(content: Content, section: Section, reader: Localizer, words: Mapping[str, Any]) -> PrintedTable:
+    rows, note = _rows_shown(content, section.rows, reader, words)
+    return replace(print_table(section.table, rows, reader, words, note), title=section.title)
+
+
+def _rows_shown(
+    content: Content, rows: Sequence[Any], reader: Localizer, words: Mapping[str, Any]
+) -> tuple[Sequence[Any], str]:
+    count = len(rows)
     if count <= MAX_TABLE_ROWS:
-        return content.rows, ""
+        return rows, ""
     beside = next((one for one in ("xlsx", "csv") if one in content.report.formats), None)
     if beside is None:
         key = f" for {content.shown_key}" if content.shown_key else ""
@@ -144,4 +149,4 @@ def _rows_shown(content: Content, reader: Localizer, words: Mapping[str, Any]) -
             "or aggregate in the query"
         )
     note = words["cut"].format(shown=reader.number(EXCERPT_ROWS), rows=reader.number(count), format=beside.upper())
-    return content.rows[:EXCERPT_ROWS], note
+    return rows[:EXCERPT_ROWS], note

@@ -63,6 +63,7 @@ class PrintedTable:
     note: str = ""
     landscape: bool = False
     dense: bool = False
+    title: str = ""
 
 
 def printed_chart(drawing: Drawing, templates: Templates, reader: Localizer) -> PrintedChart:

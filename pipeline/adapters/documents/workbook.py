@@ -18,9 +18,10 @@ from pipeline.adapters.documents.content import Content, Document
 from pipeline.adapters.documents.context import base_context, shown
 from pipeline.adapters.documents.delimited import FORMULA_SIGNS
 from pipeline.adapters.documents.locales import localizer
+from pipeline.adapters.documents.sections import Section, tables
 from pipeline.adapters.documents.templates import opened
 from pipeline.errors import PermanentError
-from pipeline.presentation import Number, ShownColumn, Table, coerced
+from pipeline.presentation import Number, ShownColumn, coerced
 
 # Excel's limits: rows of a sheet, characters of a cell, digits a number keeps, the first day it counts right.
 _MOST_ROWS = 1_048_576
@@ -35,9 +36,9 @@ _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet
 
 
 def render(content: Content, templates: Path) -> Document:
-    """A workbook with the rows on its first sheet and what they are on a second; dates are local to the content's zone.
+    """A workbook: a sheet with the rows, one for each table of build(), and one on what they are.
 
-    Raises PermanentError for more rows or longer texts than a sheet can hold.
+    Dates are local to the content's zone. Raises PermanentError for more rows or longer texts than a sheet holds.
     """
     content, table = shown(content, hide_key=False)
     count = len(content.rows)
@@ -50,7 +51,9 @@ def render(content: Content, templates: Path) -> Document:
     reader = localizer(content.locale, content.zone)
     context = base_context(content, table, reader, opened(templates, content.template))
     _describe(book, content, context)
-    _Sheet(book, table, content, context["words"]).write()
+    own = Section(str(context["words"]["data"]), content.rows, table)
+    for section in [own, *(tables(content) or [])]:
+        _Sheet(book, section, content, context["words"]).write()
     _write_about(book, context)
     book.close()
     return Document(out.getvalue(), _MEDIA_TYPE, ".xlsx")
@@ -73,20 +76,20 @@ class _Place:
 
 
 class _Sheet:
-    """The sheet with the rows."""
+    """A sheet of rows: the report's own, or a table that build() gave."""
 
-    def __init__(self, book: Any, table: Table, content: Content, words: dict[str, Any]) -> None:
-        self.book, self.table, self.content, self.words = book, table, content, words
+    def __init__(self, book: Any, section: Section, content: Content, words: dict[str, Any]) -> None:
+        self.book, self.table, self.rows, self.content, self.words = book, section.table, section.rows, content, words
         self.zone = ZoneInfo(content.zone)
-        self.sheet = book.add_worksheet(_sheet_name(str(words["data"])))
+        self.sheet = book.add_worksheet(_sheet_name(section.title, book))
         self.quoted = book.add_format({"quote_prefix": True})
         self.places = [
             _Place(index, column, book.add_format({"num_format": _number_format(column)}))
-            for index, column in enumerate(table.columns)
+            for index, column in enumerate(self.table.columns)
         ]
 
     def write(self) -> None:
-        rows = self.content.rows
+        rows = self.rows
         self._write_header(rows)
         for number, row in enumerate(rows, 1):
             for place in self.places:
@@ -155,7 +158,7 @@ class _Sheet:
 
 def _write_about(book: Any, context: dict[str, Any]) -> None:
     """The second sheet: title, key, period, summary, figures, parameters and when it was made."""
-    words, sheet = context["words"], book.add_worksheet(_sheet_name(str(context["words"]["about"])))
+    words, sheet = context["words"], book.add_worksheet(_sheet_name(str(context["words"]["about"]), book))
     bold, wrapped = book.add_format({"bold": True, "valign": "top"}), book.add_format({"text_wrap": True})
     made = context["generated_at"].astimezone(ZoneInfo(context["zone"]))
     told = [
@@ -174,8 +177,12 @@ def _write_about(book: Any, context: dict[str, Any]) -> None:
         sheet.write_string(row, 1, value, wrapped)
 
 
-def _sheet_name(name: str) -> str:
-    return re.sub(r"[\[\]:*?/\\]", " ", name).strip("' ")[:31] or "Data"
+def _sheet_name(title: str, book: Any) -> str:
+    """What a sheet may be called: 31 characters at most, some of them not, and no two alike."""
+    name = re.sub(r"[\[\]:*?/\\]", " ", title)[:31].strip("' ") or "Data"
+    taken = {sheet.get_name().lower() for sheet in book.worksheets()}
+    numbered = (f"{name[:28]} {number}" for number in range(2, 100))
+    return name if name.lower() not in taken else next(one for one in numbered if one.lower() not in taken)
 
 
 def _keeps_digits(value: Any) -> bool:
