@@ -14,11 +14,13 @@ from pipeline.db import clock, insert_new
 from pipeline.errors import StaleClaim
 from pipeline.models import (
     OPEN_DELIVERY,
+    Attempt,
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
     Document,
     DocumentStatus,
+    Outcome,
     Phase,
     Run,
     RunStatus,
@@ -56,11 +58,7 @@ def claim(session: Session, run_id: UUID, batch: int, attempt_id: UUID) -> Seque
     """
     now = clock(session)
     mine = (Delivery.run_id == run_id, Delivery.batch == batch)
-    left = (*mine, Delivery.status == DeliveryStatus.SENDING, Delivery.phase == Phase.DOT)
-    for row in session.scalars(select(Delivery).where(*left)).all():
-        row.status, row.reason = DeliveryStatus.UNCERTAIN, "its process died between the final dot and the answer"
-        _append(session, row.id, row.attempt_id or attempt_id, now, "uncertain", text=row.reason)
-    session.flush()
+    _doubt(session, mine, now)
     sendable = or_(
         Delivery.status.in_((DeliveryStatus.QUEUED, DeliveryStatus.SENDING)),
         (Delivery.status == DeliveryStatus.DEFERRED) & (Delivery.not_before <= now),
@@ -68,6 +66,15 @@ def claim(session: Session, run_id: UUID, batch: int, attempt_id: UUID) -> Seque
     _set(session, (*mine, sendable), status=DeliveryStatus.SENDING, phase=None, attempt_id=attempt_id, not_before=None)
     claimed = (Delivery.run_id == run_id, Delivery.attempt_id == attempt_id, Delivery.status == DeliveryStatus.SENDING)
     return session.scalars(select(Delivery).where(*claimed).order_by(Delivery.key, Delivery.address)).all()
+
+
+def _doubt(session: Session, where: Sequence[Any], now: datetime) -> None:
+    """What was left at its final dot may have gone out: `uncertain` until somebody or something says more."""
+    left = (*where, Delivery.status == DeliveryStatus.SENDING, Delivery.phase == Phase.DOT)
+    for row in session.scalars(select(Delivery).where(*left)).all():
+        row.status, row.reason = DeliveryStatus.UNCERTAIN, "its process died between the final dot and the answer"
+        _append(session, row.id, row.attempt_id or new_id(), now, "uncertain", text=row.reason)
+    session.flush()
 
 
 def dot(session: Session, delivery_id: UUID, attempt_id: UUID, relay: str) -> None:
@@ -135,9 +142,16 @@ def suppress(session: Session, address: str, reason: str, source: str) -> None:
     insert_new(session, Suppression, [row])
 
 
-def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: str) -> None:
-    """End every delivery of a run that is not on its way and will not be."""
-    idle = (DeliveryStatus.PLANNED, DeliveryStatus.QUEUED)
+def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: str, *, deferred: bool = False) -> None:
+    """End every delivery of a run that is not on its way and will not be; with `deferred`, those turned away too.
+
+    What a step attempt that has ended left behind is on nobody's way: at its final dot it may have gone out.
+    """
+    at_work = exists().where(Attempt.id == Delivery.attempt_id, Attempt.outcome == Outcome.RUNNING)
+    left = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.SENDING, ~at_work)
+    _doubt(session, left, clock(session))
+    _set(session, left, status=status, reason=reason)
+    idle = (DeliveryStatus.PLANNED, DeliveryStatus.QUEUED, *([DeliveryStatus.DEFERRED] if deferred else []))
     _set(session, (Delivery.run_id == run_id, Delivery.status.in_(idle)), status=status, reason=reason)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -150,23 +151,36 @@ def parameters(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> di
 
 def _like(name: str, value: Scalar, default: Scalar) -> Scalar:
     """`value`, which may be text from a command line, as the type of the parameter's default."""
-    if default is None or value is None or isinstance(default, str):
-        return value if default is None or value is None else str(value)
+    if not isinstance(value, str | int | float | None):
+        raise Refused(f"parameter {name}={json.dumps(value, default=str)}: must be one value, not a list or mapping")
+    if default is None or value is None:
+        return value
+    if isinstance(default, str):
+        return str(value)
     if isinstance(default, bool):
         said = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower())
         if said is None:
             raise Refused(f'parameter {name}="{value}": must be true or false')
         return said
     try:
-        return type(default)(value)
+        return _number(value, type(default))
     except ValueError:
         wanted = "a whole number" if isinstance(default, int) else "a number"
         raise Refused(f'parameter {name}="{value}": must be {wanted}, as its default {default} is') from None
 
 
+def _number(value: str | float, kind: type[int | float]) -> int | float:
+    """Raises ValueError for what is no number of that kind: no half is cut off, and infinity is none."""
+    number = kind(value)
+    if isinstance(value, bool) or not math.isfinite(number) or (isinstance(value, float) and number != value):
+        raise ValueError(value)
+    return number
+
+
 def find(session: Session, text: str | None) -> Run:
     """The run that `text` names: an id or its beginning, a task id, NAME, NAME@2026-11-16, or nothing for the latest.
 
+    A day is the local one that a run was due on or, where none was, what its period is called, such as 2026-W46.
     Raises NotFound when nothing fits, Refused when several do.
     """
     if not text:
@@ -195,15 +209,21 @@ def _by_beginning(session: Session, digits: str) -> Run | None:
         raise Refused(
             f'"{digits}" is the beginning of several runs, such as {runs[0].id} and {runs[1].id}: type more of it'
         )
+    if not runs and len(digits) == 32:
+        return session.scalar(select(Run).join(Step, Step.run_id == Run.id).where(Step.task_id == UUID(digits)))
     return runs[0] if runs else None
 
 
 def _of_day(session: Session, of_name: Any, name: str, day: str) -> Run:
+    about: Run | None = None
     for run in session.scalars(of_name.order_by(Run.created_at.desc()).limit(2000)):
-        local = run.due_at.astimezone(timing.find_zone(run.zone)).date().isoformat()
-        if day in {local, run.period["label"]}:
+        if day == run.due_at.astimezone(timing.find_zone(run.zone)).date().isoformat():
             return run  # type: ignore[no-any-return]
-    raise NotFound(f'there is no run of "{name}" due on or about {day}: `pipeline runs {name}` lists them')
+        if about is None and day == run.period["label"]:
+            about = run
+    if about is None:
+        raise NotFound(f'there is no run of "{name}" due on or about {day}: `pipeline runs {name}` lists them')
+    return about
 
 
 def _first(session: Session, statement: Any, otherwise: str) -> Run:
@@ -228,13 +248,9 @@ def lock(session: Session, run_id: UUID) -> Run:
 
 def close(session: Session, run: Run, status: RunStatus, error: str | None = None) -> None:
     """End a run whose row is locked: what has not started of it never will, and nothing is left to be sent."""
-    from pipeline.services import deliveries, documents
-
     now = clock(session)
-    ended = error or f"the run ended as {status}"
-    deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {ended}")
-    documents.close_planned(session, run.id, f"not rendered: {ended}")
     run.status, run.error, run.finished_at, run.waiting_for = status, error, now, None
+    close_leftovers(session, run)
     unstarted = (StepStatus.PENDING, StepStatus.QUEUED)
     session.execute(
         update(Step)
@@ -242,6 +258,15 @@ def close(session: Session, run: Run, status: RunStatus, error: str | None = Non
         .values(status=StepStatus.CANCELLED, finished_at=now)
         .execution_options(synchronize_session="fetch")
     )
+
+
+def close_leftovers(session: Session, run: Run) -> None:
+    """End what an ended run has not rendered or sent: when it ends, and again when a step that was at work is done."""
+    from pipeline.services import deliveries, documents
+
+    ended = run.error or f"the run ended as {run.status}"
+    deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {ended}", deferred=True)
+    documents.close_planned(session, run.id, f"not rendered: {ended}")
 
 
 def apply(session: Session, run: Run, verdict: Verdict) -> None:

@@ -218,6 +218,7 @@ def record(
     _finish(session, claim, StepStatus.SUCCEEDED, now, result=kept)
     _end_attempt(session, claim, Outcome.SUCCEEDED, now)
     if runs.is_final(run):
+        runs.close_leftovers(session, run)
         return
     if verdict:
         runs.apply(session, run, verdict)
@@ -253,7 +254,7 @@ def record_failure(
 
 
 def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: datetime) -> float | None:
-    """Seconds until the next try, or None to give up; who parks uses up no attempt, but waits no longer than allowed."""
+    """Seconds until the next try, or None to give up; parking uses up no attempt, but has its limit in time."""
     outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
     of_step = (Attempt.step_id == claim.step.id, Attempt.generation == claim.step.generation)
     before = session.scalar(select(func.count()).where(*of_step, Attempt.outcome == outcome)) or 0
@@ -266,8 +267,8 @@ def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: d
 
 def _after_failure(session: Session, run: Run, step: Step, error: str, now: datetime, *, carried: bool = False) -> None:
     if runs.is_final(run):
-        return
-    if step.tolerated:
+        runs.close_leftovers(session, run)
+    elif step.tolerated:
         advance(session, run, step.stage, now, carried=carried)
     else:
         runs.close(session, run, RunStatus.FAILED, f"{step.name}: {error}")

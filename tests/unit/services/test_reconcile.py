@@ -11,7 +11,7 @@ from pipeline.db import reading, transaction
 from pipeline.errors import TransientError
 from pipeline.models import RunEvent, RunStatus, Step
 from pipeline.services import reconcile, steps
-from tests.factories import MONDAY, make_run
+from tests.factories import make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin, carry_out, claim, fail, heal, planned, publish, publishable, statuses
 
