@@ -1,4 +1,4 @@
-"""What functional tests share: a real PostgreSQL server, started once per test process, with a new database per test."""
+"""What functional tests share: a real PostgreSQL server, started once, with a new database per test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONS = ["-F", "-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """A server on a Unix socket, with fsync off; gives the folder of its socket (the superuser is postgres, no password).
+    """A server on a Unix socket, with fsync off; gives the folder of its socket (user postgres, no password).
 
     Each xdist worker has its own, so that none depends on who comes first or leaves last. It ends with this process,
     also when that is killed.
@@ -50,7 +50,8 @@ def postgresql_server() -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-k", folder, *OPTIONS],
-                cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent, **_as_user(),
+                cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent, **_as_user(),  # noqa: PLW1509 - no other thread runs yet
             )  # fmt: skip
         try:
             _wait_until_ready(folder, server)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.adapters.datasets.form import STREAMED
 from pipeline.errors import PermanentError
 
 
@@ -54,7 +55,7 @@ def count_keys(path: Path, column: str) -> dict[str | None, int]:
     Raises PermanentError naming the columns there are when `column` is not one of them.
     """
     counts: Counter[str | None] = Counter()
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, **STREAMED) as file:
         if not known_column(file, column):
             return {}
         for batch in file.iter_batches(columns=[column], use_threads=False):

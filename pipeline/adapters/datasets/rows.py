@@ -65,7 +65,7 @@ class Row(tuple[Any, ...]):
 def row_class(columns: Sequence[str]) -> type[Row]:
     """Make the class of rows with these columns."""
     # Only for its descriptors: they read a tuple's field in C, three times as fast as a property.
-    fields = namedtuple("fields", columns, rename=True).__dict__  # type: ignore[misc] # noqa: PYI024
+    fields = namedtuple("fields", columns, rename=True).__dict__  # noqa: PYI024
     attributes = {name: fields[name] for name in columns if name in fields and name != "keys"}
     positions = {name: position for position, name in enumerate(columns)}
     return type("Row", (Row,), {"__slots__": (), "_positions": positions, **attributes})
@@ -97,7 +97,7 @@ def rows(path: Path) -> list[Row]:
 
 
 def rows_by_key(path: Path, column: str) -> Iterator[tuple[str, list[Row]]]:
-    """Yield each key of `column` (as text, see `as_text`) with its rows in their order; rows without a key are left out.
+    """Yield each key of `column` (as text, see `as_text`) with its rows in their order; rows without one are left out.
 
     Keys come in order of first appearance. Only one key's rows are Python objects at a time; the rest of this file
     (one batch of `split`) stays in Arrow's compact form. Raises PermanentError for an unknown column.

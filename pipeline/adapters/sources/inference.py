@@ -49,7 +49,9 @@ class Inference:
         except (pa.ArrowException, OverflowError, UnicodeEncodeError, ValueError):
             return self._as_text(values), TEXT
 
-    def _inferred(self, types: set[type], values: Sequence[Any], so_far: Kind) -> tuple[Any, Kind]:
+    def _inferred(  # noqa: PLR0911 - one return per kind of column
+        self, types: set[type], values: Sequence[Any], so_far: Kind
+    ) -> tuple[Any, Kind]:
         if not types:
             return pa.nulls(len(values)), NOTHING
         if types == {str}:
@@ -86,22 +88,30 @@ class Inference:
             # Half a surrogate pair cannot be stored.
             return value.encode("utf-8", "replace").decode()
         if isinstance(value, dict | list | tuple):
-            return json.dumps(value, ensure_ascii=False, default=self._text)
+            return json.dumps(value, ensure_ascii=False, default=self._nested)
         if isinstance(value, datetime):
             aware = value if value.tzinfo else value.replace(tzinfo=self.zone)
             return aware.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
         if isinstance(value, float) and math.isfinite(value):
             value = Decimal(repr(value))
         if isinstance(value, Decimal) and value.is_finite():
-            digits = format(value, "f")
+            digits = format(value or Decimal(0), "f")
             return digits.rstrip("0").rstrip(".") if "." in digits else digits
         return value.isoformat() if isinstance(value, date | time) else str(value)
+
+    def _nested(self, value: Any) -> Any:
+        """One value that JSON has no form for; decimals are numbers there where a float holds them."""
+        if isinstance(value, Decimal) and math.isfinite(number := float(value)) and Decimal(repr(number)) == value:
+            return number
+        return self._text(value)
 
     def _instants(self, values: Sequence[datetime | None]) -> Any:
         naive = [value is not None and value.tzinfo is None for value in values]
         if not any(naive):
             return pa.array(values, _INSTANT.type)
-        walls = pa.array([value if wall else None for value, wall in zip(values, naive, strict=True)], pa.timestamp("us"))
+        walls = pa.array(
+            [value if wall else None for value, wall in zip(values, naive, strict=True)], pa.timestamp("us")
+        )
         aware = pa.array([None if wall else value for value, wall in zip(values, naive, strict=True)], _INSTANT.type)
         return pc.coalesce(to_utc(walls, self.zone), aware)
 
@@ -115,5 +125,3 @@ def _whole_or_decimal(types: set[type], values: Sequence[Any]) -> tuple[Any, Kin
     array = pa.array(values)
     kind = decimal_kind(max(array.type.scale, 0), wide=pa.types.is_decimal256(array.type))
     return array.cast(kind.type), kind
-
-

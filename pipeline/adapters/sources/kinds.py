@@ -31,7 +31,7 @@ def decimal_kind(digits_after: int, *, wide: bool = False) -> Kind:
 
 def joined(one: Kind, other: Kind) -> Kind:
     """Give the narrowest kind that both fit: whole numbers grow into decimals or floats, all else into text."""
-    if one == other or other == NOTHING:
+    if other in (one, NOTHING):
         return one
     if one == NOTHING:
         return other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.adapters.datasets.form import STREAMED, WRITTEN
 from pipeline.adapters.sources.inference import Inference
 from pipeline.adapters.sources.kinds import NOTHING, Kind, fitted, joined
 
@@ -17,8 +18,7 @@ from pipeline.adapters.sources.kinds import NOTHING, Kind, fitted, joined
 _ROW_GROUP = 16 * 1024 * 1024
 # Arrow bytes in one chunk of rows that are Python objects, which take about ten times as much.
 _CHUNK = 2 * 1024 * 1024
-_MOST_ROWS = 10_000
-_COMPRESSION = {"compression": "zstd", "compression_level": 1}
+_MOST_ROWS = 5_000
 
 
 @dataclass
@@ -53,15 +53,12 @@ class DatasetWriter:
     def kinds(self) -> dict[str, Kind]:
         return self._parts[-1].kinds if self._parts else {}
 
-    def append_rows(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Append a chunk of rows, their values in the order of `columns`. Raises PermanentError for a column of bytes."""
-        values = zip(*rows, strict=True) if rows else ([] for _ in columns)
+    def append_values(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
+        """Append a chunk of `count` rows, given as Python values per column. Raises PermanentError for bytes."""
+        so_far = self.kinds
         self.append(
-            {
-                name: self.inference.column(name, column, self.kinds.get(name, NOTHING))
-                for name, column in zip(columns, values, strict=True)
-            },
-            len(rows),
+            {name: self.inference.column(name, values, so_far.get(name, NOTHING)) for name, values in columns.items()},
+            count,
         )
 
     def append(self, chunk: Mapping[str, tuple[Any, Kind]], count: int) -> None:
@@ -77,7 +74,7 @@ class DatasetWriter:
         self._hold(batch)
         self.rows += count
         self._resize(batch.nbytes, count)
-        if self.on_progress:
+        if self.on_progress and count:
             self.on_progress(self.rows)
 
     def finish(self, destination: Path) -> None:
@@ -97,7 +94,7 @@ class DatasetWriter:
         """Write all parts into one file under its kinds; stop and give wider ones where a value would not fit these."""
         self._parts = [joint]
         for part in parts:
-            with pq.ParquetFile(part.path) as file:
+            with pq.ParquetFile(part.path, **STREAMED) as file:
                 for batch in file.iter_batches(use_threads=False):
                     arrays, wider = _refitted(batch, part.kinds, joint.kinds)
                     if wider != joint.kinds:
@@ -132,7 +129,7 @@ class DatasetWriter:
         if not self._held:
             return
         if self._file is None:
-            self._file = pq.ParquetWriter(self._parts[-1].path, self._held[0].schema, **_COMPRESSION)
+            self._file = pq.ParquetWriter(self._parts[-1].path, self._held[0].schema, **WRITTEN)
         self._file.write_table(pa.Table.from_batches(self._held))
         self._held, self._held_bytes = [], 0
         pa.default_memory_pool().release_unused()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.adapters.datasets.form import STREAMED, WRITTEN
 from pipeline.adapters.datasets.keys import as_text, known_column
 
 # Arrow bytes held at a time; sorting and copying need about four times as much.
@@ -27,7 +28,7 @@ def split(path: Path, column: str, batch_of: Mapping[str, int], folder: Path) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     # One spill file, in which each portion's rows lie sorted by batch: 400 open writers would hold 400 buffers.
-    with pq.ParquetFile(path) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".split-") as scratch:
+    with pq.ParquetFile(path, **STREAMED) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".split-") as scratch:
         spill, pieces = Path(scratch) / "spill.arrow", defaultdict[int, list[int]](list)
         with pa.ipc.new_file(spill, file.schema_arrow, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             if known_column(file, column):
@@ -65,8 +66,8 @@ def _portions(batches: Iterator[Any]) -> Iterator[Any]:
         held.append(batch)
         size += batch.nbytes
         if size >= _PORTION:
-            yield pa.concat_batches(held)
-            held, size = [], 0
+            portion, held, size = pa.concat_batches(held), [], 0
+            yield portion
     if held:
         yield pa.concat_batches(held)
 
@@ -74,7 +75,7 @@ def _portions(batches: Iterator[Any]) -> Iterator[Any]:
 def _written(path: Path, sorted_rows: Any, pieces: list[int], scratch: Path) -> Path:
     """Write one batch's pieces, under a temporary name until they are complete."""
     unfinished = scratch / path.name
-    with pq.ParquetWriter(unfinished, sorted_rows.schema, compression="zstd", compression_level=1) as writer:
+    with pq.ParquetWriter(unfinished, sorted_rows.schema, **WRITTEN) as writer:
         for portion in _portions(sorted_rows.get_batch(piece) for piece in pieces):
             writer.write_batch(portion)
     pa.default_memory_pool().release_unused()
