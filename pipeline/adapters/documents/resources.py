@@ -62,6 +62,12 @@ def read(templates: Templates, url: str) -> tuple[bytes, str]:
     return data, media_type
 
 
+def whose(templates: Templates, html: str | None, address: str) -> str:
+    """The template that asks for an address: `document.html` where it stands in the page, else `document.css`."""
+    name = unquote(address).rstrip("/").rpartition("/")[2].strip("\"'),") or address
+    return templates.place("document.html" if html is not None and name in unquote(html) else "document.css")
+
+
 def refuse_holes(html: str, place: str) -> None:
     """Raise PermanentError for a document too large to lay out, or with an image that would silently be missing."""
     if len(html) > MAX_HTML_BYTES:

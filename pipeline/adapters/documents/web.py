@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,34 +34,41 @@ def render(content: Content, folder: Path) -> Document:
     templates, reader = opened(folder, content.template), localizer(content.locale, content.zone)
     context = document_context(content, reader, templates, format="html")
     html = templates.render("document.html", context, reader)
-    place = templates.place("document.html")
-    refuse_holes(html, place)
-    try:
-        page = self_contained(html, templates)
-    except LookupError as error:
-        raise DefinitionError(str(error), place=place) from error
+    refuse_holes(html, templates.place("document.html"))
+    page = self_contained(html, templates)
     return Document(page.encode(), "text/html; charset=utf-8", ".html")
 
 
 def self_contained(html: str, templates: Templates) -> str:
     """`html` with `document.css` in its head and every file it loads written into it.
 
-    Raises LookupError for what is missing or refused.
+    Raises DefinitionError for what is missing or refused, naming the file that asks for it.
     """
-    inliner = _Inliner(templates)
-    inliner.feed(html)
-    inliner.close()
-    if not inliner.styled:
-        raise LookupError("it has no <head> for its stylesheet")
+    with _placed(templates, "document.css"):
+        sheet = _style(_sheet(templates, urljoin(ROOT, "document.css")))
+    inliner = _Inliner(templates, sheet)
+    with _placed(templates, "document.html"):
+        inliner.feed(html)
+        inliner.close()
+        if not inliner.styled:
+            raise LookupError("it has no <head> for its stylesheet")
     return "".join(inliner.out)
+
+
+@contextmanager
+def _placed(templates: Templates, path: str) -> Iterator[None]:
+    try:
+        yield
+    except LookupError as error:
+        raise DefinitionError(str(error), place=templates.place(path)) from error
 
 
 class _Inliner(HTMLParser):
     """Copies a page letter by letter and changes only the tags that load something."""
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Templates, sheet: str) -> None:
         super().__init__(convert_charrefs=False)
-        self.templates = templates
+        self.templates, self.sheet = templates, sheet
         self.out: list[str] = []
         self.styled = False
         self._in_style = False
@@ -73,7 +82,7 @@ class _Inliner(HTMLParser):
         self._in_style = tag == "style"
         if tag == "head":
             self.styled = True
-            self.out.append(_style(_sheet(self.templates, urljoin(ROOT, "document.css"))))
+            self.out.append(self.sheet)
 
     def _loading(self, tag: str, attrs: list[tuple[str, str | None]], raw: str) -> str:
         for name, value in attrs:
