@@ -19,8 +19,9 @@ from pipeline.tasks import step, workflow
 
 # Younger things may belong to a step that is still at work: no step takes longer than a quarter of an hour.
 A_DAY = timedelta(days=1)
-# In the home's var/: what is temporary, and what is kept as long as runs are.
-TEMPORARY = (("scratch", "*"), ("cache", "*/*"))
+# In the home's var/: what is temporary (of the cache: unpacked templates, files fetched from a remote store), and what
+# is kept as long as runs are.
+TEMPORARY = (("scratch", "*"), ("cache", "bundles/*"), ("cache", "*/??/*"))
 KEPT = (("reports", "*/*/*"), ("outbox", "*"))
 
 
@@ -52,7 +53,7 @@ def purge_runs(run: RunHandle, keep_days: int) -> dict[str, int]:
 
 @step
 def purge_artifacts(run: RunHandle) -> dict[str, int]:
-    """Delete the artifacts that no run knows any more; how many, and how many bytes."""
+    """Delete the artifacts that no run knows any more, and what was never stored whole; how many, and their bytes."""
     from pipeline.adapters import storage
 
     before, gone, freed = run.due_at - A_DAY, 0, 0
@@ -63,7 +64,7 @@ def purge_artifacts(run: RunHandle) -> dict[str, int]:
             found = rows.unneeded_artifacts(session, before)
         deleted = [one for one in found if store.delete(one.uri, before)]
         if not deleted:
-            return {"artifacts": gone, "bytes": freed}
+            return {"artifacts": gone, "bytes": freed, "unfinished": store.remove_leftovers()}
         with transaction(durable=False) as session:
             gone += rows.forget_artifacts(session, [one.id for one in deleted])
         freed += sum(one.size for one in deleted)

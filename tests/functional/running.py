@@ -168,11 +168,12 @@ class Running:
             ],
             "beat": ["beat", "--pidfile="],
         }[name]
-        log = (self.home / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "pipeline", *words],
-            cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "pipeline", *words],
+                cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Signal the whole process group, and wait until it is gone."""
@@ -193,20 +194,11 @@ def broker(home: Path) -> subprocess.Popen[bytes]:
     from pipeline.embedded.broker import binary
 
     socket = home / "var" / "broker.sock"
-    log = (home / "broker.log").open("ab")
-    words = [
-        "--port",
-        "0",
-        "--unixsocket",
-        str(socket),
-        "--save",
-        "",
-        "--maxmemory-policy",
-        "noeviction",
-        "--dir",
-        str(home / "var"),
-    ]
-    started = subprocess.Popen([binary(), *words], stdout=log, stderr=log, start_new_session=True)
+    with (home / "broker.log").open("ab") as log:
+        words = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--maxmemory-policy", "noeviction"]
+        started = subprocess.Popen(
+            [binary(), *words, "--dir", str(home / "var")], stdout=log, stderr=log, start_new_session=True
+        )
     for _ in range(200):
         if socket.exists():
             return started

@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def render_batch(run: RunHandle, batch: int) -> None:
         todo = {document.key: document for document in documents.to_render(session, run.id, batch)}
     if not todo:
         return
+    _warm_up()
     templates = templates_of(run)
     done: list[Rendered] = []
     since = time.monotonic()
@@ -51,6 +53,12 @@ def render_batch(run: RunHandle, batch: int) -> None:
             _record(run, done)
             done, since = [], time.monotonic()
     _record(run, done)
+
+
+@cache
+def _warm_up() -> None:
+    """Once per process that renders: WeasyPrint and the fonts are loaded, and the collector leaves them alone."""
+    renderer.warm_up()
 
 
 def templates_of(run: RunHandle) -> Path:
