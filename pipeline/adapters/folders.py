@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -37,8 +38,11 @@ class Folder(Protocol):
     def write(self, path: str, data: Data, *, replace: bool, durable: bool = True) -> None:
         """Write a file whole or not at all; FileExistsError if not `replace`. `durable`: it survives a power cut."""
 
-    def refresh(self, path: str) -> None:
-        """Make a file that is there count as written now."""
+    def refresh(self, path: str) -> bool:
+        """Make a file that is there count as written now; False where only writing it again does that."""
+
+    def written_at(self, path: str) -> datetime | None:
+        """When it was last written or refreshed (UTC), or None when there is no such file or nobody can say."""
 
     def size(self, path: str) -> int | None:
         """Its bytes, or None when there is no such file."""
@@ -104,10 +108,16 @@ class Directory:
             if durable:
                 _sync(final.parent)
 
-    def refresh(self, path: str) -> None:
+    def refresh(self, path: str) -> bool:
         with self._failing("store", path):
             os.utime(self.path(path))
             _sync(self.path(path).parent)
+        return True
+
+    def written_at(self, path: str) -> datetime | None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return datetime.fromtimestamp(self.path(path).stat().st_mtime, UTC)
+        return None
 
     def size(self, path: str) -> int | None:
         try:

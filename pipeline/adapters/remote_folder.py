@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -82,8 +83,15 @@ class RemoteFolder:
             with self.system.open(path, "wb") as file:
                 shutil.copyfileobj(data, file, CHUNK)
 
-    def refresh(self, path: str) -> None:
-        """Nothing: a remote store has no date that we could set."""
+    def refresh(self, path: str) -> bool:  # noqa: ARG002 - a remote store has no date that we could set
+        return False
+
+    def written_at(self, path: str) -> datetime | None:
+        with self._failing("read", path), suppress(FileNotFoundError, NotImplementedError):
+            self.system.invalidate_cache()
+            at: datetime = self.system.modified(self.path(path))
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        return None
 
     def size(self, path: str) -> int | None:
         with self._failing("read", path):

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -40,13 +41,12 @@ class Storage:
     def put(self, data: bytes | Path, kind: str, suffix: str) -> Stored:
         """Store bytes, or a copy of a file, as kind/ab/ab….suffix; once it returns, they survive a power cut.
 
-        Bytes that are there already are not written again. A failed put leaves nothing behind.
+        Bytes that are there already count as stored now, so that whoever deletes by age spares them. A failed put
+        leaves nothing behind.
         """
         sha256, size = _digest(data)
         uri = f"{kind}/{sha256[:2]}/{sha256}.{suffix.lstrip('.')}"
-        if self.folder.size(uri) == size:
-            self.folder.refresh(uri)
-        else:
+        if self.folder.size(uri) != size or not self.folder.refresh(uri):
             self.folder.write(uri, data, replace=True)
         return Stored(sha256, size, uri)
 
@@ -78,11 +78,18 @@ class Storage:
             if _digest(copies.path(uri))[0] != _named(uri):
                 copies.delete(uri)
                 raise self._damaged(uri)
+        else:
+            copies.refresh(uri)
         return copies.path(uri)
 
-    def delete(self, uri: str) -> None:
-        """Remove the artifact, if it is there."""
+    def delete(self, uri: str, unless_stored_since: datetime | None = None) -> bool:
+        """Remove the artifact, if it is there; False, and nothing is done, where it was stored since that instant."""
+        if unless_stored_since is not None:
+            stored_at = self.folder.written_at(uri)
+            if stored_at is not None and stored_at >= unless_stored_since:
+                return False
         self.folder.delete(uri)
+        return True
 
     def free_bytes(self) -> int | None:
         """Room left in the store, or None where nobody can say (S3)."""

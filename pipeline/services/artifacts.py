@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, exists, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from pipeline.db import insert_new
@@ -45,12 +46,7 @@ def record(session: Session, run_id: UUID, files: Sequence[StoredFile], now: dat
         }
         for file in {file.uri: file for file in files}.values()
     ]
-    insert_new(session, Artifact, rows)
-    ids = dict(
-        session.execute(
-            select(Artifact.uri, Artifact.id).where(Artifact.uri.in_([file.uri for file in files]))
-        ).tuples().all()
-    )
+    ids = _ids(session, rows)
     session.execute(
         delete(RunArtifact).where(RunArtifact.run_id == run_id, RunArtifact.name.in_([file.name for file in files]))
     )
@@ -65,6 +61,20 @@ def record(session: Session, run_id: UUID, files: Sequence[StoredFile], now: dat
         for file in files
     ]
     insert_new(session, RunArtifact, links)
+
+
+def _ids(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, UUID]:
+    """Insert artifacts; their ids by URI.
+
+    One that is there counts as stored now: retention spares it or, if it was faster, the row is made anew.
+    """
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    # In one order, so that two who record the same bytes wait for each other in one direction only.
+    statement = dialect.insert(Artifact).values(sorted(rows, key=lambda row: str(row["uri"])))
+    again = statement.on_conflict_do_update(
+        index_elements=[Artifact.uri], set_={"created_at": statement.excluded.created_at}
+    )
+    return dict(session.execute(again.returning(Artifact.uri, Artifact.id)).all())
 
 
 def uri(session: Session, run_id: UUID, name: str) -> str | None:

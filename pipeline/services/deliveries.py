@@ -158,7 +158,7 @@ def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: s
 def counts(session: Session, run_id: UUID) -> dict[str, int]:
     """How many deliveries stand where, by status."""
     statement = select(Delivery.status, func.count()).where(Delivery.run_id == run_id).group_by(Delivery.status)
-    return dict(session.execute(statement).tuples().all())
+    return dict(session.execute(statement).all())
 
 
 def sweep(session: Session, now: datetime) -> set[UUID]:

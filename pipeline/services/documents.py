@@ -141,13 +141,13 @@ def insert(session: Session, table: Any, run_id: UUID, rows: Iterable[Mapping[st
 
 def ids(session: Session, run_id: UUID) -> dict[str, UUID]:
     """The run's documents by key."""
-    return dict(session.execute(select(Document.key, Document.id).where(Document.run_id == run_id)).tuples().all())
+    return dict(session.execute(select(Document.key, Document.id).where(Document.run_id == run_id)).all())
 
 
 def wanted_ids(session: Session, run_id: UUID) -> dict[str, UUID]:
     """The documents that are to be rendered, by key."""
     mine = (Document.run_id == run_id, Document.batch.is_not(None))
-    return dict(session.execute(select(Document.key, Document.id).where(*mine)).tuples().all())
+    return dict(session.execute(select(Document.key, Document.id).where(*mine)).all())
 
 
 def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
@@ -207,7 +207,7 @@ def _end(session: Session, where: Sequence[Any], status: DocumentStatus, error: 
 def counts(session: Session, run_id: UUID) -> dict[str, int]:
     """How many documents stand where, by status."""
     statement = select(Document.status, func.count()).where(Document.run_id == run_id).group_by(Document.status)
-    return dict(session.execute(statement).tuples().all())
+    return dict(session.execute(statement).all())
 
 
 def first_error(session: Session, run_id: UUID) -> str | None:

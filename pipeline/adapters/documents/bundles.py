@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tempfile
 import zipfile
@@ -42,12 +43,13 @@ def bundle(templates: Path, name: str) -> bytes:
 
 
 def unpack(data: bytes, folder: Path) -> Path:
-    """Lay a bundle's files out in `folder` and return it; does nothing when it is there.
+    """Lay a bundle's files out in `folder` and return it; when it is there, it only counts as used now.
 
     The folder appears whole or not at all, also when several processes unpack at once: name it by the bundle's sha256.
     Raises PermanentError where `data` is no bundle.
     """
     if folder.is_dir():
+        os.utime(folder)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:16]}-"))

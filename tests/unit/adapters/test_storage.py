@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -127,6 +128,17 @@ def test_deleting_twice_is_as_good_as_once(store):
     store.delete(stored.uri)
     with pytest.raises(PermanentError, match="is missing"):
         store.read(stored.uri)
+
+
+def test_whoever_deletes_by_age_spares_what_was_stored_again(store):
+    stored = store.put(PDF, "pdf", "pdf")
+    time.sleep(0.05)
+    night = datetime.now(UTC)
+    store.put(PDF, "pdf", "pdf")
+    assert not store.delete(stored.uri, unless_stored_since=night)
+    assert store.read(stored.uri) == PDF
+    assert store.delete(stored.uri, unless_stored_since=night + timedelta(hours=1))
+    assert store.delete(stored.uri, unless_stored_since=night)
 
 
 def test_free_room_is_known_before_the_store_is_made(tmp_path):

@@ -1,0 +1,108 @@
+"""Old rows go, a few at a time: finished runs with all that belongs to them, then artifacts that no run knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Delete, delete, exists, inspect, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from pipeline.db import CHUNK
+from pipeline.models import (
+    FINAL_RUN,
+    Artifact,
+    Attempt,
+    Base,
+    Delivery,
+    DeliveryAttempt,
+    Document,
+    Run,
+    RunArtifact,
+    RunEvent,
+    Slot,
+    Step,
+)
+from pipeline.services import artifacts
+
+# Runs that are taken apart together.
+RUNS = 50
+
+Condition = Callable[[Sequence[UUID]], ColumnElement[bool]]
+
+
+def _of_its_deliveries(runs: Sequence[UUID]) -> ColumnElement[bool]:
+    return DeliveryAttempt.delivery_id.in_(select(Delivery.id).where(Delivery.run_id.in_(runs)))
+
+
+# What belongs to a run, and must go before what it refers to. The steps go first of all: a run without steps cannot be
+# rerun, so that nobody gets a report twice from a run whose deliveries are half forgotten.
+BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
+    (Attempt, Attempt.run_id.in_),
+    (Step, Step.run_id.in_),
+    (DeliveryAttempt, _of_its_deliveries),
+    (Delivery, Delivery.run_id.in_),
+    (RunArtifact, RunArtifact.run_id.in_),
+    (Document, Document.run_id.in_),
+    (RunEvent, RunEvent.run_id.in_),
+)
+
+
+def purge_runs(session: Session, before: datetime, rows: int = CHUNK) -> Counter[str]:
+    """Delete about `rows` rows of runs that finished before `before` (UTC); how many went, by table.
+
+    Call it, each time in a transaction of its own, until it answers with nothing. Slots stay: what was decided about a
+    due instant is still told when the run itself is forgotten.
+    """
+    gone: Counter[str] = Counter()
+    runs = _expired(session, before)
+    for table, condition in BELONGINGS:
+        room = rows - gone.total()
+        if not runs or room <= 0:
+            return gone
+        gone[table.__tablename__] += _delete_some(session, table, condition(runs), room)
+    if runs and gone.total() < rows:
+        session.execute(update(Slot).where(Slot.run_id.in_(runs)).values(run_id=None))
+        session.execute(delete(Run).where(Run.id.in_(runs)))
+        gone["runs"] += len(runs)
+    return +gone
+
+
+def _expired(session: Session, before: datetime) -> Sequence[UUID]:
+    """The oldest runs to be purged, locked: none of them is reopened meanwhile."""
+    statement = (
+        select(Run.id)
+        # A run cannot have finished before it was created, and that column has an index.
+        .where(Run.created_at < before, Run.finished_at < before, Run.status.in_(FINAL_RUN))
+        .order_by(Run.created_at)
+        .limit(RUNS)
+        .with_for_update(skip_locked=True)
+    )
+    return session.scalars(statement).all()
+
+
+def _delete_some(session: Session, table: type[Base], condition: ColumnElement[bool], most: int) -> int:
+    key = inspect(table).primary_key
+    chosen = select(*key).where(condition).limit(most)
+    return _deleted(session, delete(table).where(tuple_(*key).in_(chosen)))
+
+
+def _deleted(session: Session, statement: Delete) -> int:
+    return session.connection().execute(statement).rowcount
+
+
+def unneeded_artifacts(session: Session, before: datetime, rows: int = CHUNK) -> Sequence[Artifact]:
+    """Up to `rows` artifacts that were stored before `before` (UTC) and that no run knows."""
+    return artifacts.unreferred(session, before, rows)
+
+
+def forget_artifacts(session: Session, ids: Sequence[UUID]) -> int:
+    """Drop the rows of artifacts whose bytes are gone, but not of one that a run has come to know since; how many.
+
+    Bytes first, then rows: a crash in between is mended by the next call, where bytes without a row would lie for ever.
+    """
+    known = exists().where(RunArtifact.artifact_id == Artifact.id)
+    mine = select(Artifact.id).where(Artifact.id.in_(ids), ~known).with_for_update(skip_locked=True)
+    return _deleted(session, delete(Artifact).where(Artifact.id.in_(session.scalars(mine).all())))

@@ -1,0 +1,173 @@
+"""What is older than it needs to be is forgotten, a little at a time, and nothing else is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from pipeline.db import reading, transaction
+from pipeline.models import Artifact, Base, RunArtifact, Slot
+from pipeline.services import retention
+from tests.factories import (
+    MONDAY,
+    finished_run,
+    make_delivery,
+    make_delivery_attempt,
+    make_document,
+    make_event,
+    make_file,
+    make_run,
+    make_step,
+)
+
+pytestmark = pytest.mark.usefixtures("time")
+
+YEAR = timedelta(days=365)
+LAST_MONTH = MONDAY - timedelta(days=30)
+
+
+def a_whole_run(due_at, **values):
+    """A run with something in every table; two customers have a document with its file and its delivery."""
+    run = finished_run(due_at=due_at, **values)
+    make_step(run, "render:1", attempts=("retry", "succeeded"))
+    make_event(run.id, "healed", "published again")
+    for key in ("ACME", "Globex"):
+        document = make_document(run, key)
+        make_file(run, document, f"document/{run.id}-{key}.pdf")
+        delivery = make_delivery(run, f"{key.lower()}@example.com", key, document_id=document.id)
+        make_delivery_attempt(delivery, "accepted")
+    with transaction() as session:
+        slot = {"schedule_key": run.schedule_key, "due_at": due_at, "decision": "fired", "decided_at": due_at}
+        session.add(Slot(**slot, run_id=run.id))
+    return run
+
+
+def purge(before=LAST_MONTH, rows=500):
+    """The nightly run: transactions until nothing is left; what went in each."""
+    went = []
+    while True:
+        with transaction() as session:
+            some = retention.purge_runs(session, before, rows)
+        if not some:
+            return went
+        went.append(some)
+
+
+def counted():
+    with reading() as session:
+        tables = Base.metadata.sorted_tables
+        return {table.name: session.scalar(select(func.count()).select_from(table)) for table in tables}
+
+
+def test_an_old_run_goes_with_all_that_belongs_to_it():
+    a_whole_run(MONDAY)
+    before = counted()
+    a_whole_run(MONDAY - YEAR)
+
+    went = purge()
+
+    assert went == [
+        Counter(
+            attempts=3, steps=2, delivery_attempts=2, deliveries=2, run_artifacts=2, documents=2, run_events=1, runs=1
+        )
+    ]
+    after = counted()
+    assert after == {**before, "slots": 2, "artifacts": 4}
+
+
+def test_what_was_decided_about_its_slot_is_still_told():
+    a_whole_run(MONDAY - YEAR)
+    purge()
+    with reading() as session:
+        slot = session.scalars(select(Slot)).one()
+    assert (slot.due_at, slot.decision, slot.run_id) == (MONDAY - YEAR, "fired", None)
+
+
+def test_a_run_that_is_not_over_stays_however_old_it_is():
+    make_run(due_at=MONDAY - YEAR, status="waiting", waiting_for="approval")
+    assert purge() == []
+
+
+def test_the_age_of_a_run_counts_from_its_end():
+    finished_run(due_at=MONDAY - YEAR, finished_at=MONDAY)
+    assert purge() == []
+
+
+def test_many_runs_go_in_small_pieces_and_the_whole_is_the_same(monkeypatch):
+    monkeypatch.setattr(retention, "RUNS", 2)
+    for week in range(5):
+        a_whole_run(MONDAY - YEAR - timedelta(weeks=week))
+    went = purge(rows=10)
+    assert max(some.total() - some["runs"] for some in went) <= 10
+    total = sum(went, Counter())
+    assert (total["runs"], total["deliveries"], total["attempts"]) == (5, 10, 15)
+    assert {name: count for name, count in counted().items() if count} == {
+        "schedules": 1, "schedule_revisions": 1, "slots": 5, "artifacts": 10,
+    }  # fmt: skip
+
+
+def test_a_purge_that_dies_halfway_leaves_a_run_that_cannot_be_rerun_and_goes_on_later():
+    a_whole_run(MONDAY - YEAR)
+    with transaction() as session:
+        assert retention.purge_runs(session, LAST_MONTH, rows=6) == Counter(attempts=3, steps=2, delivery_attempts=1)
+    assert counted()["runs"] == 1
+    purge()
+    assert counted()["runs"] == 0
+
+
+def test_every_table_that_belongs_to_a_run_is_known_to_the_purge():
+    """A new table that refers to a run: say in BELONGINGS what becomes of its rows."""
+    belonging, grown = {"runs"}, True
+    while grown:
+        refers = {
+            t.name for t in Base.metadata.sorted_tables for key in t.foreign_keys if key.column.table.name in belonging
+        }
+        grown = not refers <= belonging
+        belonging |= refers
+    assert belonging == {"runs", "slots", *(table.__tablename__ for table, _ in retention.BELONGINGS)}
+
+
+# ---- artifacts
+
+
+def artifact(uri, age, **values):
+    return Artifact(
+        sha256="0" * 64, kind="document", media_type="text/plain", size=1, uri=uri, created_at=MONDAY - age, **values
+    )
+
+
+@pytest.fixture
+def forgotten():
+    """An artifact whose run is gone."""
+    with transaction() as session:
+        session.add(artifact("old", 2 * YEAR))
+    with reading() as session:
+        return session.scalars(select(Artifact)).one()
+
+
+def uris():
+    with reading() as session:
+        return set(session.scalars(select(Artifact.uri)))
+
+
+def test_only_what_no_run_knows_and_nobody_may_be_writing_is_unneeded(forgotten):
+    run = finished_run()
+    make_file(run, make_document(run), "known.pdf", created_at=MONDAY - YEAR)
+    with transaction() as session:
+        session.add(artifact("being-written", timedelta(hours=1)))
+        found = retention.unneeded_artifacts(session, MONDAY - timedelta(days=1))
+        assert [one.uri for one in found] == ["old"]
+        assert retention.forget_artifacts(session, [one.id for one in found]) == 1
+    assert uris() == {"known.pdf", "being-written"}
+
+
+def test_one_that_a_run_has_come_to_know_since_is_not_forgotten(forgotten):
+    run = make_run()
+    with transaction() as session:
+        session.add(RunArtifact(run_id=run.id, name="bundle", artifact_id=forgotten.id))
+    with transaction() as session:
+        assert retention.forget_artifacts(session, [forgotten.id]) == 0
+    assert uris() == {"old"}
