@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 ROWS = 1_000_000
@@ -14,7 +16,7 @@ ROWS = 1_000_000
 MOST = 300
 
 FETCH = """
-import json, resource, sys
+import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 # What a worker has loaded anyway.
@@ -23,7 +25,10 @@ from pipeline.adapters import datasets, sources
 from pipeline.report import Source
 from pipeline.timing import period
 
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def peak():
+    # Not getrusage's: that one is inherited from the process that started this.
+    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
 fields, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 before = peak()
 dataset = sources.fetch(
@@ -33,8 +38,10 @@ dataset = sources.fetch(
 )
 fetched = peak() - before
 counts = datasets.count_keys(folder / "rows.parquet", "customer_id")
-files = datasets.split(folder / "rows.parquet", "customer_id", {k: i // 10 for i, k in enumerate(counts)}, folder / "batches")
-rows = sum(len(found) for file in files.values() for _, found in datasets.rows_by_key(file, "customer_id"))
+batch_of = {key: number // 10 for number, key in enumerate(counts)}
+files = datasets.split(folder / "rows.parquet", "customer_id", batch_of, folder / "batches")
+rows = sum(datasets.shape(file).rows for file in files.values())
+assert sum(len(found) for _, found in datasets.rows_by_key(files[399], "customer_id")) == dataset.rows // 400
 print(json.dumps({"rows": dataset.rows, "fetched": fetched, "keys": len(counts), "batches": len(files), "read": rows,
                   "peak": peak() - before}))
 """
@@ -52,30 +59,21 @@ def measured(fields: dict[str, str], folder: Path) -> dict[str, int]:
         [sys.executable, "-c", FETCH, json.dumps(fields), folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    print(done.stdout)
-    return json.loads(done.stdout)
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
 
 
-@pytest.mark.parametrize(
-    "late",
-    [
-        "",
-        pytest.param(
-            "case when i = 1000000 then 'late text' else i end", id="a column that turns into text at the end"
-        ),
-    ],
-)
+@pytest.mark.parametrize("late", ["i", "case when i = 1000000 then 'text' else i end"], ids=["numbers", "late text"])
 def test_a_million_rows_of_a_query_need_no_more_memory_than_a_few(tmp_path: Path, late: str):
     (tmp_path / "warehouse.db").touch()
-    sql = QUERY.replace("i as id", f"{late} as id") if late else QUERY
-    found = measured({"database": "warehouse", "sql": sql}, tmp_path)
+    found = measured({"database": "warehouse", "sql": QUERY.replace("i as id", f"{late} as id")}, tmp_path)
     assert found["rows"] == found["read"] == ROWS
     assert (found["keys"], found["batches"]) == (4000, 400)
     assert found["fetched"] < MOST
     assert found["peak"] < MOST
 
 
-@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
 def test_a_file_of_a_million_rows_neither(tmp_path: Path, ending: str):
     write(tmp_path / f"rows.{ending}")
     found = measured({"url": f"rows.{ending}"}, tmp_path)
@@ -84,24 +82,13 @@ def test_a_file_of_a_million_rows_neither(tmp_path: Path, ending: str):
 
 
 def write(path: Path) -> None:
+    rows = [(i, i % 4000, f"note {i}") for i in range(ROWS)]
     if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = {
-            "id": range(ROWS),
-            "customer_id": [i % 4000 for i in range(ROWS)],
-            "note": [f"note {i}" for i in range(ROWS)],
-        }
+        columns = dict(zip(("id", "customer_id", "note"), zip(*rows, strict=True), strict=True))
         # One row group, as some programs write it.
         pq.write_table(pa.table(columns), path, row_group_size=ROWS)
-        return
-    with path.open("w") as file:
-        file.write({".csv": "id,customer_id,note\n", ".json": "[", ".jsonl": ""}[path.suffix])
-        for i in range(ROWS):
-            if path.suffix == ".csv":
-                file.write(f"{i},{i % 4000},note {i}\n")
-            else:
-                comma = "," if path.suffix == ".json" and i else ""
-                file.write(f'{comma}{{"id": {i}, "customer_id": {i % 4000}, "note": "note {i}"}}\n')
-        file.write("]" if path.suffix == ".json" else "")
+    elif path.suffix == ".csv":
+        path.write_text("id,customer_id,note\n" + "".join(f"{i},{key},{note}\n" for i, key, note in rows))
+    else:
+        objects = ",".join(f'{{"id": {i}, "customer_id": {key}, "note": "{note}"}}' for i, key, note in rows)
+        path.write_text(f"[{objects}]")
