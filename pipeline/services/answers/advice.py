@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pipeline.models import DeliveryStatus, DocumentStatus, Run, RunStatus, StepStatus, WaitingFor
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from pipeline.models import Delivery, DeliveryStatus, DocumentStatus, Run, RunStatus, StepStatus, WaitingFor
 from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
-    from pipeline.services.answers.detail import DeliveryProblem, StepDetail
+    from pipeline.services.answers.detail import StepDetail
     from pipeline.services.answers.summary import RunSummary
 
 # A message that no worker took for so long: either none runs, or all are busy.
@@ -25,49 +28,64 @@ LOST = frozenset({DeliveryStatus.FAILED, DeliveryStatus.EXPIRED})
 
 
 @dataclass(frozen=True)
-class Again:
-    """The command that runs the same once more: `base` without a scope, `scope` as it was."""
+class Outlook:
+    """What it takes to do a run over: the command without and with its scope, and who lacks theirs.
+
+    `lost` are keys and addresses, FEW and one at most; `shared` says whether one of the keys has reached somebody else.
+    """
 
     base: str
-    scope: str = ""
+    again: str
+    lost: list[tuple[str, str]]
+    shared: bool
+    next_try_at: datetime | None
 
-    def __str__(self) -> str:
-        return f"{self.base} {self.scope}".strip()
+
+def outlook(session: Session, run: Run) -> Outlook:
+    """Read what `next_move` needs to know beyond the run's summary."""
+    base, scope = _command(run)
+    of_run = Delivery.run_id == run.id
+    lost = select(Delivery.key, Delivery.address).where(of_run, Delivery.status.in_(LOST))
+    found = [
+        (key, address) for key, address in session.execute(lost.order_by(Delivery.key, Delivery.address).limit(FEW + 1))
+    ]
+    keys = [key for key, _ in found]
+    reached = select(Delivery.id).where(of_run, Delivery.key.in_(keys), Delivery.status == DeliveryStatus.ACCEPTED)
+    deferred = select(func.min(Delivery.not_before)).where(of_run, Delivery.status == DeliveryStatus.DEFERRED)
+    return Outlook(
+        base, f"{base} {scope}".strip(), found, session.scalar(reached.limit(1)) is not None, session.scalar(deferred)
+    )
 
 
-def same_again(run: Run) -> Again:
-    """The command that triggers what `run` was: its period, the parameters that were given, its scope."""
+def _command(run: Run) -> tuple[str, str]:
+    """The command that triggers what `run` was, with its period and the parameters that were given, and its scope."""
     report = run.definition.get("report")
     usual = {**(report.get("params", {}) if isinstance(report, dict) else {}), **run.definition.get("params", {})}
     given = {name: value for name, value in run.params.items() if usual.get(name) != value}
     base = ["pipeline", "trigger", run.schedule_key, "--period", run.period["label"]]
     base += [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-    scope = [
-        word
-        for name in ("key", "to")
-        for value in run.scope.get(f"{name}s", run.scope.get(name, []))
-        for word in (f"--{name}", value)
-    ]
-    return Again(shlex.join(base), shlex.join([*scope, *([] if run.scope.get("send", True) else ["--no-send"])]))
+    scope = [word for key in run.scope.get("keys", []) for word in ("--key", key)]
+    scope += [word for address in run.scope.get("to", []) for word in ("--to", address)]
+    scope += [] if run.scope.get("send", True) else ["--no-send"]
+    return shlex.join(base), shlex.join(scope)
 
 
-def next_move(
-    run: RunSummary, steps: Sequence[StepDetail], problems: Sequence[DeliveryProblem], again: Again, now: datetime
-) -> str:
+def next_move(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook, now: datetime) -> str:
     """One sentence with the command to type, or that there is nothing to do."""
     match run.status:
         case RunStatus.SUCCEEDED:
-            return _succeeded(run)
+            said = _succeeded(run)
         case RunStatus.PARTIAL | RunStatus.FAILED if run.deliveries[DeliveryStatus.ACCEPTED]:
-            return _again_for_some(run, problems, again)
+            said = _again_for_some(run, ahead)
         case RunStatus.PARTIAL | RunStatus.FAILED | RunStatus.CANCELLED | RunStatus.REJECTED:
-            return _again(run, steps, again)
+            said = _again(run, steps, ahead)
         case RunStatus.SKIPPED:
-            return f"nothing to do; `pipeline schedules` says when {run.schedule} is due next"
+            said = f"nothing to do; `pipeline schedules` says when {run.schedule} is due next"
         case RunStatus.WAITING:
-            return _waiting(run, problems)
+            said = _waiting(run, ahead)
         case _:
-            return _going_on(run, steps, now)
+            said = _going_on(run, steps, now)
+    return said
 
 
 def _succeeded(run: RunSummary) -> str:
@@ -76,30 +94,31 @@ def _succeeded(run: RunSummary) -> str:
     return f"nothing to do; `pipeline runs {run.schedule}` lists its runs"
 
 
-def _again(run: RunSummary, steps: Sequence[StepDetail], again: Again) -> str:
-    once_more = f"`{again}` runs it again for the same period"
+def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
+    once_more = f"`{ahead.again}` runs it again for the same period"
     if any(step.status == StepStatus.FAILED for step in steps):
         trace = f"`pipeline show {wording.short(run.id)} --traceback`"
         return f"{trace} says where it failed; once that is mended, {once_more}"
     return once_more
 
 
-def _again_for_some(run: RunSummary, problems: Sequence[DeliveryProblem], again: Again) -> str:
-    """Nobody who has theirs is to get it twice: the keys that are missing are named."""
-    lost = [one for one in problems if one.status in LOST]
-    if not lost:
+def _again_for_some(run: RunSummary, ahead: Outlook) -> str:
+    """Nobody who has theirs is to get it twice, and nobody somebody else's."""
+    if not ahead.lost:
         return f"the relay's log knows about those that are uncertain: `pipeline show {wording.short(run.id)} --json`"
-    keys = sorted({one.key for one in lost})
-    scope = " ".join(f"--key {shlex.quote(key)}" for key in keys[:FEW]) + (" …" if len(keys) > FEW else "")
-    if len(lost) == 1:
-        scope += f" --to {shlex.quote(lost[0].address)}"
-    return f"once mended, `{again.base} {scope}` runs it for just what is missing"
+    if not ahead.shared:
+        keys = sorted({key for key, _ in ahead.lost})
+        scope = " ".join(f"--key {shlex.quote(key)}" for key in keys[:FEW]) + (" …" if len(keys) > FEW else "")
+        return f"once mended, `{ahead.base} {scope}` runs it for just what is missing"
+    key, address = ahead.lost[0]
+    one = f"`{ahead.base} --key {shlex.quote(key)} --to {shlex.quote(address)}`"
+    others = ", and so for each of the others" if len(ahead.lost) > 1 else ""
+    return f"once mended, {one} sends just that one{others}"
 
 
-def _waiting(run: RunSummary, problems: Sequence[DeliveryProblem]) -> str:
+def _waiting(run: RunSummary, ahead: Outlook) -> str:
     if run.waiting_for == WaitingFor.DEFERRED:
-        due = min((one.not_before for one in problems if one.not_before), default=None)
-        at = f" on {wording.moment(due, run.zone)}" if due else ""
+        at = f" on {wording.moment(ahead.next_try_at, run.zone)}" if ahead.next_try_at else ""
         return f"nothing to do: what was turned away is tried again by itself{at}"
     return f"it waits for {run.waiting_for}: `pipeline show {wording.short(run.id)}` again shows whether it has come"
 

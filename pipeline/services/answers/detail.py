@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock
@@ -28,6 +28,17 @@ from pipeline.models import (
 from pipeline.services.answers import advice
 from pipeline.services.answers.summary import RunSummary, summarise
 
+# What somebody has to look at comes before what is as it should be.
+WORST_FIRST = (
+    DeliveryStatus.FAILED,
+    DeliveryStatus.UNCERTAIN,
+    DeliveryStatus.EXPIRED,
+    DeliveryStatus.BOUNCED,
+    DeliveryStatus.COMPLAINED,
+    DeliveryStatus.DEFERRED,
+    DeliveryStatus.SUPPRESSED,
+    DeliveryStatus.SKIPPED,
+)
 # Tries that count against a step's `attempts`; parked and abandoned ones do not.
 TRIES = frozenset({Outcome.RUNNING, Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRY})
 
@@ -70,17 +81,17 @@ class AttemptDetail:
 
 @dataclass(frozen=True)
 class DocumentProblem:
-    """A document that was not made, and why."""
+    """A document that was not made, and why; `others` are told alike."""
 
     key: str
     status: str
-    rows: int
     error: str | None
+    others: int = 0
 
 
 @dataclass(frozen=True)
 class DeliveryProblem:
-    """A delivery that has not been accepted, with the server's reply or our own reason."""
+    """A delivery that has not been accepted, with the server's reply or our own reason; `others` are told alike."""
 
     key: str
     address: str
@@ -90,6 +101,7 @@ class DeliveryProblem:
     reply: str | None
     reason: str | None
     not_before: datetime | None
+    others: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,13 +131,16 @@ class RunDetail:
     next: str
 
 
-def show(session: Session, run: Run, *, problems: int | None = None) -> RunDetail:
-    """Everything about `run`; of documents and deliveries that went wrong, `problems` each at most."""
+def show(session: Session, run: Run, *, stories: int | None = None) -> RunDetail:
+    """Everything about `run`.
+
+    With `stories`, documents and deliveries that went wrong for the same reason are told as one, the first by name, and
+    so many reasons at most; without, each is listed.
+    """
     summary = summarise(session, [run])[0]
     steps = session.scalars(select(Step).where(Step.run_id == run.id).order_by(Step.stage, Step.ordinal)).all()
     attempts = session.scalars(select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.started_at)).all()
     details = _steps(steps, attempts)
-    deliveries = _delivery_problems(session, run, problems, over=summary.over)
     return RunDetail(
         run=summary,
         params=run.params,
@@ -135,10 +150,10 @@ def show(session: Session, run: Run, *, problems: int | None = None) -> RunDetai
         code_version=run.code_version,
         steps=details,
         attempts=_attempts(steps, attempts),
-        document_problems=_document_problems(session, run, problems),
-        delivery_problems=deliveries,
+        document_problems=_document_problems(session, run, stories),
+        delivery_problems=_delivery_problems(session, run, stories, over=summary.over),
         events=_events(session, run),
-        next=advice.next_move(summary, details, deliveries, advice.same_again(run), clock(session)),
+        next=advice.next_move(summary, details, advice.outlook(session, run), clock(session)),
     )
 
 
@@ -187,22 +202,32 @@ def _attempts(steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[Attemp
     ]
 
 
-def _document_problems(session: Session, run: Run, limit: int | None) -> list[DocumentProblem]:
+def _document_problems(session: Session, run: Run, stories: int | None) -> list[DocumentProblem]:
+    told = (Document.status, Document.error)
     wrong = (Document.run_id == run.id, Document.status.in_((DocumentStatus.FAILED, DocumentStatus.SKIPPED)))
     # "failed" sorts before "skipped": what went wrong comes first.
-    rows = session.scalars(select(Document).where(*wrong).order_by(Document.status, Document.key).limit(limit))
-    return [DocumentProblem(row.key, row.status, row.rows, row.error) for row in rows]
+    if stories is None:
+        each = select(Document.key, *told).where(*wrong).order_by(Document.status, Document.key)
+        return [DocumentProblem(*row) for row in session.execute(each)]
+    first = func.min(Document.key)
+    groups = select(first, *told, func.count() - 1).where(*wrong).group_by(*told).order_by(Document.status, first)
+    return [DocumentProblem(*row) for row in session.execute(groups.limit(stories))]
 
 
-def _delivery_problems(session: Session, run: Run, limit: int | None, *, over: bool) -> list[DeliveryProblem]:
+def _delivery_problems(session: Session, run: Run, stories: int | None, *, over: bool) -> list[DeliveryProblem]:
     """Whatever is not accepted and, while the run goes on, not simply waiting for its turn."""
     fine = {DeliveryStatus.ACCEPTED} | (set() if over else OPEN_DELIVERY - {DeliveryStatus.DEFERRED})
     wrong = (Delivery.run_id == run.id, Delivery.status.not_in(fine))
-    statement = select(Delivery).where(*wrong).order_by(Delivery.status, Delivery.key, Delivery.address)
-    return [
-        DeliveryProblem(row.key, row.address, row.channel, row.status, row.relay, row.reply, row.reason, row.not_before)
-        for row in session.scalars(statement.limit(limit))
-    ]
+    worst = case({status: number for number, status in enumerate(WORST_FIRST)}, value=Delivery.status, else_=99)
+    told = (Delivery.channel, Delivery.status, Delivery.relay, Delivery.reply, Delivery.reason)
+    if stories is None:
+        each = select(Delivery.key, Delivery.address, *told, Delivery.not_before).where(*wrong)
+        rows = session.execute(each.order_by(worst, Delivery.key, Delivery.address))
+        return [DeliveryProblem(*row) for row in rows]
+    named = (func.min(Delivery.key), func.min(Delivery.address))
+    groups = select(*named, *told, func.min(Delivery.not_before), func.count() - 1).where(*wrong).group_by(*told)
+    stories_told: Any = session.execute(groups.order_by(worst, *named).limit(stories))
+    return [DeliveryProblem(*row) for row in stories_told]
 
 
 def _events(session: Session, run: Run) -> list[Event]:

@@ -1,0 +1,53 @@
+"""`pipeline health`: whether the process that a container is there for does its work."""
+
+from __future__ import annotations
+
+import socket
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+# Beat writes its heartbeat every ten seconds.
+SILENCE_SECONDS = 60
+PONG_SECONDS = 10
+
+
+class Part(StrEnum):
+    BEAT = "beat"
+    WORKER = "worker"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Operate")(health)
+
+
+def health(part: Annotated[Part, typer.Argument(help="beat or worker, on this host.")]) -> None:
+    """Ask this host's beat or worker whether it is well; exits 1 if it is not. For health checks."""
+    trouble = _beat() if part == Part.BEAT else _worker()
+    typer.echo(trouble or f"{part} on {socket.gethostname()} is well", err=bool(trouble))
+    raise typer.Exit(1 if trouble else 0)
+
+
+def _beat() -> str | None:
+    """Beat's sign of life is a row: a beat that runs but cannot reach the database is not well."""
+    from sqlalchemy import select
+
+    from pipeline.db import clock, reading
+    from pipeline.models import Heartbeat
+
+    mine = Heartbeat.name.startswith(f"beat@{socket.gethostname()}:", autoescape=True)
+    with reading() as session:
+        newest = session.scalar(select(Heartbeat.at).where(mine).order_by(Heartbeat.at.desc()).limit(1))
+        if newest is None:
+            return f"no beat on {socket.gethostname()} has ever shown itself in the database"
+        silence = (clock(session) - newest).total_seconds()
+    return f"beat has been silent for {silence:.0f} s" if silence > SILENCE_SECONDS else None
+
+
+def _worker() -> str | None:
+    from pipeline.celery import app
+
+    name = f"celery@{socket.gethostname()}"
+    answers = app.control.ping(destination=[name], timeout=PONG_SECONDS, limit=1)
+    return None if answers else f"worker {name} does not answer within {PONG_SECONDS} s"

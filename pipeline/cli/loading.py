@@ -1,0 +1,61 @@
+"""The home's schedule files, loaded before they are run or by `pipeline sync`."""
+
+from __future__ import annotations
+
+from pipeline.adapters import home
+from pipeline.cli import tables
+from pipeline.db import transaction
+from pipeline.errors import DefinitionError, Refused
+from pipeline.services import schedules
+from pipeline.services.schedules import Synced
+from pipeline.settings import settings
+
+
+def sync(*, force: bool) -> tuple[Synced, dict[str, DefinitionError]]:
+    """Load all files: what changed, and the error of each bad one by its place; a bad one's last good revision goes on.
+
+    Raises Refused for a missing or empty folder, or when most schedules would go, unless `force`.
+    """
+    loaded = home.load(settings().home)
+    if not force and not loaded.files and not loaded.errors:
+        folder = settings().home / "schedules"
+        found = "is empty" if folder.is_dir() else "is not there"
+        raise Refused(f"{folder} {found}: nothing was changed; is the home right (PIPELINE_HOME)? If it is: --force")
+    return _sync(loaded, force=force), loaded.errors
+
+
+def refresh(name: str) -> None:
+    """Before `name` is run: load the home's files where they are watched, so that what was saved a moment ago counts.
+
+    Raises the error of the named file; those of other files must not be in its way.
+    """
+    if not settings().watches_schedules:
+        return
+    loaded = home.load(settings().home)
+    for place, error in loaded.errors.items():
+        if _key(place) == name:
+            raise error
+    try:
+        _sync(loaded, force=False)
+    except Refused as refused:
+        tables.console(stderr=True).print(tables.hint(f"The schedule files were not loaded: {refused}"))
+
+
+def _sync(loaded: home.Loaded, *, force: bool) -> Synced:
+    with transaction() as session:
+        return schedules.sync(session, loaded.files, {_key(place) for place in loaded.errors}, force=force)
+
+
+def _key(place: str) -> str:
+    """`weekly` of schedules/weekly.yaml."""
+    return place.rpartition("/")[2].rpartition(".")[0]
+
+
+def unloaded(name: str) -> str:
+    """A sentence on a file that is there and has not been loaded; empty where there is none."""
+    if settings().watches_schedules:
+        return ""
+    for suffix in home.SUFFIXES:
+        if (settings().home / "schedules" / f"{name}{suffix}").is_file():
+            return f"; schedules/{name}{suffix} is there but not loaded: `pipeline sync` loads it"
+    return ""

@@ -1,0 +1,127 @@
+"""The commands that ask: runs, show, schedules, who, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import Json, RunText, Since, earliest, looking, print_json
+
+PANEL = "Look"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (runs, show, schedules, who, files):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def runs(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this schedule's.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only those that are succeeded, failed, running …")] = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the latest runs: which period, how it went, how much arrived."""
+    from pipeline.services import answers
+
+    after = earliest(since)
+    with looking() as session:
+        found = answers.latest_runs(session, name, status, after, limit)
+    if as_json:
+        print_json(found)
+        return
+    from pipeline.cli import lists
+
+    lists.show_runs(found, name, filtered=bool(status or since), full=len(found) == limit)
+
+
+def show(
+    run: RunText = None,
+    attempts: Annotated[bool, typer.Option("--attempts", help="Every try of every step.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Where in the code each failed try failed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one run: its steps, what failed and why, what to do next."""
+    from pipeline.cli import screens
+    from pipeline.services import answers
+    from pipeline.services import runs as rows
+
+    with looking() as session:
+        found = answers.show(session, rows.find(session, run), stories=None if as_json else screens.STORIES)
+    if as_json:
+        print_json(found)
+    else:
+        screens.show_run(found, attempts=attempts, traceback=traceback)
+
+
+def schedules(
+    retired: Annotated[bool, typer.Option("--retired", help="Also those whose files are gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the schedules: what, when, next due, how the last run went."""
+    from pipeline.adapters import home
+    from pipeline.services import answers
+    from pipeline.settings import settings
+
+    loaded = home.load(settings().home)
+    with looking() as session:
+        found = answers.schedules(session, loaded, retired=retired)
+    if as_json:
+        print_json(found)
+        return
+    from pipeline.cli import lists
+
+    lists.show_schedules(found)
+
+
+def who(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A key, a name, an address or a domain.")],
+    since: Since = "30d",
+    limit: Annotated[int, typer.Option(min=1, help="How many answers at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Did they get theirs? Searches all runs and answers in sentences.
+
+    What, for which period, handed over when, to which relay, and its answer; or why not. Exits 1 if nobody is found.
+    """
+    from pipeline.services import answers
+
+    after = earliest(since)
+    with looking() as session:
+        found = answers.who(session, text, after, limit)
+    if as_json:
+        print_json(found)
+    else:
+        from pipeline.cli import lists
+
+        lists.show_who(found, since)
+    raise typer.Exit(0 if found.answers else 1)
+
+
+def files(
+    run: RunText = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", metavar="KEY", help="Only this key's; may be given several times.")
+    ] = None,
+    copy: Annotated[
+        Path | None, typer.Option("--copy", metavar="DIR", help="Copy them there under readable names.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say where a run's documents are, or copy them to a folder."""
+    from pipeline.cli import filing
+    from pipeline.services import answers
+    from pipeline.services import runs as rows
+
+    with looking() as session:
+        found_run = rows.find(session, run)
+        found = answers.files(session, found_run, key or [])
+    placed = filing.place(found_run, found, copy)
+    if as_json:
+        print_json(filing.placed_as_json(placed))
+    else:
+        filing.show_files(found_run, placed, copy)

@@ -1,0 +1,92 @@
+"""Arguments and options that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.group import AS_JSON
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+def _noted(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[AS_JSON] = value
+    return value
+
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="For machines: JSON, with full ids and UTC times.", callback=_noted, is_eager=True),
+]
+RunText = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="An id's beginning, a task id, NAME or NAME@DAY. Default: the latest run."),
+]
+Since = Annotated[str | None, typer.Option("--since", metavar="30d", help="A length of time, or a day: 2026-11-01.")]
+
+
+@contextmanager
+def looking() -> Iterator[Session]:
+    """A session that only reads. Raises Refused when there is no database file: looking makes none."""
+    check_database()
+    from pipeline.db import reading
+
+    with reading() as session:
+        yield session
+
+
+def check_database() -> None:
+    """Raises Refused, with what makes one, when the home's own SQLite database is not there."""
+    from pathlib import Path
+
+    from pipeline.errors import Refused
+    from pipeline.settings import settings
+
+    file = settings().database_url.removeprefix("sqlite:///")
+    if file == settings().database_url or Path(file).exists():
+        return
+    home = settings().home
+    wrong = (
+        "" if (home / "schedules").is_dir() else f"; {home} has no schedules/: is it the right home (PIPELINE_HOME)?"
+    )
+    raise Refused(f"there is no database {file} yet: `pipeline up` or `pipeline migrate` makes it{wrong}")
+
+
+def earliest(since: str | None) -> datetime | None:
+    """The instant (UTC) that `since` means: so long ago, or the beginning of that day in PIPELINE_TIMEZONE.
+
+    Raises Refused for what is neither.
+    """
+    if since is None:
+        return None
+    from datetime import UTC, datetime
+
+    from pipeline import timing
+    from pipeline.errors import Refused
+    from pipeline.settings import settings
+
+    now = datetime.now(UTC)
+    try:
+        if since.count("-") == 2:
+            return timing.period(since, now, settings().timezone).start
+        return now - timing.parse_duration(since)
+    except (ValueError, OverflowError):
+        raise Refused(
+            f'--since "{since}": write a length of time such as 30d or 12h, or a day such as 2026-11-01'
+        ) from None
+
+
+def print_json(value: Any) -> None:
+    """`value`, an answer or what answers hold, as JSON on standard output."""
+    import json
+
+    from pipeline.services.answers import as_json
+
+    typer.echo(json.dumps(as_json(value), indent=2, ensure_ascii=False))

@@ -1,0 +1,81 @@
+"""How many people a run would mail for real, asked before it does."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import typer
+
+from pipeline import schedule, timing
+from pipeline.db import clock, reading
+from pipeline.errors import PipelineError, Refused
+from pipeline.report import Source
+from pipeline.services import runs, schedules
+from pipeline.services.runs import Request
+from pipeline.settings import settings
+
+# More people than this are not mailed by a slip of the hand.
+MANY = 10
+
+
+def confirm(request: Request) -> None:
+    """On a terminal, ask before more than ten people are mailed for real. Raises Refused when the answer is no.
+
+    Raises NotFound for an unknown schedule, Refused for a period or parameter that cannot be.
+    """
+    if settings().mail != "live" or not request.send or not sys.stdin.isatty():
+        return
+    try:
+        how_many = people(request)
+        said = f"about {how_many:,} people"
+    except Refused:
+        raise
+    except PipelineError as error:
+        how_many, said = MANY + 1, f"an unknown number of people ({error})"
+    if how_many > MANY and not typer.confirm(f"This mails {said} for real. Go on?", err=True):
+        raise Refused("not triggered: nothing was opened or sent")
+
+
+def people(request: Request) -> int:
+    """How many addresses it would mail: of a list exactly, of a query as many as it gives now.
+
+    Raises PipelineError when the recipients' source does not answer.
+    """
+    with reading() as session:
+        _, stored = schedules.current(session, request.schedule_key)
+        now = clock(session)
+    definition = schedule.parse(stored, request.schedule_key)
+    if request.to:
+        return len(set(request.to))
+    if definition.recipients.source is None:
+        return len({one.email for one in definition.recipients.people if not request.keys or one.key in request.keys})
+    return _asked(request, definition, definition.recipients.source, now)
+
+
+def _asked(request: Request, definition: schedule.Schedule, source: Source, now: datetime) -> int:
+    """Run the recipients' query; the run itself will run it again and freeze its answer."""
+    from pipeline.adapters import datasets, sources
+
+    try:
+        period = timing.period(request.period or definition.period_spec, now, schedules.zone_of(definition))
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
+        path = Path(folder) / "recipients.parquet"
+        found = sources.fetch(
+            source,
+            name="recipients",
+            period=period,
+            parameters=runs.parameters(definition, request.params),
+            destination=path,
+            home=settings().home,
+            database_url=settings().source_url,
+            timeout=settings().source_timeout,
+            max_bytes=settings().source_max_bytes,
+        )
+        if not {"email", *(["key"] if request.keys else [])} <= set(found.columns):
+            return found.rows
+        return len({row["email"] for row in datasets.rows(path) if not request.keys or str(row["key"]) in request.keys})

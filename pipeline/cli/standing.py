@@ -1,0 +1,77 @@
+"""`pipeline up`: the embedded tree, for good or for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+
+from pipeline.cli import tables, triggering, waiting
+from pipeline.db import reading
+from pipeline.embedded import Tree, running
+from pipeline.models import Run
+from pipeline.services import answers
+from pipeline.settings import settings
+
+Troubles = Callable[[], Sequence[str]]
+
+
+def stay_up(*, follow: bool) -> None:
+    """Start the tree and stay until a signal ends it. Raises Refused when one runs here already."""
+    err = tables.console(stderr=True)
+    err.print(tables.words("Starting broker, database, worker and beat …", "dim"))
+    with Tree(settings(), follow=follow) as tree:
+        _show_up(tree.state.catcher_url)
+        tree.wait()
+        err.print(tables.words("Stopping …", "dim"))
+
+
+def _show_up(catcher_url: str) -> None:
+    from pipeline.cli.filing import near
+    from pipeline.settings import masked
+
+    configured = settings()
+    out = tables.console()
+    rows = [
+        ("home", near(configured.home)),
+        ("database", masked(configured.database_url)),
+        ("broker", masked(configured.broker_url)),
+        ("mail", triggering.mail(configured)),
+        ("caught in", f"{near(configured.var / 'outbox')}/ ({catcher_url})" if catcher_url else ""),
+        ("logs", f"{near(configured.var / 'log')}/"),
+    ]
+    out.print(tables.words("Up. Ctrl-C stops everything.", "bold green"))
+    out.print(tables.pairs(rows))
+    out.print(
+        tables.words("Next: ", "bold").append_text(
+            tables.hint("in another terminal, `pipeline schedules` and `pipeline trigger NAME`")
+        )
+    )
+
+
+def run_once(name: str, period: str | None, *, follow: bool) -> bool:
+    """Run a schedule in the tree that runs here, or in one that is started for it; whether everything arrived."""
+    wish = triggering.request(name, [], period=period)
+    with _tree(follow=follow) as troubles:
+        opened = triggering.trigger(wish, ask=True)
+        tables.console(stderr=True).print(
+            tables.words(f"Run {opened.run.id} of {name}. {triggering.mail(settings())}", "dim")
+        )
+        waiting.wait(opened.run.id, troubles)
+    with reading() as session:
+        found = answers.summarise(session, [session.get_one(Run, opened.run.id)])[0]
+    triggering.show_end(found)
+    return found.status == "succeeded" and found.all_arrived
+
+
+@contextmanager
+def _tree(*, follow: bool) -> Iterator[Troubles]:
+    """What is wrong with the tree's processes, as long as it is up; a tree that ran before is left running."""
+    if running(settings()):
+        typer.secho("Using what `pipeline up` runs here.", err=True, dim=True)
+        yield list
+        return
+    typer.secho("Starting broker, database, worker and beat …", err=True, dim=True)
+    with Tree(settings(), follow=follow) as tree:
+        yield tree.troubles

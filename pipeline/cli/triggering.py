@@ -1,0 +1,168 @@
+"""Opening a run by hand: what is asked before, what is said after, and the wait for its end."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from pipeline import log
+from pipeline.cli import loading, tables, waiting
+from pipeline.cli.options import print_json
+from pipeline.db import reading
+from pipeline.errors import NotFound, Refused
+from pipeline.models import Run, Step, Trigger
+from pipeline.services import answers
+from pipeline.services.answers import RunSummary, wording
+from pipeline.services.runs import Request
+from pipeline.settings import Settings, settings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run as it is right after the trigger; `published` says whether the broker has its message."""
+
+    run: RunSummary
+    new: bool
+    published: bool
+
+
+def request(name: str, params: Sequence[str], *, idempotency_key: str | None = None, **wish: Any) -> Request:
+    """The wish for a run; `params` are KEY=VALUE, the rest is Request's. Raises Refused for a parameter without `=`."""
+    who = caller()
+    scoped = f"{who}/{idempotency_key}" if idempotency_key else None
+    return Request(name, _params(params), trigger=Trigger.MANUAL, by=who, idempotency_key=scoped, **wish)
+
+
+def caller() -> str:
+    """Who types: `cli:anna@host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in /etc/passwd
+        user = "unknown"
+    return f"cli:{user}@{socket.gethostname()}"
+
+
+def _params(words: Sequence[str]) -> dict[str, str]:
+    wrong = next((word for word in words if "=" not in word.lstrip("=")), None)
+    if wrong is not None:
+        raise Refused(f'-p "{wrong}": write it as KEY=VALUE')
+    return dict(word.split("=", 1) for word in words)
+
+
+def trigger(wish: Request, *, ask: bool) -> Opened:
+    """Open the run; with `ask`, on a terminal, after a question if it would mail many people.
+
+    Raises Refused or NotFound with a sentence.
+    """
+    from pipeline.cli import reach
+
+    loading.refresh(wish.schedule_key)
+    try:
+        if ask:
+            reach.confirm(wish)
+        return _opened(wish)
+    except NotFound as error:
+        raise NotFound(f"{error}{loading.unloaded(wish.schedule_key)}") from None
+
+
+def _opened(wish: Request) -> Opened:
+    from pipeline import tasks
+
+    # A broker that is away is told by us, in a sentence, and not by the log in between.
+    log.configure(settings().model_copy(update={"log_level": "ERROR"}))
+    run_id, new = tasks.trigger(wish)
+    return opened(run_id, new=new)
+
+
+def opened(run_id: UUID, *, new: bool) -> Opened:
+    with reading() as session:
+        run = session.get_one(Run, run_id)
+        unpublished = select(Step.id).where(Step.run_id == run_id, Step.published_at.is_(None)).limit(1)
+        started = run.started_at is not None or session.scalar(unpublished) is None
+        return Opened(answers.summarise(session, [run])[0], new, started)
+
+
+def show_opened(found: Opened, *, as_json: bool) -> None:
+    """Say which run it is, and what comes next."""
+    if as_json:
+        print_json({**answers.as_json(found.run), "new": found.new, "published": found.published})
+        return
+    out, run = tables.console(), found.run
+    short = wording.short(run.id)
+    said = "is opened" if found.new else f"was opened with this key before and is {run.status}"
+    out.print(tables.words(f"Run {short} of {run.schedule} {said}: {run.title}, {run.period['title']}."))
+    if found.new:
+        out.print(tables.words(mail(settings()), "dim"))
+    if not found.published:
+        out.print(tables.words(away(settings()), "yellow"))
+    out.print(tables.words("Next: ", "bold").append_text(tables.hint(f"`pipeline show {short}` shows how far it is")))
+
+
+def away(configured: Settings) -> str:
+    """Why nothing happens yet, and what makes it happen."""
+    way = "`pipeline up` is running" if configured.embedded_broker else "the broker is back and beat runs"
+    return f"The broker is away; the run is kept in the database and starts as soon as {way}."
+
+
+def mail(configured: Settings) -> str:
+    """What becomes of mail: said with every run, since nobody should have to guess."""
+    if configured.mail == "catch":
+        return "Mail is caught: nothing leaves this machine (PIPELINE_MAIL=catch)."
+    if configured.mail == "live":
+        return "Mail goes out for real (PIPELINE_MAIL=live)."
+    return f"All mail goes to {configured.mail.removeprefix('redirect:')} (PIPELINE_MAIL)."
+
+
+def wait_for(found: Opened, *, as_json: bool) -> bool:
+    """Wait for the run's end, with a progress bar on a terminal; whether it succeeded."""
+    err = tables.console(stderr=True)
+    if not found.published:
+        err.print(tables.words(away(settings()), "yellow"))
+    waiting.wait(found.run.id)
+    with reading() as session:
+        run = session.get_one(Run, found.run.id)
+        summary, progress = answers.summarise(session, [run])[0], answers.progress(session, run)
+    if as_json:
+        print_json({**progress, "new": found.new})
+    else:
+        show_end(summary)
+    return summary.status == "succeeded"
+
+
+def show_end(run: RunSummary) -> None:
+    """Print what came of it: how much arrived, how long it took, where things are, what to try next."""
+    out = tables.console()
+    heading = tables.words(f"{run.title}, {run.period['title']}: ", "bold").append_text(tables.status(run.status))
+    rows = [
+        ("documents", tables.statuses(run.documents)),
+        ("deliveries", tables.statuses(run.deliveries)),
+        ("took", wording.lasted(run.seconds) if run.seconds is not None else ""),
+        ("error", tables.words(run.error, "red") if run.error else ""),
+        ("files", _there(settings().var / "reports" / run.schedule / run.period["label"])),
+        ("e-mails", _there(settings().var / "outbox") if settings().mail == "catch" else mail(settings())),
+    ]
+    out.print()
+    out.print(heading)
+    out.print(tables.pairs(rows))
+    out.print()
+    out.print(tables.words("Next: ", "bold").append_text(tables.hint(_next(run))))
+
+
+def _there(folder: Path) -> str:
+    from pipeline.cli.filing import near
+
+    return f"{near(folder)}/" if folder.is_dir() else ""
+
+
+def _next(run: RunSummary) -> str:
+    short = wording.short(run.id)
+    if run.all_arrived and run.status == "succeeded":
+        return f"`pipeline show {short}`, `pipeline files {short}`, `pipeline who NAME`, `pipeline schedules`"
+    return f"`pipeline show {short}` says what went wrong and what to do"

@@ -1,0 +1,118 @@
+"""What keeps an installation going, and how it tells: checks, loaded files, migrations, healed runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+
+from pipeline import db, log
+from pipeline.cli import tables
+from pipeline.db import clock, reading, transaction
+from pipeline.doctor import Check, Verdict
+from pipeline.errors import DefinitionError
+from pipeline.models import Run, RunEvent
+from pipeline.services import reconcile as healer
+from pipeline.services.answers import wording
+from pipeline.services.schedules import Synced
+from pipeline.settings import masked, settings
+
+MARKS = {Verdict.OK: "✓", Verdict.WARNING: "!", Verdict.FAULT: "✗"}
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print what was found, and under each fault what to do about it; then the sum."""
+    from rich.table import Table
+
+    out = tables.console()
+    made = Table.grid(padding=(0, 1))
+    for _ in range(3):
+        made.add_column(overflow="fold")
+    for check in checks:
+        style = tables.STYLES[check.verdict]
+        found = tables.words(check.found)
+        if check.advice:
+            found.append("\n→ ").append_text(tables.hint(check.advice))
+        made.add_row(tables.words(MARKS[check.verdict], style), tables.words(check.name, "bold"), found)
+    out.print(made)
+    out.print()
+    out.print(_sum(checks))
+
+
+def _sum(checks: Sequence[Check]) -> object:
+    faults = sum(check.verdict == Verdict.FAULT for check in checks)
+    warnings = sum(check.verdict == Verdict.WARNING for check in checks)
+    if faults:
+        return tables.words(f"{wording.counted(faults, 'fault')}: reports will not go out until mended.", "red")
+    if warnings:
+        return tables.words(f"No fault, {wording.counted(warnings, 'warning')}.", "yellow")
+    return tables.words("All is well.", "green")
+
+
+def show_synced(synced: Synced, errors: Mapping[str, DefinitionError]) -> None:
+    """Print what loading changed, and every bad file with its error."""
+    out, err = tables.console(), tables.console(stderr=True)
+    rows = [(what, ", ".join(keys)) for what, keys in vars(synced).items()]
+    if any(keys for _, keys in rows):
+        out.print(tables.pairs(rows))
+    else:
+        out.print("Nothing has changed.")
+    for error in errors.values():
+        err.print(tables.words(str(error), "red"))
+
+
+def migrate() -> None:
+    """Migrate, and say whether there was anything to do."""
+    log.configure(settings())
+    where = masked(settings().database_url)
+    if db.is_migrated():
+        tables.console().print(tables.words(f"{where} is at the newest migration already."))
+        return
+    db.migrate()
+    tables.console().print(tables.words(f"{where} is at the newest migration now."))
+
+
+@dataclass(frozen=True)
+class Healed:
+    """A run that was healed: what was done to it, in sentences, and whether the broker has its messages."""
+
+    run_id: UUID
+    schedule: str
+    status: str
+    done: list[str]
+    published: bool
+
+
+def reconcile() -> list[Healed]:
+    """One pass: heal in one transaction, publish after it."""
+    from pipeline import tasks
+
+    log.configure(settings().model_copy(update={"log_level": "ERROR"}))
+    with transaction() as session:
+        began = clock(session)
+        run_ids = healer.reconcile(session)
+    published = {run_id: tasks.publish(run_id) for run_id in run_ids}
+    with reading() as session:
+        runs = session.scalars(select(Run).where(Run.id.in_(run_ids)).order_by(Run.created_at)).all()
+        events = select(RunEvent).where(RunEvent.run_id.in_(run_ids), RunEvent.at >= began).order_by(RunEvent.at)
+        said: dict[UUID, list[str]] = {}
+        for event in session.scalars(events):
+            said.setdefault(event.run_id, []).append(event.text)
+        return [Healed(run.id, run.schedule_key, run.status, said.get(run.id, []), published[run.id]) for run in runs]
+
+
+def show_healed(healed: Sequence[Healed]) -> None:
+    """Print a line for each run, or that there was nothing to do."""
+    out = tables.console()
+    if not healed:
+        out.print("Nothing to heal.")
+    for one in healed:
+        messages = (
+            "its messages were published again"
+            if one.published
+            else "nothing is left to publish, or the broker is away"
+        )
+        said = "; ".join([*one.done, messages])
+        out.print(tables.words(f"{wording.short(one.run_id)} {one.schedule}: {said}"))

@@ -1,0 +1,396 @@
+"""The questions that are asked of the rows, and what is answered."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.home import Loaded
+from pipeline.db import reading, transaction
+from pipeline.errors import DefinitionError, NotFound, Refused
+from pipeline.models import Schedule
+from pipeline.services import answers
+from tests import factories
+from tests.factories import MONDAY, SECOND
+
+pytestmark = pytest.mark.usefixtures("database")
+# What depends on no database's ways is asked of one of the two.
+sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+WEEK = timedelta(days=7)
+
+
+# ---- progress
+
+
+def test_progress_of_a_finished_run_counts_everything_and_says_when():
+    run = factories.finished_run()
+    for number in range(3):
+        factories.make_document(run, f"K{number}")
+    factories.make_document(run, "K3", status="failed")
+    factories.make_delivery(run)
+    with reading() as session:
+        found = answers.progress(session, run)
+    assert json.loads(json.dumps(found)) == found
+    assert found["documents"] == {"planned": 0, "rendered": 3, "failed": 1, "skipped": 0, "total": 4}
+    assert (found["deliveries"]["accepted"], found["deliveries"]["total"]) == (1, 1)
+    assert (found["steps"]["succeeded"], found["steps"]["total"]) == (1, 1)
+    assert found["period"]["label"] == "2026-W46"
+    assert found["finished_at"] == "2026-11-16T06:00:13.000Z"
+
+
+@sqlite_only
+def test_progress_of_a_new_run_is_all_zeros_with_the_same_keys():
+    run = factories.make_run()
+    with reading() as session:
+        found = answers.progress(session, run)
+    assert found["status"] == "queued"
+    assert found["documents"] == {"planned": 0, "rendered": 0, "failed": 0, "skipped": 0, "total": 0}
+    assert found["error"] is found["traceback"] is found["started_at"] is None
+
+
+def test_progress_of_a_failed_run_brings_the_traceback_of_its_last_failure():
+    run = factories.finished_run(status="failed", error="fetch:rows: it did not work")
+    factories.make_step(run, "fetch:rows", status="failed", attempts=("retry", "failed"))
+    with reading() as session:
+        assert "TransientError" in answers.progress(session, run)["traceback"]
+
+
+# ---- runs
+
+
+def test_runs_are_listed_newest_first_with_what_arrived():
+    old, new = factories.finished_run(due_at=MONDAY - WEEK), factories.finished_run(status="partial")
+    factories.make_document(new, "ACME")
+    factories.make_document(new, "Initech", status="skipped")
+    factories.make_delivery(new, status="failed")
+    with reading() as session:
+        found = answers.latest_runs(session)
+    assert [one.id for one in found] == [new.id, old.id]
+    assert (found[0].documents_wanted, found[0].deliveries_wanted, found[0].all_arrived) == (1, 1, False)
+    assert found[1].all_arrived
+    assert found[1].seconds == 12
+
+
+def test_runs_are_narrowed_by_schedule_status_time_and_number():
+    factories.make_schedule("nightly")
+    for weeks in range(4):
+        factories.finished_run(due_at=MONDAY - weeks * WEEK)
+    failed = factories.finished_run("nightly", due_at=MONDAY - WEEK, status="failed")
+    with reading() as session:
+        assert len(answers.latest_runs(session, "shipments")) == 4
+        assert [one.id for one in answers.latest_runs(session, status="failed")] == [failed.id]
+        assert len(answers.latest_runs(session, since=MONDAY - WEEK)) == 3
+        assert len(answers.latest_runs(session, limit=2)) == 2
+
+
+@sqlite_only
+def test_runs_of_a_misspelt_schedule_or_status_are_refused_with_a_hint():
+    factories.finished_run()
+    with reading() as session:
+        with pytest.raises(NotFound, match="did you mean shipments"):
+            answers.latest_runs(session, "shipment")
+        with pytest.raises(Refused, match="did you mean failed"):
+            answers.latest_runs(session, status="faild")
+
+
+# ---- schedules
+
+
+@sqlite_only
+def test_a_schedule_says_when_it_is_due_in_words_and_how_its_last_run_went():
+    factories.make_schedule()
+    factories.finished_run(due_at=MONDAY - WEEK, status="failed")
+    last = factories.finished_run()
+    with reading() as session:
+        (found,) = answers.schedules(session, Loaded({"shipments": factories.schedule_file()}))
+    assert found.title == "Your shipments"
+    assert "Monday" in found.when
+    assert "Europe/Berlin" in found.when
+    assert found.next_due_at > datetime.now(UTC)
+    assert (found.state, found.last_run.id) == ("active", last.id)
+
+
+@sqlite_only
+def test_every_state_of_a_schedule_is_told():
+    for key in ("paused", "changed", "gone", "broken"):
+        factories.make_schedule(key)
+    with transaction() as session:
+        session.get_one(Schedule, "paused").paused = True
+        session.get_one(Schedule, "gone").retired_at = MONDAY
+    files = {
+        "paused": factories.schedule_file("paused"),
+        "changed": factories.schedule_file("changed", when="0 8 * * *"),
+        "new": factories.schedule_file("new", when=None),
+    }
+    error = DefinitionError("must be a mapping", place="schedules/broken.yaml")
+    with reading() as session:
+        found = answers.schedules(session, Loaded(files, {"schedules/broken.yaml": error}), retired=True)
+    assert {one.key: one.state for one in found} == {
+        "paused": "paused",
+        "changed": "changed",
+        "gone": "retired",
+        "broken": "bad file",
+        "new": "not loaded",
+    }
+    by_key = {one.key: one for one in found}
+    assert "must be a mapping; its last good revision goes on" in by_key["broken"].note
+    assert by_key["new"].when is None
+    assert by_key["paused"].next_due_at is None
+
+
+@sqlite_only
+def test_a_retired_schedule_is_not_listed_unless_asked_for():
+    factories.make_schedule()
+    with transaction() as session:
+        session.get_one(Schedule, "shipments").retired_at = MONDAY
+    with reading() as session:
+        assert answers.schedules(session, Loaded()) == []
+        assert len(answers.schedules(session, Loaded(), retired=True)) == 1
+
+
+# ---- show
+
+
+def test_show_names_what_failed_and_leaves_out_what_went_well():
+    run = factories.finished_run(status="partial", error="of the deliveries: 1 failed")
+    factories.make_document(run, "ACME")
+    factories.make_document(run, "Globex", status="failed", error="undefined variable late_count")
+    factories.make_document(run, "Initech", status="skipped", error='no recipient has the key "Initech"')
+    factories.make_delivery(run)
+    factories.make_delivery(run, "bob@globex.example", "Globex", status="failed", reason="its document failed")
+    factories.make_event(run.id, "healed", "render:0: its process died; queued again")
+    with reading() as session:
+        found = answers.show(session, run)
+    assert [(one.key, one.status) for one in found.document_problems] == [("Globex", "failed"), ("Initech", "skipped")]
+    assert [one.address for one in found.delivery_problems] == ["bob@globex.example"]
+    assert [one.text for one in found.events] == ["render:0: its process died; queued again"]
+    assert json.dumps(answers.as_json(found))
+
+
+def test_show_counts_the_tries_of_a_step_without_those_that_were_not_its_fault():
+    run = factories.make_run(status="running")
+    due = MONDAY + 300 * SECOND
+    outcomes = ("retry", "abandoned", "parked", "retry")
+    factories.make_step(run, "fetch:rows", status="queued", attempts=outcomes, not_before=due, error="no answer")
+    with reading() as session:
+        found = answers.show(session, run)
+    step = found.steps[-1]
+    assert (step.tries, step.retry["attempts"], step.next_try_at) == (2, 5, due)
+    assert len(found.attempts) == 4
+
+
+def test_what_went_wrong_for_one_reason_is_told_once():
+    run = factories.finished_run(status="failed")
+    for number in range(5):
+        factories.make_document(run, f"K{number}", status="failed", error="undefined variable late_count")
+        factories.make_delivery(run, f"k{number}@x.example", f"K{number}", status="cancelled", reason="not sent: gate")
+    with reading() as session:
+        found, all_of_them = answers.show(session, run, stories=10), answers.show(session, run)
+    assert [(one.key, one.others) for one in found.document_problems] == [("K0", 4)]
+    assert [(one.address, one.others) for one in found.delivery_problems] == [("k0@x.example", 4)]
+    assert len(all_of_them.document_problems) == len(all_of_them.delivery_problems) == 5
+
+
+def test_what_waits_for_its_turn_is_no_problem_until_the_run_is_over():
+    run = factories.make_run(status="running")
+    factories.make_delivery(run, status="queued")
+    factories.make_delivery(run, "bob@globex.example", "Globex", status="deferred", not_before=MONDAY)
+    with reading() as session:
+        assert [one.status for one in answers.show(session, run).delivery_problems] == ["deferred"]
+
+
+# ---- what to do next
+
+
+@sqlite_only
+def test_after_a_failure_the_way_out_is_the_traceback_and_the_same_trigger():
+    run = factories.finished_run(
+        status="failed",
+        params={"region": "us", "limit": 10},
+        scope={"keys": ["A B"], "to": ["me@example.com"], "send": True},
+    )
+    factories.make_step(run, "fetch:rows", status="failed", attempts=("failed",))
+    with reading() as session:
+        said = answers.show(session, run).next
+    assert "--traceback" in said
+    assert "`pipeline trigger shipments --period 2026-W46 -p region=us --key 'A B' --to me@example.com`" in said
+
+
+def test_when_some_have_theirs_only_the_keys_that_lack_it_are_named():
+    run = factories.finished_run(status="partial")
+    factories.make_delivery(run)
+    factories.make_delivery(run, "bob@globex.example", "Globex", status="failed", reply="550 5.1.1 unknown user")
+    with reading() as session:
+        assert "--period 2026-W46 --key Globex`" in answers.show(session, run).next
+
+
+def test_when_a_key_has_reached_somebody_else_the_address_is_named_too():
+    run = factories.finished_run(status="partial")
+    factories.make_delivery(run)
+    factories.make_delivery(run, "carol@acme.example", status="failed", reply="550 5.1.1 unknown user")
+    with reading() as session:
+        assert "--key ACME --to carol@acme.example` sends just that one" in answers.show(session, run).next
+
+
+@sqlite_only
+def test_a_run_that_waits_says_until_when_by_the_clock_of_its_zone():
+    run = factories.make_run(status="waiting", waiting_for="deferred")
+    factories.make_delivery(run, status="deferred", not_before=MONDAY + 600 * SECOND)
+    with reading() as session:
+        assert answers.show(session, run).next.endswith("Mon 16 Nov 2026 at 07:10:00 Berlin time")
+
+
+@sqlite_only
+def test_a_run_that_nobody_takes_up_says_what_may_be_missing():
+    run = factories.make_run()
+    with reading() as session:
+        assert "has not reached the broker" in answers.show(session, run).next
+    with transaction() as session:
+        for step in session.query(factories.Step):
+            step.published_at = MONDAY
+    with reading() as session:
+        assert "no worker has taken it up" in answers.show(session, run).next
+
+
+# ---- who
+
+
+def said(text: str, **options) -> list[str]:
+    with reading() as session:
+        return [one.sentence for one in answers.who(session, text, **options).answers]
+
+
+def test_who_is_found_by_key_name_address_and_domain():
+    run = factories.finished_run()
+    factories.make_delivery(run, context={"name": "Anna Miller"})
+    factories.make_delivery(run, "bob@globex.example", "Globex")
+    for text in ("ACME", "acme", "Anna Miller", "anna@acme.example", "acme.example", "@acme.example", "mill"):
+        with reading() as session:
+            found = answers.who(session, text)
+        assert [one.address for one in found.answers] == ["anna@acme.example"], text
+
+
+def test_an_exact_name_wins_over_one_that_contains_it():
+    run = factories.finished_run()
+    factories.make_delivery(run, "a@x.example", "1")
+    factories.make_delivery(run, "b@x.example", "17")
+    with reading() as session:
+        assert [one.key for one in answers.who(session, "1").answers] == ["1"]
+        assert answers.who(session, "x.ex").match == "contains"
+
+
+@sqlite_only
+def test_handed_over_is_said_with_relay_time_and_answer_and_never_received():
+    factories.make_delivery(factories.finished_run())
+    assert said("ACME") == [
+        (
+            'ACME: "Your shipments" for 9–15 Nov 2026 was handed over to relay smtp.example '  # noqa: RUF001
+            "on Mon 16 Nov 2026 at 07:03:11 Berlin time, for anna@acme.example; it answered 250 2.0.0 queued as 4F2A"
+        )
+    ]
+
+
+@sqlite_only
+def test_a_caught_message_is_not_said_to_have_left():
+    relay = {"relay": "127.0.0.1:2525", "reply": "250 2.0.0 kept as 20261116T060311Z-anna@acme.example-9f.eml"}
+    factories.make_delivery(factories.finished_run(), **relay)
+    (sentence,) = said("ACME")
+    assert "kept by the mail catcher as 20261116T060311Z-anna@acme.example-9f.eml" in sentence
+    assert "nothing left this machine" in sentence
+    assert "handed over" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "values", "words"),
+    [
+        ("failed", {"reply": "550 5.1.1 unknown", "relay": "smtp.example"}, "refused by relay smtp.example"),
+        ("failed", {"reason": "the address has a line break"}, "was not sent to anna@acme.example: the address has"),
+        ("suppressed", {"reason": "suppressed: 5.1.1 unknown"}, "was not sent to anna@acme.example: suppressed"),
+        (
+            "skipped",
+            {"reason": 'no rows for the key "ACME"'},
+            'was not sent to anna@acme.example: no rows for the key "',
+        ),
+        ("cancelled", {"reason": "not sent: gate"}, "was not sent to anna@acme.example: not sent: gate"),
+        ("uncertain", {"relay": "smtp.example", "reason": "no answer"}, "may or may not have been handed over"),
+        ("expired", {"reply": "450 4.2.0 greylisted"}, "was given up to anna@acme.example: 450 4.2.0 greylisted"),
+        (
+            "deferred",
+            {"relay": "smtp.example", "reply": "450 4.2.0 later", "not_before": MONDAY + 600 * SECOND},
+            "tried again, next on Mon 16 Nov 2026 at 07:10:00 Berlin time: it answered 450 4.2.0 later",
+        ),
+    ],
+)
+@sqlite_only
+def test_why_somebody_has_nothing_is_said(status: str, values: dict, words: str):
+    factories.make_delivery(factories.finished_run(), status=status, **values)
+    (sentence,) = said("ACME")
+    assert words in sentence
+
+
+@sqlite_only
+def test_a_failed_document_is_the_reason_that_is_told():
+    run = factories.finished_run(status="failed")
+    document = factories.make_document(run, status="failed", error="undefined variable late_count")
+    reason = "its document could not be rendered"
+    factories.make_delivery(run, status="failed", document_id=document.id, reason=reason)
+    (sentence,) = said("ACME")
+    assert sentence.endswith("its document failed: undefined variable late_count")
+
+
+def test_somebody_whose_key_nobody_was_to_get_is_found_through_the_document():
+    factories.make_document(factories.finished_run(), "Initech", status="skipped", error="no recipient has the key")
+    assert said("initech") == [
+        'Initech: "Your shipments" for 9–15 Nov 2026 was not made: no recipient has the key'  # noqa: RUF001
+    ]
+
+
+@sqlite_only
+def test_what_is_still_to_come_is_said():
+    factories.make_delivery(factories.make_run(status="running"), status="queued")
+    (sentence,) = said("ACME")
+    assert sentence.endswith("has not been sent to anna@acme.example yet: it is queued, and its run goes on")
+
+
+def test_who_looks_back_as_far_as_asked_and_counts_what_it_leaves_out():
+    for weeks in range(5):
+        factories.make_delivery(factories.finished_run(due_at=MONDAY - weeks * WEEK))
+    with reading() as session:
+        assert len(answers.who(session, "ACME", since=MONDAY - WEEK).answers) == 2
+        found = answers.who(session, "ACME", limit=2)
+        assert (len(found.answers), found.more) == (2, 3)
+        assert answers.who(session, "nobody").match == "none"
+
+
+# ---- files
+
+
+def test_files_are_listed_by_key_and_format():
+    run = factories.finished_run()
+    for key in ("Globex", "ACME"):
+        document = factories.make_document(run, key)
+        for kind in ("xlsx", "pdf"):
+            factories.make_file(run, document, f"file:///store/{key}.{kind}")
+    with reading() as session:
+        found = answers.files(session, run)
+        assert [(one.key, one.format) for one in found] == [
+            ("ACME", "pdf"),
+            ("ACME", "xlsx"),
+            ("Globex", "pdf"),
+            ("Globex", "xlsx"),
+        ]
+        assert {one.key for one in answers.files(session, run, ["ACME"])} == {"ACME"}
+
+
+@sqlite_only
+def test_a_key_without_a_file_is_refused_with_the_reason(database: Path):
+    run = factories.finished_run()
+    factories.make_document(run, "Globex", status="failed", error="undefined variable late_count")
+    with reading() as session:
+        with pytest.raises(NotFound, match="it is failed: undefined variable late_count"):
+            answers.files(session, run, ["Globex"])
+        with pytest.raises(NotFound, match="did you mean Globex"):
+            answers.files(session, run, ["Globx"])
