@@ -132,8 +132,8 @@ def test_deleting_twice_is_as_good_as_once(store):
 
 def test_whoever_deletes_by_age_spares_what_was_stored_again(store):
     stored = store.put(PDF, "pdf", "pdf")
-    time.sleep(0.05)
     night = datetime.now(UTC)
+    time.sleep(0.05)  # the kernel's file times lag behind its clock by some milliseconds
     store.put(PDF, "pdf", "pdf")
     assert not store.delete(stored.uri, unless_stored_since=night)
     assert store.read(stored.uri) == PDF
