@@ -19,7 +19,18 @@ from pipeline import schedule, timing
 from pipeline.adapters import home
 from pipeline.db import clock
 from pipeline.errors import NotFound, Refused
-from pipeline.models import FINAL_RUN, DeliveryStatus, Run, RunEvent, RunStatus, Step, StepStatus, Trigger, WaitingFor
+from pipeline.models import (
+    FINAL_RUN,
+    DeliveryStatus,
+    Run,
+    RunEvent,
+    RunStatus,
+    Schedule,
+    Step,
+    StepStatus,
+    Trigger,
+    WaitingFor,
+)
 from pipeline.report import Report, Scalar
 from pipeline.services import steps
 from pipeline.settings import settings
@@ -83,27 +94,30 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
                 )
             return known, False
     definition = schedule.parse(stored, f"schedule {row.key}")
-    return add(
-        session, request, row.revision, stored, definition, schedules.zone_of(definition), due_at=now, now=now
-    ), True
+    return add(session, request, row, stored, definition, due_at=now, now=now), True
 
 
 def add(
     session: Session,
     request: Request,
-    revision: str,
+    row: Schedule,
     stored: dict[str, Any],
     definition: schedule.Schedule,
-    zone: str,
     *,
     due_at: datetime,
     now: datetime,
 ) -> Run:
-    """A new run with its one step `start`; its definition, period and parameters are pinned here."""
+    """A new run of the schedule `row` with its one step `start`; `stored`, which `definition` was read from, is pinned.
+
+    So are its parameters and its period, computed from `due_at` (UTC) in the schedule's zone.
+    """
+    from pipeline.services import schedules
+
+    zone = schedules.zone_of(definition)
     run = Run(
         workflow=definition.workflow or "report",
-        schedule_key=request.schedule_key,
-        revision=revision,
+        schedule_key=row.key,
+        revision=row.revision,
         trigger=request.trigger,
         triggered_by=request.by,
         idempotency_key=request.idempotency_key,

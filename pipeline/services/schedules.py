@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -12,14 +13,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pipeline import schedule, timing
+from pipeline import log, schedule, timing
 from pipeline.adapters.home import ScheduleFile
 from pipeline.db import clock
-from pipeline.errors import NotFound, Refused
+from pipeline.errors import NotFound, PipelineError, Refused
 from pipeline.models import Decision, Run, Schedule, ScheduleRevision, Slot, Trigger
 from pipeline.services import runs
 from pipeline.settings import settings
 
+logger = log.get(__name__)
 # Slots missed for longer than this are not made up for (scheduling.md, catch-up: window).
 WINDOW = timedelta(hours=24)
 INSTANT = timedelta(microseconds=1)
@@ -37,12 +39,13 @@ class Synced:
 
 
 def sync(
-    session: Session, files: Mapping[str, ScheduleFile], kept: set[str] = frozenset(), force: bool = False
-) -> Synced:  # type: ignore[assignment]
+    session: Session, files: Mapping[str, ScheduleFile], kept: AbstractSet[str] = frozenset(), *, force: bool = False
+) -> Synced:
     """Make the schedules' rows say what `files` say. A changed file never fires for instants already past.
 
-    `kept` are the keys of files that are there but wrong: their last good revision goes on.
-    Raises Refused when more than half of the schedules would go, unless `force`.
+    Slots that were due before the change are decided as the file said then; reconcile publishes their runs. `kept` are
+    the keys of files that are there but wrong: their last good revision goes on. Raises Refused when more than half of
+    the schedules would go, unless `force`.
     """
     now = clock(session)
     rows = {row.key: row for row in session.scalars(select(Schedule).with_for_update())}
@@ -57,6 +60,7 @@ def sync(
     for key, file in sorted(files.items()):
         _sync_one(session, rows.get(key), file, now, synced)
     for key in gone:
+        _fire_overdue(session, rows[key], now)
         rows[key].retired_at, rows[key].next_due_at = now, None
     return synced
 
@@ -67,8 +71,11 @@ def _sync_one(session: Session, row: Schedule | None, file: ScheduleFile, now: d
         session.add(row)
         synced.added.append(file.key)
     elif row.revision == file.revision and row.retired_at is None:
+        if row.next_due_at is None:  # never due again, or a definition that could not be read when it was due
+            row.next_due_at = next_due(file.schedule, max(now, row.high_water_mark))
         return
     else:
+        _fire_overdue(session, row, now)
         synced.changed.append(file.key)
     session.flush()
     before = session.get(ScheduleRevision, (file.key, row.revision))
@@ -83,6 +90,11 @@ def _sync_one(session: Session, row: Schedule | None, file: ScheduleFile, now: d
     row.revision, row.retired_at, row.changed_at = file.revision, None, now
 
 
+def _fire_overdue(session: Session, row: Schedule, now: datetime) -> None:
+    if row.next_due_at is not None and row.next_due_at <= now and not row.paused:
+        _decide(session, row, now)
+
+
 def next_due(definition: schedule.Schedule, after: datetime) -> datetime | None:
     """The next slot (UTC) strictly after `after`, or None for a schedule that is triggered by hand only."""
     if definition.when is None:
@@ -92,6 +104,7 @@ def next_due(definition: schedule.Schedule, after: datetime) -> datetime | None:
 
 
 def zone_of(definition: schedule.Schedule) -> str:
+    """The zone that the schedule's times are local to."""
     return (definition.when.timezone if definition.when else None) or settings().timezone
 
 
@@ -121,7 +134,31 @@ def fire_due(session: Session) -> list[Run]:
     due = select(Schedule).where(Schedule.next_due_at <= now, Schedule.paused.is_(False)).order_by(Schedule.next_due_at)
     # NO KEY UPDATE: a plain FOR UPDATE collides with the foreign-key checks of other transactions and skips due rows.
     rows = session.scalars(due.limit(BATCH).with_for_update(skip_locked=True, key_share=True)).all()
-    return list(chain.from_iterable(_fire(session, row, now) for row in rows))
+    return list(chain.from_iterable(_decide(session, row, now) for row in rows))
+
+
+def _decide(session: Session, row: Schedule, now: datetime) -> list[Run]:
+    """Decide the slots that one schedule is due for; one that cannot be fired says why in a row, and harms no other."""
+    try:
+        with session.begin_nested():
+            return list(_fire(session, row, now))
+    except PipelineError as error:
+        logger.warning("schedule could not be fired", schedule=row.key, error=str(error))
+        if row.next_due_at is not None:
+            reason = f"could not be fired: {error}"
+            session.add(_decided(row, row.next_due_at, now, Decision.SKIPPED, reason))
+        row.high_water_mark = max(now, row.high_water_mark)
+        row.next_due_at = _next_due_if_readable(session, row)
+        return []
+
+
+def _next_due_if_readable(session: Session, row: Schedule) -> datetime | None:
+    """None for a definition that cannot be read any more: the next `sync` of a good one sets it."""
+    stored = session.get_one(ScheduleRevision, (row.key, row.revision)).definition
+    try:
+        return next_due(schedule.parse(stored, row.key), row.high_water_mark)
+    except PipelineError:
+        return None
 
 
 def _fire(session: Session, row: Schedule, now: datetime) -> Iterator[Run]:
@@ -130,16 +167,20 @@ def _fire(session: Session, row: Schedule, now: datetime) -> Iterator[Run]:
     slots = list(_missed(definition, row, now))
     session.add_all(_decided(row, slot.due_at, now, Decision.SKIPPED, slot.note) for slot in slots if not slot.fires)
     due = [slot for slot in slots if slot.fires]
-    for slot in due[:-1]:
-        session.add(
-            _decided(row, slot.due_at, now, Decision.COALESCED, f"missed; {due[-1].due_at:%F %T} UTC stands for it")
-        )
     if due and now - due[-1].due_at > WINDOW:
-        session.add(_decided(row, due[-1].due_at, now, Decision.SKIPPED, "more than 24 h late when beat came back"))
+        late = "more than 24 h late when beat came back"
+        session.add_all(_decided(row, slot.due_at, now, Decision.SKIPPED, late) for slot in due)
     elif due:
-        yield _fire_slot(session, row, definition, stored, due[-1], now)
+        missed = f"missed; {due[-1].due_at:%F %T} UTC stands for it"
+        session.add_all(_decided(row, slot.due_at, now, Decision.COALESCED, missed) for slot in due[:-1])
+        request = runs.Request(schedule_key=row.key, trigger=Trigger.SCHEDULE, by="beat")
+        run = runs.add(session, request, row, stored, definition, due_at=due[-1].due_at, now=now)
+        decided = _decided(row, due[-1].due_at, now, Decision.FIRED, due[-1].note or None)
+        decided.run_id = run.id
+        session.add(decided)
+        yield run
     row.high_water_mark = max(now, row.high_water_mark)
-    row.next_due_at = next_due(definition, now)
+    row.next_due_at = next_due(definition, row.high_water_mark)
 
 
 def _missed(definition: schedule.Schedule, row: Schedule, now: datetime) -> Iterator[timing.Slot]:
@@ -148,22 +189,6 @@ def _missed(definition: schedule.Schedule, row: Schedule, now: datetime) -> Iter
     spec = definition.when.spec(settings().timezone)
     # From the mark on, so that what the clocks dropped since then leaves its row too.
     yield from timing.slots_between(spec, zone_of(definition), row.high_water_mark + INSTANT, now + INSTANT)
-
-
-def _fire_slot(
-    session: Session,
-    row: Schedule,
-    definition: schedule.Schedule,
-    stored: dict[str, Any],
-    slot: timing.Slot,
-    now: datetime,
-) -> Run:
-    request = runs.Request(schedule_key=row.key, trigger=Trigger.SCHEDULE, by="beat")
-    run = runs.add(session, request, row.revision, stored, definition, zone_of(definition), due_at=slot.due_at, now=now)
-    decided = _decided(row, slot.due_at, now, Decision.FIRED, slot.note or None)
-    decided.run_id = run.id
-    session.add(decided)
-    return run
 
 
 def _decided(row: Schedule, due_at: datetime, now: datetime, decision: Decision, reason: str | None) -> Slot:
