@@ -38,9 +38,12 @@ def draw(plot: Plot, reader: Localizer, words: Mapping[str, Any], *, width: floa
 
 def nice_ticks(low: float, high: float, *, from_zero: bool) -> list[float]:
     """Two to six round numbers around `low` and `high`; zero is one of them where it is near, or asked for."""
-    if from_zero or 0 <= low <= high * 0.6 or low * 0.6 <= high <= 0 or low == high:
+    # Values that differ in the seventh digit only would fill the whole height with noise.
+    alike = high - low <= 1e-6 * max(abs(low), abs(high))
+    if from_zero or alike or 0 <= low <= high * 0.6 or low * 0.6 <= high <= 0:
         low, high = min(low, 0), max(high, 0)
-    span = high - low or 1
+    # Below this a float has no digits left to divide.
+    span = high - low if high - low > 1e-290 else 1
     size = 10.0 ** math.floor(math.log10(span / 4))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if span / (size * factor) <= 4)
     first = math.floor(low / step + 1e-9)

@@ -56,9 +56,9 @@ class Localizer:
         """
         symbols = self.locale.number_symbols.get("latn", {})
         plain = self.locale.default_numbering_system == "latn" and self.locale.decimal_formats[None].grouping == (3, 3)
-        if not plain or not {"group", "decimal", "minusSign"} <= symbols.keys():
+        if not plain or not {"group", "decimal"} <= symbols.keys():
             return None
-        return {ord(","): symbols["group"], ord("."): symbols["decimal"], ord("-"): symbols["minusSign"]}
+        return {ord(","): symbols["group"], ord("."): symbols["decimal"]}
 
     def number(self, value: Any, digits: int = 0, unit: str = "") -> str:
         """`value` grouped and rounded to `digits`; a dash for None, other values as text."""

@@ -107,7 +107,7 @@ def test_the_total_never_stands_alone_on_a_page(tmp_path):
     small = '@import "_base/document.css"; @page { size: 180mm 70mm }'
     folder = templates(tmp_path, document_css=small, document_html=extended(chart="", figures=""))
     pages = {}
-    for count in range(5, 12):
+    for count in range(6, 11):
         document = render(content(rows=days(count)), "pdf", folder)
         pages[document.pages] = read_pdf(document).pages[-1].extract_text()
         assert "Nov" in pages[document.pages].partition("Total")[0].replace("Nov 16", ""), f"{count} rows"
