@@ -16,6 +16,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     machine.packages,
     machine.libraries,
     machine.fonts,
+    machine.shared_memory,
     reach.broker,
     reach.results,
     reach.database,

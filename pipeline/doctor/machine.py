@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,16 @@ def fonts(_: Settings) -> Check:
         return fault("fonts", "no font at all", f"`{INSTALL} fonts-dejavu-core`")
     more = f" and {len(families) - 3} more" if len(families) > 3 else ""
     return fine("fonts", ", ".join(families[:3]) + more)
+
+
+def shared_memory(_: Settings) -> Check:
+    """Locks between processes: without them Celery's worker ends as it starts."""
+    try:
+        multiprocessing.get_context().Lock()
+    except OSError as error:
+        found = f"no locks between processes ({error.strerror}): a worker cannot start"
+        return fault("shared memory", found, "make /dev/shm writable: `sudo mount -t tmpfs -o mode=1777 shm /dev/shm`")
+    return fine("shared memory", "locks between processes work")
 
 
 def disk(settings: Settings) -> Check:
