@@ -10,11 +10,14 @@ from email.header import decode_header
 from email.utils import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.messages import Attachment, compose, encode, split_address, valid_address, wire_address
 from pipeline.errors import PermanentError
+
+# A machine that is busy with other things fails no test.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 AT = datetime(2026, 11, 16, 7, 0, tzinfo=UTC)
 PDF = Attachment("ACME.pdf", "application/pdf", os.urandom(12_000))
@@ -134,6 +137,7 @@ def display_name(data):
 LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=200).map(str.strip)
 
 
+@calm
 @given(subject=LINE, person=LINE, file_name=LINE.filter(bool))
 def test_any_subject_name_and_file_name_come_back_as_they_were(subject, person, file_name):
     data = message(
@@ -148,6 +152,7 @@ def test_any_subject_name_and_file_name_come_back_as_they_were(subject, person, 
     assert attached.get_filename() == file_name
 
 
+@calm
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"])), html=st.text(alphabet="<b>.=-_ \r\n\tFromü東", min_size=1)
 )
@@ -161,6 +166,7 @@ def test_any_text_comes_back_as_it_was_with_its_line_ends_made_one_kind(text, ht
             assert content(parsed.get_body((kind,))) in {expected, expected + "\n"}
 
 
+@calm
 @given(st.binary(max_size=5000))
 def test_any_bytes_come_back_as_they_were(data):
     (attached,) = read(message(attachments=[Attachment("a.bin", "application/octet-stream", data)])).iter_attachments()
