@@ -110,8 +110,10 @@ def present(report: Report, rows: Sequence[Row], names: Sequence[str], *, hide_k
     """
     columns = _columns(report, rows, names, hide_key=hide_key)
     totals = {column.name: figure for column in columns if (figure := _total(column, rows))}
+    # Where nothing else is told of the rows, how many they are is; beside real figures it would only be noise.
     counted = Figure("Rows", len(rows), ShownColumn("rows", "Rows", "integer"), "count")
-    return Table(columns, len(rows), totals, (counted, *totals.values()), _plot(report, rows, names, columns))
+    figures = tuple(totals.values()) or (counted,)
+    return Table(columns, len(rows), totals, figures, _plot(report, rows, names, columns))
 
 
 def figure(label: str, value: Any, kind: Format | None = None, digits: int | None = None, unit: str = "") -> Figure:

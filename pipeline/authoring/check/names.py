@@ -41,9 +41,8 @@ def blocks(tree: nodes.Template, templates: Templates) -> Iterator[Found]:
     known = _inherited(tree, templates, set())
     if known is None:
         return
-    inner = {
-        block.name for outer in tree.find_all(nodes.Block) for one in outer.body for block in one.find_all(nodes.Block)
-    }
+    # A block inside of one that is filled is shown with it.
+    inner = {block.name for outer in tree.find_all(nodes.Block) for block in outer.find_all(nodes.Block)}
     for block in tree.find_all(nodes.Block):
         if block.name not in known | inner:
             near = get_close_matches(block.name, known, n=1)
@@ -74,8 +73,9 @@ def unknown(tree: nodes.Template, environment: Environment, known: set[str]) -> 
         for node in tree.find_all(nodes.Filter)
         if node.name in {"default", "d"} and isinstance(node.node, nodes.Name)
     }
-    # A {% set %} outside of a block is seen in blocks.
+    # A {% set %}, {% macro %} or {% import %} outside of a block is seen in blocks.
     made = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+    made |= {node.name for node in tree.find_all(nodes.Macro)} | {node.target for node in tree.find_all(nodes.Import)}
     given = known | made | asked | environment.globals.keys() | {"loop", "self", "super", "caller", "varargs", "kwargs"}
     for name in sorted(meta.find_undeclared_variables(tree) - given):
         line = next(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
