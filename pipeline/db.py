@@ -131,7 +131,8 @@ def insert_new(session: Session, table: Any, rows: list[dict[str, Any]]) -> int:
     if not rows:
         return 0
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).on_conflict_do_nothing()
+    # Without the option an INSERT's rowcount may be -1: only UPDATE and DELETE have one for certain.
+    statement = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return sum(
         session.connection().execute(statement.values(rows[at : at + CHUNK])).rowcount
         for at in range(0, len(rows), CHUNK)

@@ -1,0 +1,227 @@
+"""What is frozen when a run is planned: a document for every key, a delivery for every recipient, and why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from sqlalchemy import select
+
+from pipeline.db import reading, transaction
+from pipeline.errors import PermanentError
+from pipeline.models import Channel, Delivery, Document, new_id
+from pipeline.services import documents
+from pipeline.services.documents import Addressee, Freeze, batch_size, planned_deliveries, planned_documents
+from pipeline.services.steps import Planned
+from tests.factories import make_document, make_run
+from tests.unit.services import acts
+from tests.unit.services.acts import begin
+
+ANNA = Addressee("anna@acme.example", "ACME", "Anna Miller", "de_DE", "Europe/Berlin")
+BOB = Addressee("bob@globex.example", "Globex")
+ROWS = {"Globex": 3, "ACME": 5}
+
+
+def frozen(**values):
+    return [(row["key"], row["status"], row["batch"], row["error"]) for row in planned_documents(Freeze(**values), {})]
+
+
+def planned(keys=("ACME", "Globex"), **values):
+    ids = {key: new_id() for key in keys}
+    return list(planned_deliveries(Freeze(rows_by_key=ROWS, **values), ids)), ids
+
+
+# ---- documents
+
+
+def test_every_key_somebody_gets_is_a_document_in_the_order_of_the_keys():
+    assert frozen(rows_by_key=ROWS, addressees=[BOB, ANNA]) == [
+        ("ACME", "planned", 0, None),
+        ("Globex", "planned", 1, None),
+    ]
+
+
+def test_a_key_that_nobody_gets_is_skipped_and_says_so():
+    assert frozen(rows_by_key=ROWS, addressees=[ANNA]) == [
+        ("ACME", "planned", 0, None),
+        ("Globex", "skipped", None, 'no recipient has the key "Globex"'),
+    ]
+
+
+def test_a_key_that_nobody_gets_is_made_where_files_are_wanted():
+    assert [one[1] for one in frozen(rows_by_key=ROWS, unaddressed_wanted=True)] == ["planned", "planned"]
+
+
+def test_rows_without_a_key_are_counted():
+    rows = frozen(rows_by_key={**ROWS, None: 1234}, addressees=[ANNA, BOB])
+
+    assert rows[-1] == ("(no key)", "skipped", None, "1,234 rows have no key (NULL)")
+    assert frozen(rows_by_key={**ROWS, None: 0}, addressees=[ANNA, BOB]) == rows[:-1]
+
+
+def test_a_resumed_plan_keeps_the_ids_of_the_first():
+    known = {"ACME": new_id()}
+    rows = list(planned_documents(Freeze(rows_by_key=ROWS, addressees=[ANNA, BOB]), known))
+
+    assert rows[0]["id"] == known["ACME"]
+
+
+@pytest.mark.parametrize(
+    ("count", "messages"), [(0, 0), (1, 1), (16, 16), (50, 50), (51, 26), (1_000, 50), (10_000, 50), (100_000, 400)]
+)
+def test_100_000_documents_make_hundreds_of_messages(count, messages):
+    size = batch_size(count, documents.RENDER_BATCHES, documents.LARGEST_RENDER_BATCH)
+
+    assert -(-count // size) == messages
+
+
+def test_the_batches_are_even_and_in_order():
+    rows = frozen(rows_by_key={f"{number:05}": 1 for number in range(1000)}, unaddressed_wanted=True)
+
+    assert [row[2] for row in rows] == sorted(row[2] for row in rows)
+    assert Counter(row[2] for row in rows) == dict.fromkeys(range(50), 20)
+
+
+# ---- deliveries
+
+
+def test_every_recipient_gets_the_document_of_their_key():
+    rows, ids = planned(addressees=[BOB, ANNA], domain="reports.example")
+
+    anna = rows[0]
+    assert (anna["address"], anna["key"], anna["document_id"], anna["status"]) == (
+        "anna@acme.example", "ACME", ids["ACME"], "planned",
+    )  # fmt: skip
+    assert anna["context"] == {"name": "Anna Miller", "locale": "de_DE", "zone": "Europe/Berlin"}
+    assert anna["message_id"] == f"<{anna['id']}@reports.example>"
+    assert [row["address"] for row in rows] == ["anna@acme.example", "bob@globex.example"]
+
+
+def test_one_address_named_twice_for_a_key_gets_one_message():
+    rows, _ = planned(addressees=[ANNA, Addressee("anna@acme.example", "ACME", "Somebody Else")])
+
+    assert [row["context"]["name"] for row in rows] == ["Anna Miller"]
+
+
+def test_one_address_with_several_keys_gets_one_message_a_key():
+    rows, _ = planned(addressees=[ANNA, Addressee("anna@acme.example", "Globex")])
+
+    assert [(row["address"], row["key"]) for row in rows] == [
+        ("anna@acme.example", "ACME"),
+        ("anna@acme.example", "Globex"),
+    ]
+
+
+def test_whoever_gets_nothing_has_a_row_that_says_why():
+    suppressed = {"anna@acme.example": "suppressed: complained"}
+    wrong = Addressee("bob@@globex", "Globex", problem='"bob@@globex" is not an address')
+    idle = Addressee("carl@idle.example", "Idle")
+    rows, _ = planned(addressees=[ANNA, wrong, idle], suppressed=suppressed)
+
+    assert {row["address"]: (row["status"], row["reason"], row["batch"]) for row in rows} == {
+        "anna@acme.example": ("suppressed", "suppressed: complained", None),
+        "bob@@globex": ("failed", '"bob@@globex" is not an address', None),
+        "carl@idle.example": ("skipped", 'no rows for the key "Idle" in this period', None),
+    }
+
+
+def test_folders_get_a_copy_of_every_document():
+    rows, _ = planned(addressees=[ANNA], file_patterns=["file:///reports/{period}/"])
+
+    copies = [row for row in rows if row["channel"] == Channel.FILE]
+    assert [(row["address"], row["key"]) for row in copies] == [
+        ("file:///reports/{period}/", "ACME"),
+        ("file:///reports/{period}/", "Globex"),
+    ]
+    assert {row["message_id"] for row in copies} == {None}
+
+
+def test_4_000_recipients_make_tens_of_messages_of_even_size():
+    people = [Addressee(f"{number}@x.example", "ACME") for number in range(4000)]
+    rows, _ = planned(addressees=people)
+
+    assert Counter(row["batch"] for row in rows) == dict.fromkeys(range(40), 100)
+
+
+# ---- rows
+
+
+@pytest.fixture
+def run(time):
+    return make_run()
+
+
+def test_what_an_earlier_attempt_froze_stays(run):
+    first = list(planned_documents(Freeze(rows_by_key={"ACME": 5}, unaddressed_wanted=True), {}))
+    again = list(planned_documents(Freeze(rows_by_key=ROWS, unaddressed_wanted=True), {}))
+    with transaction() as session:
+        assert documents.insert(session, Document, run.id, first) == 1
+    with transaction() as session:
+        assert documents.insert(session, Document, run.id, again) == 1
+
+    with reading() as session:
+        ids, batches = documents.ids(session, run.id), documents.batch_of_keys(session, run.id)
+    assert ids["ACME"] == first[0]["id"]
+    assert batches == {"ACME": 0, "Globex": 1}
+
+
+def test_many_rows_are_frozen_in_chunks(run):
+    rows = {f"{number:05}": 1 for number in range(1234)}
+    with transaction() as session:
+        made = list(planned_documents(Freeze(rows_by_key=rows, unaddressed_wanted=True), {}))
+        assert documents.insert(session, Document, run.id, made) == 1234
+        assert documents.counts(session, run.id) == {"planned": 1234}
+        assert len(documents.wanted_ids(session, run.id)) == 1234
+
+
+def test_a_step_tried_again_renders_what_is_left(run):
+    with transaction() as session:
+        rows = planned_documents(Freeze(rows_by_key={"a": 1, "b": 1, "c": 1}, unaddressed_wanted=True), {})
+        documents.insert(session, Document, run.id, [{**row, "batch": 0} for row in rows])
+        done, *_ = documents.to_render(session, run.id, 0)
+        documents.mark(session, done.id, status="rendered", pages=2)
+
+    with reading() as session:
+        assert [one.key for one in documents.to_render(session, run.id, 0)] == ["b", "c"]
+        assert documents.to_render(session, run.id, 1) == []
+
+
+def test_what_a_failed_step_left_says_why(run):
+    begin(run, [Planned(f"render:{n}", "report.render", args=[n], queue="render", tolerated=True) for n in (0, 1)])
+    done = make_document(run, "a", batch=0)
+    left = make_document(run, "b", batch=0, status="planned")
+    elsewhere = make_document(run, "c", batch=1, status="planned")
+    acts.fail(acts.claim(run, "render:0"), PermanentError("no font at all"))
+    with transaction() as session:
+        documents.fail_unrendered(session, run.id)
+
+    with reading() as session:
+        stands = {one.id: (one.status, one.error) for one in session.scalars(select(Document))}
+        assert documents.first_error(session, run.id) == "b: no font at all"
+    assert stands[left.id] == ("failed", "no font at all")
+    assert stands[done.id] == ("rendered", None)
+    assert stands[elsewhere.id] == ("planned", None)
+
+
+def test_a_run_that_ends_leaves_no_document_planned(run):
+    make_document(run, "a")
+    make_document(run, "b", status="planned")
+    acts.cancel(run)
+
+    with reading() as session:
+        assert documents.counts(session, run.id) == {"rendered": 1, "skipped": 1}
+        assert documents.first_error(session, run.id) is None
+
+
+def test_a_document_is_planned_once_per_run_and_key(run):
+    people = [ANNA, BOB]
+    with transaction() as session:
+        ids = {}
+        for _ in range(2):
+            rows = list(planned_documents(Freeze(rows_by_key=ROWS, addressees=people), ids))
+            documents.insert(session, Document, run.id, rows)
+            ids = documents.wanted_ids(session, run.id)
+            documents.insert(session, Delivery, run.id, planned_deliveries(Freeze(ROWS, people), ids))
+
+        assert documents.counts(session, run.id) == {"planned": 2}
+        assert len(session.scalars(select(Delivery)).all()) == 2
