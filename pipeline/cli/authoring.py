@@ -40,7 +40,7 @@ def new(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; what is not said has its default.")] = False,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the preview where there is a desktop.")] = True,
 ) -> None:
-    """Write a new report: asks four questions, tries the query, and shows the first document.
+    """Write a new report: asks four questions and tries the query.
 
     The questions: what it is called, where its rows are, the query, who gets it; also when, and one document for each
     of what. Enter takes the default. Every option answers one of them in advance.
@@ -91,9 +91,10 @@ def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Schedules. Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find everything that is wrong in schedules, reports, templates and queries, without running any.
+    """Find everything that is wrong in the home, without running any of it.
 
-    Names the file, the field and the way out of each fault, and exits with 1 if there is one.
+    Schedules, reports, templates, queries, recipients: names the file, the field and the way out of each fault, and
+    exits with 1 if there is one.
     """
     from pipeline.authoring.check import check as checked
     from pipeline.cli import authoring_output as output
@@ -119,9 +120,10 @@ def preview(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open it where there is a desktop.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Make one document as a run would now, without a run: nothing is sent, and nothing needs to be up.
+    """Make one document now, without a run; nothing is sent.
 
-    Prints where it is, the values that the queries were given, and the message with its recipients.
+    It is made as a run would make it, and nothing needs to be up. Prints where it is, the values that the queries were
+    given, and the message with its recipients.
     """
     from pipeline.authoring import watching
     from pipeline.authoring.posting import post

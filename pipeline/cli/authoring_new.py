@@ -67,6 +67,8 @@ def answered(name: str, said: Said) -> reports.Answers:
     when = _asked(
         said, said.when, "When? daily, weekdays, weekly, monthly, a cron expression. Enter: by hand", _when, default=""
     )
+    if when and said.period is None and not reports.asks_for_period(source):
+        period = _period_of(when)
     return reports.Answers(
         name=name,
         title=title,
@@ -161,10 +163,15 @@ def _typed_query(text: str) -> str:
 
 def _period(said: Said, source: Source) -> str:
     """The period is asked for where it makes a difference."""
-    default = {"weekly": "last_week", "monthly": "last_month"}.get(said.when or "", "yesterday")
+    default = _period_of(_when(said.when or ""))
     if not reports.asks_for_period(source):
         return said.period or default
     return _asked(said, said.period, "About which period?", _read_period, default=default)
+
+
+def _period_of(cron: str) -> str:
+    """What a report that is due then is most often about."""
+    return {reports.WORDS["weekly"]: "last_week", reports.WORDS["monthly"]: "last_month"}.get(cron, "yesterday")
 
 
 def _read_period(text: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.adapters.documents.content import Content, MessageParts
 from pipeline.adapters.documents.context import base_context, shown
-from pipeline.adapters.documents.locales import localizer
-from pipeline.adapters.documents.templates import one_line, opened
+from pipeline.adapters.documents.locales import Localizer, localizer
+from pipeline.adapters.documents.templates import Templates, one_line, opened
 from pipeline.errors import PermanentError
 from pipeline.timing import Period
 
@@ -61,9 +61,36 @@ def render_message_parts(  # noqa: PLR0913 - the parts of a message, the last on
     """
     facts = message_facts(content, folder) if isinstance(content, Content) else content
     templates = opened(folder, facts["template"])
-    reader = localizer(recipient.get("locale") or facts["locale"], recipient.get("zone") or facts["zone"])
+    reader = reader_of(facts, recipient)
+    context = message_context(facts, templates, recipient, attachments, schedule=schedule, sender=sender)
+    if subject:
+        line = templates.render_text(subject, context, reader, place=f"message.subject of {context['schedule']}")
+    else:
+        line = one_line(templates.render("subject.txt", context, reader))
+    if not line:
+        raise PermanentError(f"the subject of {context['schedule']} is empty: see {templates.place('subject.txt')}")
+    text = templates.render("body.txt", context, reader).strip() + "\n"
+    return MessageParts(line, text, _inliner().inline(templates.render("body.html", context, reader)))
+
+
+def reader_of(facts: Mapping[str, Any], recipient: Mapping[str, Any]) -> Localizer:
+    """The recipient's own locale and zone, the document's where none is given."""
+    return localizer(recipient.get("locale") or facts["locale"], recipient.get("zone") or facts["zone"])
+
+
+def message_context(  # noqa: PLR0913 - as above
+    facts: Mapping[str, Any],
+    templates: Templates,
+    recipient: Mapping[str, Any],
+    attachments: Sequence[str],
+    *,
+    schedule: str = "",
+    sender: str = "",
+) -> dict[str, Any]:
+    """The names that subject.txt, body.txt and body.html are given."""
+    reader = reader_of(facts, recipient)
     period = Period.from_json(facts["period"])
-    context = {
+    return {
         **facts["extra"],
         **{name: facts[name] for name in ("title", "key", "key_label", "report", "figures", "summary", "rows_count")},
         "params": facts["params"],
@@ -80,14 +107,6 @@ def render_message_parts(  # noqa: PLR0913 - the parts of a message, the last on
         "zone": recipient.get("zone") or facts["zone"],
         "words": templates.words(reader),
     }
-    if subject:
-        line = templates.render_text(subject, context, reader, place=f"message.subject of {context['schedule']}")
-    else:
-        line = one_line(templates.render("subject.txt", context, reader))
-    if not line:
-        raise PermanentError(f"the subject of {context['schedule']} is empty: see {templates.place('subject.txt')}")
-    text = templates.render("body.txt", context, reader).strip() + "\n"
-    return MessageParts(line, text, _inliner().inline(templates.render("body.html", context, reader)))
 
 
 @cache

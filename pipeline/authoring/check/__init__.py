@@ -64,7 +64,9 @@ def check(names: Sequence[str] = ()) -> Checked:
     if not names and not loaded.errors:
         found.notes += _unused(files)
     found.fine.sort(key=lambda one: one.name)
-    found.faults.sort(key=lambda fault: (fault.place.partition(":")[0], _line(fault.place)))
+    # What several reports share, such as the home's own _base, is told once.
+    unique = dict.fromkeys(found.faults)
+    found.faults = sorted(unique, key=lambda fault: (fault.place.partition(":")[0], _line(fault.place)))
     return found
 
 

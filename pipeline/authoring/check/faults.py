@@ -59,8 +59,9 @@ def read(error: DefinitionError, place: str) -> Iterator[Fault]:
         return
     for line in str(error).splitlines():
         said = line.removeprefix(f"{place}: ")
-        found = re.match(r"([\w.]+) (?=.)", said)
-        field = found[1] if found and found[1].partition(".")[0] in _FIELDS else ""
+        found = re.match(r"([\w.]+) (.+)", said)
+        named = found and (found[1].partition(".")[0] in _FIELDS or found[2].startswith("is not a field"))
+        field = found[1] if found and named else ""
         yield Fault(place, field, said.removeprefix(field).strip())
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from pipeline.adapters.documents import Content
+from pipeline.adapters.documents import Content, messages
 from pipeline.adapters.documents.bundles import BASE, bundle, unpack
-from pipeline.adapters.documents.context import document_context
+from pipeline.adapters.documents.context import base_context, document_context, shown
 from pipeline.adapters.documents.locales import localizer
 from pipeline.adapters.documents.templates import Templates
 from pipeline.authoring.check import assets, names
@@ -22,10 +23,21 @@ from pipeline.report import Report
 from pipeline.settings import settings
 from pipeline.timing import period
 
-# What is filled in by itself; other templates get what includes them has.
-DOCUMENT = "document.html"
-_ENTRIES = {DOCUMENT, "subject.txt", "body.html", "body.txt"}
+_MESSAGES = {"subject.txt", "body.html", "body.txt"}
 _PAST = datetime(2026, 1, 15, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The names that each kind of template is given."""
+
+    document: set[str]
+    summary: set[str]
+    message: set[str]
+
+    def to(self, name: str) -> set[str] | None:
+        """The names for a file; None for one that others include, which gets whatever those have."""
+        return self.document if name == "document.html" else self.message if name in _MESSAGES else None
 
 
 def check_templates(subject: Subject, report: Report, name: str, *, has_build: bool) -> bool:
@@ -41,9 +53,9 @@ def check_templates(subject: Subject, report: Report, name: str, *, has_build: b
         subject.fault("report.template", f'there is no folder "templates/{report.template}": {hint}')
     with _opened(subject, wanted) as templates:
         if templates:
-            of_documents = None if has_build else _names_of_documents(report, templates)
-            _check_folder(subject, templates, of_documents)
-            _check_texts(subject, report, templates, of_documents)
+            given = None if has_build else _given(report, templates)
+            _check_folder(subject, templates, given)
+            _check_texts(subject, report, templates, given)
     return (folder / wanted).is_dir()
 
 
@@ -58,15 +70,20 @@ def _opened(subject: Subject, name: str) -> Iterator[Templates | None]:
         yield templates
 
 
-def _names_of_documents(report: Report, templates: Templates) -> set[str]:
-    """The names that document.html is given, found out by asking for them with a document of no rows."""
+def _given(report: Report, templates: Templates) -> _Given:
+    """What templates are given, found out by asking for it with a document of no rows."""
     bare = report.model_copy(update={"summary": None, "chart": None, "columns": {}})
-    at = period("yesterday", _PAST, "UTC")
+    at, reader = period("yesterday", _PAST, "UTC"), localizer("en", "UTC")
     content = Content(bare, templates.name, "", [], at, report.params, {}, _PAST, "en", "UTC", ("column",))
-    return set(document_context(content, localizer("en", "UTC"), templates, format="pdf"))
+    facts = messages.message_facts(content, templates.folder)
+    return _Given(
+        document=set(document_context(content, reader, templates, format="pdf")),
+        summary={*base_context(*shown(content, hide_key=True), reader, templates), "rows"} - {"summary"},
+        message=set(messages.message_context(facts, templates, {}, [])),
+    )
 
 
-def _check_folder(subject: Subject, templates: Templates, of_documents: set[str] | None) -> None:
+def _check_folder(subject: Subject, templates: Templates, given: _Given | None) -> None:
     home = settings().home / "templates"
     for folder in dict.fromkeys((templates.name, BASE)):
         for path in sorted((home / folder).rglob("*")):
@@ -77,8 +94,7 @@ def _check_folder(subject: Subject, templates: Templates, of_documents: set[str]
                 for line, reason in assets.in_stylesheet(path, templates):
                     subject.fault("", reason, f"templates/{inside}:{line}")
             else:
-                known = of_documents if path.name == DOCUMENT else None
-                _check_template(subject, templates, inside, path, known)
+                _check_template(subject, templates, inside, path, given.to(path.name) if given else None)
 
 
 def _check_template(subject: Subject, templates: Templates, inside: str, path: Path, known: set[str] | None) -> None:
@@ -95,7 +111,7 @@ def _check_template(subject: Subject, templates: Templates, inside: str, path: P
         subject.fault("", f"is not UTF-8 text: {error.reason} at byte {error.start}", place)
         return
     faults = [*names.references(tree, templates, inside), *names.blocks(tree, templates)]
-    if path.name in _ENTRIES and known is not None:
+    if known is not None:
         faults += names.unknown(tree, templates.environment, known)
     if path.suffix == ".html" and path.name != "body.html":
         faults += assets.in_template(tree, templates)
@@ -103,12 +119,13 @@ def _check_template(subject: Subject, templates: Templates, inside: str, path: P
         subject.fault("", reason, f"{place}:{line}")
 
 
-def _check_texts(subject: Subject, report: Report, templates: Templates, of_documents: set[str] | None) -> None:
+def _check_texts(subject: Subject, report: Report, templates: Templates, given: _Given | None) -> None:
     """The one-line templates of the schedule file itself."""
-    laid_out = {"summary", "lang", "dir", "table", "tables", "chart", "charts", "format", "page", "landscape"}
-    known = of_documents and of_documents - laid_out
-    texts = (("report.summary", report.summary, known), ("message.subject", subject.schedule.message.subject, None))
-    for field, text, given in texts:
+    texts = (
+        ("report.summary", report.summary, given and given.summary),
+        ("message.subject", subject.schedule.message.subject, given and given.message),
+    )
+    for field, text, known in texts:
         if not text:
             continue
         try:
@@ -117,5 +134,5 @@ def _check_texts(subject: Subject, report: Report, templates: Templates, of_docu
         except TemplateSyntaxError as error:
             subject.fault(field, f'"{text}" is not a template: {error.message}')
             continue
-        for _, reason in names.unknown(tree, templates.environment, given) if given else ():
+        for _, reason in names.unknown(tree, templates.environment, known) if known else ():
             subject.fault(field, reason)

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.authoring import homes
+from pipeline.authoring.check import check
+from pipeline.errors import NotFound
+from pipeline.settings import settings
+
+PLAIN = """
+    report:
+      title: Stock
+      url: data/stock.csv
+      {report}
+    {rest}
+"""
+ROWS = "warehouse,item\nLyon,Box\n"
+
+
+@pytest.fixture
+def stock(write):
+    """A home with the report `stock` over a file; fields are added to its report, or to the schedule beside it."""
+
+    def written(report: str = "", rest: str = "", **files: str) -> None:
+        write({"schedules/stock.yaml": PLAIN.format(report=report, rest=rest), "data/stock.csv": ROWS})
+        write(files)
+
+    return written
+
+
+def told(*names: str) -> list[str]:
+    return [str(fault) for fault in check(names).faults]
+
+
+def test_a_good_home_is_fine_and_says_what_belongs_to_what(stock, write):
+    stock(
+        "split_by: warehouse",
+        'when: "0 7 * * mon"\n    recipients: [{email: a@b.example, key: Lyon}]',
+        **{
+            "reports/stock.py": "def build(rows, period, params=None): return {}",
+            "templates/stock/document.html": "{{ what_build_returns }}",
+        },
+    )
+    write({"schedules/again.yaml": "report: stock"})
+    found = check()
+    assert (found.faults, found.notes) == ([], [])
+    again, stocked = found.fine
+    assert (stocked.name, stocked.when) == ("stock", "At 07:00 on Monday, UTC time")
+    assert stocked.parts == ("pdf", "by warehouse", "build()", "own templates", "1 recipient")
+    assert (again.name, again.target, again.when) == ("again", "stock", "by hand")
+
+
+FIELDS = {
+    "a query's parameter": (
+        """database: d
+      params: {region: eu}
+      sql: "select 1 where a >= :strt and b = :regoin and t = '12:30'"
+        """,
+        "",
+        ["report.sql :regoin is not known: did you mean :region?", ":strt is not known: did you mean :start?"],
+    ),
+    "a locale": ("locale: dee", "", ['report.locale "dee" is not a locale: did you mean']),
+    "the summary": ('summary: "{{ row_count }}"', "", ['summary "row_count" is not known: did you mean rows_count?']),
+    "the summary's syntax": ('summary: "{{ key"', "", ["report.summary"]),
+    "the template's folder": (
+        "template: stok", "", ['report.template there is no folder "templates/stok": make it, or leave template out']
+    ),
+    "the subject": ("", 'message: {subject: "{% if %}"}', ["message.subject"]),
+    "the sender": ("", "message: {from: Me <nobody>}", ['message.from "nobody" is not an e-mail address']),
+    "a recipient": (
+        "",
+        "recipients: [{email: a b@c.example, key: x, locale: xx_YY, zone: Europe/Berln}]",
+        [
+            'recipients.0.email "a b@c.example" is not an e-mail address',
+            "recipients.0.key has no meaning, as the report is not split",
+            'recipients.0.locale "xx_YY" is not a locale',
+            'recipients.0.zone "Europe/Berln" is not an IANA time zone: did you mean Europe/Berlin?',
+        ],
+    ),
+    "a recipient twice": (
+        "", "recipients: [a@b.example, a@b.example]", ["recipients.1 a@b.example is there twice: take one out"]
+    ),
+    "a parameter": (
+        "params: {region: eu, top: 3}",
+        "params: {regoin: us, top: many}",
+        ['params.regoin there is no parameter "regoin": did you mean region?', "params.top"],
+    ),
+    "a folder": ("", "deliver_to: file:///x/{perid}.pdf", ["deliver_to", "knows no {perid}: did you mean {period}?"]),
+    "a folder without a key": (
+        "split_by: warehouse", "deliver_to: file:///x/{period}.pdf", ["would be the same file for every warehouse"]
+    ),
+    "a retry": ("", "retry: {fecth: {attempts: 2}}", ["retry.fecth is no kind of step: did you mean fetch?"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("report", "rest", "sentences"), FIELDS.values(), ids=FIELDS)
+def test_a_fault_names_the_file_the_field_and_the_way_out(stock, home, report, rest, sentences):
+    (home / ".env").write_text("PIPELINE_SOURCE_D_URL=sqlite:///d.db", encoding="utf-8")
+    stock(report, rest)
+    if "database:" in report:
+        path = home / "schedules" / "stock.yaml"
+        path.write_text(path.read_text().replace("  url: data/stock.csv\n", ""), encoding="utf-8")
+    found = "\n".join(told())
+    for sentence in sentences:
+        assert sentence in found
+    assert all(line.startswith("schedules/stock.yaml: ") for line in found.splitlines())
+
+
+def test_everything_wrong_is_found_in_one_go_file_by_file(write):
+    write(
+        {
+            "schedules/a.yaml": "report: {title: A, url: nowhere.csv, titel: B}\nwhen: {cron: 0 25 * * *}",
+            "schedules/b.yaml": "report: {title: B, url: nowhere.csv}\nrecipients: nobody",
+            "schedules/c.yaml": "report: [",
+            "schedules/d.yaml": "report: bb",
+            "reports/b.py": "import nothing_like_it",
+            "templates/b/document.html": "{% if %}",
+        }
+    )
+    found = told()
+    places = [line.partition(": ")[0] for line in found]
+    assert places == [
+        "reports/b.py", *["schedules/a.yaml"] * 2, *["schedules/b.yaml"] * 2, "schedules/c.yaml", "schedules/d.yaml",
+        "templates/b/document.html:1",
+    ]  # fmt: skip
+    assert (
+        'schedules/b.yaml: report.url "nowhere.csv" does not exist in the home: a relative path starts there' in found
+    )
+
+
+def test_only_the_named_schedules_are_looked_at(write, stock):
+    stock()
+    write({"schedules/bad.yaml": "report: ["})
+    assert told("stock") == []
+    assert len(told("bad")) == 1
+    with pytest.raises(NotFound, match='there is no schedule file "stok": did you mean stock'):
+        check(["stok"])
+
+
+def test_a_shared_report_is_told_about_once(write, stock):
+    stock("locale: dee")
+    write({"schedules/again.yaml": "report: stock", "schedules/more.yaml": "report: stock"})
+    assert len(told()) == 1
+
+
+def test_several_sources_are_named(write, monkeypatch):
+    write(
+        {
+            "schedules/s.yaml": """
+                report:
+                  title: S
+                  sources:
+                    a: {url: "https://x.example/{start_date}/{region}", headers: {Authorization: Bearer $TOKEN_X}}
+                    b: {database: warehouse, sql: select 1}
+                    c: {database: shop, sql: select 1}
+                recipients: {database: shop, query: "select email from people where day < :ende"}
+            """
+        }
+    )
+    monkeypatch.setenv("PIPELINE_SOURCE_SHOP_URL", "oracle://reader:secret@db.example/x")
+    found = "\n".join(told())
+    assert "report.sources.a.url {region} is not known: there are start, end, start_date, end_date" in found
+    assert "report.sources.a.headers TOKEN_X is not set: set TOKEN_X in the environment or in .env" in found
+    assert 'report.sources.b.database database "warehouse" is not known: set PIPELINE_SOURCE_WAREHOUSE_URL' in found
+    assert (
+        'report.sources.c.database the URL of "shop" needs the driver of oracle, which is missing: pip install oracledb'
+        in found
+    )
+    assert "recipients.query :ende is not known: did you mean :end?" in found
+    assert "secret" not in found
+
+
+CODE = {
+    "too few arguments": ("def build(rows): return {}", "build() must take the rows and the period"),
+    "an unknown source": (
+        "def build(rows, period, contact): return {}",
+        'build() asks for "contact", which is no source of the report: did you mean contacts?',
+    ),
+    "no build": ("def bild(rows, period): return {}", "has no function build(rows, period)"),
+    "an import": ("import nothing_like_it", "cannot be imported: ModuleNotFoundError"),
+    "its syntax": ("def build(", "cannot be imported: SyntaxError"),
+}
+
+
+@pytest.mark.parametrize(("code", "sentence"), CODE.values(), ids=CODE)
+def test_code_of_a_report_is_imported_and_its_arguments_compared(write, code, sentence):
+    sources = "{rows: {url: a.csv}, contacts: {url: a.csv}}"
+    write({"schedules/s.yaml": f"report: {{title: S, sources: {sources}}}", "a.csv": ROWS, "reports/s.py": code})
+    found = told()
+    assert len(found) == 1
+    assert found[0].startswith(f"reports/s.py: {sentence}")
+
+
+def test_code_may_take_other_sources_parameters_and_more(write):
+    build = "def build(rows, period, *, contacts, params, extra=None, **more): return {}"
+    sources = "{rows: {url: a.csv}, contacts: {url: a.csv}}"
+    write({"schedules/s.yaml": f"report: {{title: S, sources: {sources}}}", "a.csv": ROWS, "reports/s.py": build})
+    assert told() == []
+
+
+WORKFLOW = """
+    from pipeline.tasks import step, workflow
+
+    @step
+    def pull(run): ...
+
+    @workflow
+    def {name}(run, region: str = "eu", top: int = 3):
+        return pull.s()
+"""
+
+
+def test_workflows_are_imported_and_given_their_parameters(write):
+    write(
+        {
+            "workflows/nightly_a.py": WORKFLOW.format(name="nightly_a"),
+            "workflows/broken_b.py": "# An example\nimport nothing_like_it",
+            "workflows/broken_c.py": "def f(:",
+            "schedules/a.yaml": "workflow: nightly_a\nparams: {region: us}\nretry: {pull: {attempts: 2}}",
+            "schedules/b.yaml": "workflow: nigthly_a",
+            "schedules/c.yaml": "workflow: nightly_a\nparams: {regoin: us, top: many}\nretry: {pul: {attempts: 2}}",
+        }
+    )
+    found = told()
+    assert found[0].startswith('schedules/b.yaml: workflow "nigthly_a" does not exist: did you mean nightly_a?')
+    assert "schedules/c.yaml: params.regoin is no parameter of nightly_a: did you mean region?" in found
+    assert any(line.startswith('schedules/c.yaml: params parameter top="many"') for line in found)
+    assert "schedules/c.yaml: retry.pul is no kind of step: did you mean pull?" in found
+    assert (
+        "workflows/broken_b.py:2: cannot be imported: ModuleNotFoundError: No module named 'nothing_like_it'" in found
+    )
+    assert any(line.startswith("workflows/broken_c.py:1: cannot be imported: SyntaxError") for line in found)
+    assert [one.name for one in check(["a"]).fine] == ["a"]
+
+
+DOCUMENTS = {
+    "syntax": ("{% block x %}", "document.html:1: is not a template: Unexpected end of template"),
+    "a filter": ("\n{{ title|nofilter }}", "document.html:2: is not a template: No filter named 'nofilter'"),
+    "itself": ('{% extends "document.html" %}', 'extends itself: write {% extends "_base/document.html" %}'),
+    "a parent": (
+        '{% extends "_base/documnt.html" %}',
+        '"_base/documnt.html" is not there: did you mean _base/document.html?',
+    ),
+    "a part": ('{% include "footr.html" %}', '"footr.html" is not there: did you mean'),
+    "a block": (
+        '{% extends "_base/document.html" %}{% block tabel %}{% endblock %}',
+        'block "tabel" is in none of the templates it extends: did you mean table?',
+    ),
+    "a name": ("{{ titel }}", '"titel" is not known: did you mean title?'),
+    "an image": (
+        '<p>\n<img alt="us" src="logo.png">',
+        'document.html:2: "logo.png" is missing: did you mean logo2.png?',
+    ),
+    "an address": ('<img alt="x" src="https://x.example/a.png">', '"https://x.example/a.png" is refused'),
+    "a file": ('<img alt="x" src="file:///etc/passwd">', '"file:///etc/passwd" is refused'),
+    "no text": ("\udcff", "document.html: is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize(("document", "sentence"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_templates_are_compiled_and_what_they_name_is_looked_for(stock, write, home, document, sentence):
+    stock(**{"templates/stock/logo2.png": "x"})
+    (home / "templates/stock/document.html").write_bytes(document.encode(errors="surrogateescape"))
+    found = told()
+    assert len(found) == 1
+    assert found[0].startswith("templates/stock/document.html")
+    assert sentence in found[0]
+
+
+def test_what_a_template_may_do_is_no_fault(stock):
+    stock(
+        **{
+            "templates/stock/document.html": """
+                {% extends "_base/document.html" %}
+                {% set greeting = "Hello" %}
+                {% block body %}
+                {{ super() }} {{ greeting }} {{ maybe|default("") }} {% if other is defined %}{{ other }}{% endif %}
+                {% for row in rows %}{{ loop.index }} {% include "row.html" %}{% endfor %}
+                {% block more %}{% endblock %}
+                {% include ["own.html", "row.html"] ignore missing %}
+                <a href="https://x.example/">x</a> <img alt="a" src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">
+                <img alt="{{ key }}" src="pictures/{{ key }}.png"> <img alt="b" src="b.png">
+                {% endblock %}
+            """,
+            "templates/stock/row.html": "{{ row.item }}",
+            "templates/stock/b.png": "x",
+            "templates/stock/document.css": 'body { background: url("b.png") url(#part) }',
+            "templates/stock/subject.txt": "{{ title }}",
+        }
+    )
+    assert told() == []
+
+
+def test_messages_are_given_other_names_than_documents(stock):
+    stock(
+        rest='message: {subject: "{{ title }} {{ rows }}"}',
+        **{
+            "templates/stock/subject.txt": "{{ title }} {{ key }} {{ period_title }} {{ rows_count }}",
+            "templates/stock/body.html": '<img src="https://x.example/a.png">{{ name }}\n{{ table }}',
+            "templates/stock/body.txt": "{{ nam }}",
+        },
+    )
+    subject, html, text = told()
+    assert html.startswith('templates/stock/body.html:2: "table" is not known')
+    assert text.startswith('templates/stock/body.txt:1: "nam" is not known: did you mean name?')
+    assert subject.startswith('schedules/stock.yaml: message.subject "rows" is not known')
+
+
+def test_what_several_reports_share_is_told_once(stock, write):
+    stock(**{"templates/_base/document.css": "} p {"})
+    write({"schedules/other.yaml": "report: {title: Other, url: data/stock.csv}"})
+    assert told() == ["templates/_base/document.css:1: is not a stylesheet: Unmatched }"]
+
+
+def test_stylesheets_are_read_for_grammar_and_files(stock):
+    stock(**{"templates/stock/document.css": '@import "more.css";\np { background: url(a.png) }\n} p {'})
+    found = told()
+    assert [line.partition(": ")[0].rpartition(":")[2] for line in found] == ["1", "2", "3"]
+    assert '"more.css" is missing' in found[0]
+    assert '"a.png" is missing' in found[1]
+    assert "is not a stylesheet: Unmatched }" in found[2]
+
+
+def test_files_that_nothing_uses_are_noted_as_perhaps_misnamed(stock):
+    stock(**{"reports/stok.py": "", "templates/stocks/subject.txt": "x", "schedules/old.sql": "select 1"})
+    found = check()
+    assert found.faults == []
+    assert [str(note) for note in found.notes] == [
+        "reports/stok.py: is not used: no report is called stok: did you mean stock?",
+        "templates/stocks: is not used: no report is called stocks: did you mean stock?",
+        "schedules/old.sql: no schedule file names it",
+    ]
+
+
+def test_settings_that_only_mail_needs_are_looked_at_too(stock, monkeypatch):
+    stock()
+    monkeypatch.setenv("PIPELINE_MAIL_FROM", "nobody")
+    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@x.example, https://hooks.example/1, nobody")
+    settings.cache_clear()
+    assert [line.partition(" ")[0] for line in told()] == ["PIPELINE_MAIL_FROM", "PIPELINE_NOTIFY"]
+
+
+def test_a_folder_that_is_no_home_says_how_to_get_one(home):
+    (home / "schedules").rmdir()
+    with pytest.raises(NotFound, match="has no folder schedules/: go to a home, name one in PIPELINE_HOME"):
+        check()
+
+
+def test_the_shipped_home_is_in_order(monkeypatch, home):
+    monkeypatch.setenv("PIPELINE_HOME", str(homes.STARTER))
+    settings.cache_clear()
+    found = check()
+    assert (found.faults, found.notes) == ([], [])
+    assert [one.name for one in found.fine] == ["stock"]
