@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import DefinitionError
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     mail: str = "catch"
     # The address that messages come from unless a schedule says otherwise.
     mail_from: str = "Reports <reports@localhost>"
-    # Seconds without an answer after which a relay counts as dead (after the final dot: ten minutes, RFC 5321 4.5.3.2.6).
+    # Seconds without an answer after which a relay is dead; after the final dot ten minutes (RFC 5321 4.5.3.2.6).
     smtp_timeout: float = Field(60.0, gt=0)
     # The zone of schedules that name none, an IANA name.
     timezone: str = "UTC"
@@ -107,7 +107,9 @@ class Settings(BaseSettings):
 
     @field_validator("result_url")
     @classmethod
-    def _results_are_redis(cls, value: str) -> str:
+    def _results_are_redis(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("broker_url", "").startswith("amqp"):
+            raise ValueError("must name a redis:// server: RabbitMQ keeps no results, and chords need them")
         if value and urlsplit(value).scheme not in {"redis", "rediss", "redis+socket"}:
             raise ValueError("must start with redis://, rediss:// or redis+socket:// (chords need it)")
         return value
@@ -137,19 +139,22 @@ class Settings(BaseSettings):
         except (KeyError, ValueError, OSError):
             raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
 
-    def model_post_init(self, context: Any) -> None:
+    def model_post_init(self, context: Any) -> None:  # noqa: ARG002 - the base's
         if not self.database_url:
             self.database_url = f"sqlite:///{self.var / 'pipeline.db'}"
-        self.embedded_broker = not self.broker_url
+        self._embedded_broker = not self.broker_url
         if not self.broker_url:
             self.broker_url = f"redis+socket://{self.broker_socket}"
-        if not self.result_url and not self.broker_url.startswith("amqp"):
-            self.result_url = self.broker_url
+        self.result_url = self.result_url or self.broker_url
         if not self.storage_url:
             self.storage_url = str(self.var / "artifacts")
 
-    # Whether the broker is the bundled one, which `pipeline up` starts.
-    embedded_broker: bool = Field(default=False, init=False, exclude=True)
+    _embedded_broker: bool = PrivateAttr(default=False)
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the broker is the bundled one, which `pipeline up` starts."""
+        return self._embedded_broker
 
     @property
     def watches_schedules(self) -> bool:
@@ -216,8 +221,8 @@ def _dotenv(path: Path) -> dict[str, str]:
 
 
 def masked(url: str) -> str:
-    """`url` with its password and its secret-looking query values replaced by ***."""
-    url = re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", url)
+    """`url` with its password (also where a scheme is missing) and its secret-looking query values replaced by ***."""
+    url = re.sub(r"((?:^|//)[^:/@\s]*):(?!//).*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]+", r"\1***", url)
 
 
@@ -240,7 +245,7 @@ def settings() -> Settings:
 
 def _misspelt(values: dict[str, str]) -> Iterator[str]:
     """A sentence for every name that is nearly a setting's: a team's own PIPELINE_ variables are left alone."""
-    for name in values.keys() - Settings.model_fields.keys():
+    for name in sorted(values.keys() - Settings.model_fields.keys()):
         near = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.8)
         if near and not re.fullmatch(r"source_\w+_url", name):
             yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near[0].upper()}?"
@@ -249,4 +254,6 @@ def _misspelt(values: dict[str, str]) -> Iterator[str]:
 def _sentence(problem: Any, values: dict[str, str]) -> str:
     name = str(problem["loc"][0])
     reason = problem["msg"].removeprefix("Value error, ")
-    return f'{PREFIX}{name.upper()}="{masked(values.get(name, ""))}": {reason[0].lower()}{reason[1:]}'
+    said = values.get(name, "")
+    shown = masked(said) if name.endswith("url") else said
+    return f'{PREFIX}{name.upper()}="{shown}": {reason[0].lower()}{reason[1:]}'
