@@ -11,7 +11,8 @@ COPY pipeline /src/pipeline
 COPY migrations /src/migrations
 COPY templates/_base /src/templates/_base
 RUN cd /src && /opt/build/bin/python -m hatchling build -t wheel -d /dist \
- && /opt/pipeline/bin/pip install --no-deps /dist/*.whl
+ && /opt/pipeline/bin/pip install --no-deps /dist/*.whl \
+ && /opt/pipeline/bin/pip uninstall -y setuptools pip
 
 FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 10001 pipeline && install -d -o pipeline -g pipeline /home/pipeline/home
