@@ -44,9 +44,6 @@ def broker(settings: Settings) -> Check:
 
 def results(settings: Settings) -> Check:
     """The Redis for Celery's results and chord counters."""
-    if not settings.result_url:
-        found = "none: RabbitMQ cannot count a chord's members"
-        return fault("results", found, "set PIPELINE_RESULT_URL to a Redis or Valkey, redis://host:6379/1")
     if settings.result_url == settings.broker_url:
         return fine("results", "kept by the broker")
     try:

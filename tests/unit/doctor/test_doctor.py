@@ -47,8 +47,9 @@ def test_live_mail_without_a_relay_is_a_fault(home, monkeypatch):
     assert "set PIPELINE_SMTP_URL to smtp://" in examined()["mail relay"].advice
 
 
-def test_rabbitmq_needs_a_place_for_chords(home, monkeypatch):
+def test_the_place_for_rabbitmqs_results_is_looked_at_too(home, monkeypatch):
     monkeypatch.setenv("PIPELINE_BROKER_URL", "amqp://127.0.0.1:1")
+    monkeypatch.setenv("PIPELINE_RESULT_URL", "redis://127.0.0.1:1")
 
     checks = examined()
 
