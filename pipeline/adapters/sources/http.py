@@ -59,8 +59,8 @@ def download(url: str, target: Path, limits: Limits, *, place: str, headers: Map
                         save(_body(response, place), file, limits, place=place)
                     return _format(response)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeEncodeError) as error:
-        # Not the error's own text: it may quote a header.
-        raise PermanentError(f"{place}: the address or a header cannot be sent ({type(error).__name__})") from error
+        # Not the error itself: it may quote a header.
+        raise PermanentError(f"{place}: the address or a header cannot be sent ({type(error).__name__})") from None
     except httpx.TimeoutException as error:
         raise TransientError(f"{place}: no answer within {limits.timeout:g} s ({type(error).__name__})") from error
     except httpx.TransportError as error:

@@ -71,7 +71,8 @@ class Database:
         self._limit = time.monotonic() + self.timeout
 
     def _engine(self) -> Engine:
-        options: dict[str, Any] = {"poolclass": NullPool}
+        # Without their values, errors can be kept and shown.
+        options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
         if self.url.drivername in {"sqlite", "sqlite+pysqlite"}:
             path = dialects.sqlite_file(self.url.database, self.home, self.place)
             options["creator"] = lambda: dialects.open_sqlite(path, lambda: time.monotonic() > self._limit)
@@ -81,7 +82,9 @@ class Database:
             engine = create_engine(self.url, **options)
         except (NoSuchModuleError, ImportError) as error:
             command = dialects.driver_command(self.url.drivername)
-            raise PermanentError(f"{self.place}: the driver of {self.url.drivername} is missing: {command}") from error
+            raise PermanentError(
+                f"{self.place}: the driver of {self.url.drivername} is missing ({error}): {command}"
+            ) from error
         if engine.dialect.is_async:
             raise PermanentError(
                 f"{self.place}: {engine.dialect.driver} is for asynchronous programs; name another driver"

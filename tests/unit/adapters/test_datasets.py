@@ -89,7 +89,7 @@ def test_a_dataset_without_rows_and_columns_has_no_keys(dataset, tmp_path: Path)
     assert datasets.rows(batches[0]) == list(datasets.rows_by_key(batches[0], "carrier")) == []
 
 
-@pytest.mark.parametrize("portion", [1, 32 * 1024 * 1024])
+@pytest.mark.parametrize("portion", [1, 16 * 1024 * 1024])
 def test_each_batch_gets_its_keys_rows_in_their_order(dataset, tmp_path: Path, monkeypatch, portion):
     monkeypatch.setattr(splitting, "_PORTION", portion)
     chance = random.Random(5)
