@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,14 +62,32 @@ class _Logger:
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
+        if _silent:
+            return _nothing
         import structlog
 
         return getattr(structlog.get_logger(self._name), method)
 
 
-def silence() -> None:
-    """Log nothing at all: for a command that tells people in sentences what happened."""
+_silent = False
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """What a logger does while it is silenced."""
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Log nothing inside: for a command that tells people in sentences of its own what happened."""
+    global _silent  # noqa: PLW0603 - a process has one log
+    before, disabled = _silent, logging.root.manager.disable
+    _silent = True
     logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        _silent = before
+        logging.disable(disabled)
 
 
 def bound(**values: str) -> Any:

@@ -78,7 +78,10 @@ def show_files(run: Run, placed: Sequence[Placed], copy_to: Path | None) -> None
     made = tables.table("key", "pages", "size", "file", right=("pages", "size"), whole=("pages", "size"))
     for one in placed:
         made.add_row(
-            tables.words(one.file.key), str(one.file.pages or "-"), size(one.file.size), tables.words(near(one.path))
+            tables.words(one.file.key),
+            str(one.file.pages) if one.file.pages and one.file.format == "pdf" else "-",
+            size(one.file.size),
+            tables.words(near(one.path)),
         )
     out.print(made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 EXPLAINED = 5
 # Columns from which on a table has room for more than what was asked.
 WIDE = 110
+# Characters of what a schedule is for.
+ABOUT = 44
 
 
 def show_runs(runs: Sequence[RunSummary], name: str | None, *, filtered: bool, full: bool) -> None:
@@ -89,10 +92,14 @@ def show_schedules(found: Sequence[ScheduleSummary]) -> None:
 
 
 def _what(one: ScheduleSummary) -> Text:
+    """The key, and what it is for, as far as a line or two hold it."""
+    about = one.title if one.title != one.key else (one.description or "")
     found = tables.words(one.key, "bold")
-    if one.title != one.key:
-        found.append_text(tables.words(f"\n{one.title}", "dim"))
-    return found
+    return (
+        found.append_text(tables.words(f"\n{textwrap.shorten(about, ABOUT, placeholder=' …')}", "dim"))
+        if about
+        else found
+    )
 
 
 def _when(one: ScheduleSummary) -> Text:

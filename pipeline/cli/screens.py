@@ -57,7 +57,7 @@ def _heading(run: RunSummary) -> Text:
 def _facts(found: RunDetail) -> Iterator[tuple[str, object]]:
     run = found.run
     yield "run", f"{run.id} of {run.schedule}" + (f", generation {found.generation}" if found.generation > 1 else "")
-    yield "due", wording.moment(run.due_at, run.zone)
+    yield ("due" if run.trigger in {"schedule", "backfill"} else "opened"), wording.moment(run.due_at, run.zone)
     yield "why", _why(run)
     yield "period", f"{run.period['label']}: {_day(run, 'start')} to {_day(run, 'end')} (not included)"
     yield "params", ", ".join(f"{name}={value}" for name, value in found.params.items())

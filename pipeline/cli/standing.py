@@ -34,7 +34,7 @@ def _show_up(catcher_url: str) -> None:
     configured = settings()
     out = tables.console()
     rows = [
-        ("home", near(configured.home)),
+        ("home", str(configured.home)),
         ("database", masked(configured.database_url)),
         ("broker", masked(configured.broker_url)),
         ("mail", triggering.mail(configured)),
@@ -56,7 +56,7 @@ def run_once(name: str, period: str | None, *, follow: bool) -> bool:
     with _tree(follow=follow) as troubles:
         opened = triggering.trigger(wish, ask=True)
         tables.console(stderr=True).print(
-            tables.words(f"Run {opened.run.id} of {name}. {triggering.mail(settings())}", "dim")
+            tables.words(f"Run {opened.run.id} of {name}. Mail is {triggering.mail(settings())}.", "dim")
         )
         waiting.wait(opened.run.id, troubles)
     with reading() as session:

@@ -41,10 +41,9 @@ def words(text: object, style: str = "") -> Text:
     """`text` in a style, with what a terminal would obey, such as escape codes in a server's reply, made harmless."""
     from rich.text import Text
 
-    return Text(
-        "".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in str(text)),
-        style=style,
-    )
+    harmless = (one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in str(text))
+    # Appended and not its base, so that what is appended to it later does not get the style.
+    return Text().append("".join(harmless), style)
 
 
 def status(text: str) -> Text:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import typer
 from sqlalchemy import select
 
 from pipeline import log
@@ -75,9 +76,8 @@ def trigger(wish: Request, *, ask: bool) -> Opened:
 def _opened(wish: Request) -> Opened:
     from pipeline import tasks
 
-    # A broker that is away is told by us, in a sentence, and not by the log in between.
-    log.configure(settings().model_copy(update={"log_level": "ERROR"}))
-    run_id, new = tasks.trigger(wish)
+    with log.silenced():  # a broker that is away is told by us, in a sentence
+        run_id, new = tasks.trigger(wish)
     return opened(run_id, new=new)
 
 
@@ -94,15 +94,15 @@ def show_opened(found: Opened, *, as_json: bool) -> None:
     if as_json:
         print_json({**answers.as_json(found.run), "new": found.new, "published": found.published})
         return
-    out, run = tables.console(), found.run
-    short = wording.short(run.id)
+    # Without rich, which takes longer to import than all of this takes to do.
+    run, short = found.run, wording.short(found.run.id)
     said = "is opened" if found.new else f"was opened with this key before and is {run.status}"
-    out.print(tables.words(f"Run {short} of {run.schedule} {said}: {run.title}, {run.period['title']}."))
+    typer.echo(f"Run {short} of {run.schedule} {said}: {run.title}, {run.period['title']}.")
     if found.new:
-        out.print(tables.words(mail(settings()), "dim"))
+        typer.secho(f"Mail is {mail(settings())}.", dim=True)
     if not found.published:
-        out.print(tables.words(away(settings()), "yellow"))
-    out.print(tables.words("Next: ", "bold").append_text(tables.hint(f"`pipeline show {short}` shows how far it is")))
+        typer.secho(away(settings()), fg="yellow")
+    typer.echo(f"Next: `pipeline show {short}` shows how far it is.")
 
 
 def away(configured: Settings) -> str:
@@ -112,12 +112,12 @@ def away(configured: Settings) -> str:
 
 
 def mail(configured: Settings) -> str:
-    """What becomes of mail: said with every run, since nobody should have to guess."""
+    """What mail is: said with every run, since nobody should have to guess."""
     if configured.mail == "catch":
-        return "Mail is caught: nothing leaves this machine (PIPELINE_MAIL=catch)."
+        return "caught: nothing leaves this machine (PIPELINE_MAIL=catch)"
     if configured.mail == "live":
-        return "Mail goes out for real (PIPELINE_MAIL=live)."
-    return f"All mail goes to {configured.mail.removeprefix('redirect:')} (PIPELINE_MAIL)."
+        return "handed over for real (PIPELINE_MAIL=live)"
+    return f"redirected to {configured.mail.removeprefix('redirect:')}, whoever it is for (PIPELINE_MAIL)"
 
 
 def wait_for(found: Opened, *, as_json: bool) -> bool:

@@ -48,7 +48,7 @@ def _progress() -> Progress:
     console = tables.console(stderr=True)
     columns = (
         TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=30, complete_style="cyan", finished_style="green"),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim"),

@@ -105,7 +105,6 @@ def _summary(run: Run, documents: Counts, deliveries: Counts) -> RunSummary:
 
 
 def title(definition: Mapping[str, Any], key: str) -> str:
-    """What people call it: the report's title, else the schedule's description, else its key."""
+    """What people call it: the report's title, else the schedule's key."""
     report = definition.get("report")
-    found = report.get("title") if isinstance(report, Mapping) else definition.get("description")
-    return str(found or key)
+    return str((report.get("title") if isinstance(report, Mapping) else None) or key)
