@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import make_engine
+from pipeline.embedded.broker import binary
 from pipeline.models import FINAL_RUN, Attempt, Delivery, DeliveryAttempt, Document, Run, RunStatus, Step
 from tests.smtp_server import ScriptedServer
 
@@ -175,35 +177,38 @@ class Running:
                 start_new_session=True,
             )  # fmt: skip
 
+    def start_broker(self) -> None:
+        """The bundled server as `pipeline up` starts it: a socket of the home's own, append-only file, noeviction."""
+        socket = self.home / "var" / "broker.sock"
+        socket.unlink(missing_ok=True)
+        words = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--maxmemory-policy", "noeviction"]
+        words += ["--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(self.home / "var")]
+        with (self.home / "broker.log").open("ab") as log:
+            self.processes["broker"] = subprocess.Popen(
+                [binary(), *words], stdout=log, stderr=log, start_new_session=True
+            )
+        self.until(lambda: socket.exists() or None, 10)
+
+    def revive(self, name: str) -> bool:
+        """Start the process again if it ended by itself, as a supervisor does; whether it had."""
+        if self.processes[name].poll() is None:
+            return False
+        self.start(name)
+        return True
+
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Signal the whole process group, and wait until it is gone."""
         process = self.processes.pop(name)
-        os.killpg(process.pid, number)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, number)
         process.wait(30)
 
     def stop(self) -> None:
-        for name in list(self.processes):
+        for name in reversed(list(self.processes)):
             self.kill(name)
 
     def logs(self) -> str:
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.home.glob("*.log")))
-
-
-def broker(home: Path) -> subprocess.Popen[bytes]:
-    """A bundled server of the home's own, as `pipeline up` starts it."""
-    from pipeline.embedded.broker import binary
-
-    socket = home / "var" / "broker.sock"
-    with (home / "broker.log").open("ab") as log:
-        words = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--maxmemory-policy", "noeviction"]
-        started = subprocess.Popen(
-            [binary(), *words, "--dir", str(home / "var")], stdout=log, stderr=log, start_new_session=True
-        )
-    for _ in range(200):
-        if socket.exists():
-            return started
-        time.sleep(0.05)
-    raise RuntimeError((home / "broker.log").read_text())
 
 
 def running(home: Path, database_url: str) -> Iterator[Running]:
@@ -223,16 +228,14 @@ def running(home: Path, database_url: str) -> Iterator[Running]:
         "PIPELINE_MAIL_FROM": "Reports <reports@example.net>",
         "PIPELINE_LEASE": "4",
     }
-    server = broker(home)
     found = Running(home, make_engine(database_url), smtp, environment)
     try:
+        found.start_broker()
         found.command("migrate", check=True)
         for name in ("worker", "beat"):
             found.start(name)
         yield found
     finally:
         found.stop()
-        server.kill()
-        server.wait(10)
         smtp.stop()
         found.engine.dispose()
