@@ -86,7 +86,7 @@ def preview_as_json(made: Preview, posted: Posted | None) -> dict[str, Any]:
         "warnings": made.warnings,
         "from": made.sender,
         "subject": made.message.subject,
-        "recipients": [one.model_dump(exclude_none=True) for one in made.recipients],
+        "recipients": [{name: said for name, said in one.model_dump().items() if said} for one in made.recipients],
         "sent": {"address": posted.address, "relay": posted.relay, "reply": posted.reply} if posted else None,
     }
 

@@ -26,11 +26,16 @@ def check_recipients(subject: Subject, report: Report) -> None:
     """Check the query or file that recipients come from; it is given the period and the report's parameters, too."""
     source = subject.schedule.recipients.source
     if source is not None:
-        _check(subject, "recipients", source, report.params, query="query")
+        written = subject.file.definition["recipients"]
+        long = isinstance(written, Mapping) and "source" in written
+        names = ("sql", "url") if long else ("query", "file")
+        _check(subject, "recipients.source" if long else "recipients", source, report.params, names)
 
 
-def _check(subject: Subject, field: str, source: Source, params: Mapping[str, Any], query: str = "sql") -> None:
-    asks = f"{field}.{query}" if source.sql else f"{field}.url"
+def _check(
+    subject: Subject, field: str, source: Source, params: Mapping[str, Any], names: tuple[str, str] = ("sql", "url")
+) -> None:
+    asks = f"{field}.{names[0] if source.sql else names[1]}"
     for unknown in sorted(sources.names_in(source) - {*sources.PERIOD_VALUES, *params}):
         shown = f":{unknown}" if source.sql else f"{{{unknown}}}"
         subject.fault(asks, f"{shown} is not known: {_known(unknown, params)}")

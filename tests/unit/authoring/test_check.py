@@ -77,6 +77,12 @@ FIELDS = {
             'recipients.0.zone "Europe/Berln" is not an IANA time zone: did you mean Europe/Berlin?',
         ],
     ),
+    "the recipients' file": ("", "recipients: {file: people.csv}", ['recipients.file "people.csv" does not exist']),
+    "the recipients' database": (
+        "",
+        "recipients: {source: {database: shoop, sql: 'select :nd'}}",
+        ["recipients.source.sql :nd is not known: did you mean :end?", 'recipients.source.database database "shoop"'],
+    ),
     "a recipient twice": (
         "", "recipients: [a@b.example, a@b.example]", ["recipients.1 a@b.example is there twice: take one out"]
     ),

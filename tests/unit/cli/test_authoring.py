@@ -104,7 +104,8 @@ def test_preview_for_machines(ours):
     said = json.loads(typed("preview", "stock", "--format", "csv", "--json").output)
     assert (said["schedule"], said["key"], said["documents"], said["sent"]) == ("stock", "Gdańsk", 3, None)
     assert Path(said["files"]["csv"]) == ours / "var/previews/stock/Gdańsk.csv"
-    assert said["recipients"] == [{"email": "gdansk@example.com", "key": "Gdańsk", "name": "Łucja Żak"}]
+    (person,) = said["recipients"]
+    assert person == {"email": "gdansk@example.com", "key": "Gdańsk", "name": "Łucja Żak", "locale": "en_GB"}
 
 
 def test_a_preview_can_be_mailed_to_one_address_where_pipeline_mail_says(ours, monkeypatch, relay):
