@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -47,8 +47,11 @@ def previews(wish: Wish, changes: Iterator[set[Path]]) -> Iterator[tuple[set[Pat
 
 
 def changes(home: Path, pause: float = PAUSE) -> Iterator[set[Path]]:
-    """Yield, whenever files were changed, added or removed, their paths relative to the home; it never ends."""
-    before = _times(home)
+    """Yield, whenever files were changed, added or removed since this call, their paths in the home; it never ends."""
+    return _changes(home, _times(home), pause)
+
+
+def _changes(home: Path, before: Mapping[Path, tuple[int, int]], pause: float) -> Iterator[set[Path]]:
     while True:
         time.sleep(pause)
         now = _times(home)
