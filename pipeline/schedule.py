@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from pipeline import timing
 from pipeline.errors import DefinitionError
-from pipeline.report import NAME, Model, OneOrMany, Report, Scalar, Source, Text
+from pipeline.mistakes import Owners, no_field, sentences
+from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
 
 # The kinds of step whose retry a schedule file may set.
@@ -57,7 +58,12 @@ class When(Model):
             raise ValueError("needs exactly one of cron, every, at")
         if self.anchor and not self.every:
             raise ValueError("anchor goes with every")
-        self.spec("UTC")
+        try:
+            self.spec("UTC")
+        except ValueError as error:
+            # Told at its field: `.cron "0 25 * * *": hour 25 is outside 0-23`, `.at "tomorrow" is not …`.
+            reason = str(error).removeprefix(f"{self.cron} ")
+            raise ValueError(f'.cron "{self.cron}": {reason}' if self.cron else f".{reason}") from None
         return self
 
     def spec(self, default_zone: str) -> timing.Spec:
@@ -78,8 +84,16 @@ class Person(Model):
 class Recipients(Model):
     """Who gets the documents: people listed here, or rows with email and, for a split report, key."""
 
-    people: list[Person] = []
+    people: list[Person] = Field([], description="Written in the file.")
     source: Source | None = None
+
+
+# Recipients from a source are written with words of their own.
+_SOURCE_WORDS = {
+    "query": "sql",
+    "file": "url",
+    **{name: name for name in Source.model_fields if name not in {"sql", "url"}},
+}
 
 
 def _recipients(value: Any) -> Any:
@@ -87,11 +101,21 @@ def _recipients(value: Any) -> Any:
         value = [value]
     if isinstance(value, list):
         return {"people": [{"email": person} if isinstance(person, str) else person for person in value]}
-    if isinstance(value, dict) and "query" in value:
-        return {"source": {"sql": value["query"], **{k: v for k, v in value.items() if k != "query"}}}
-    if isinstance(value, dict) and "file" in value:
-        return {"source": {"url": value["file"], **{k: v for k, v in value.items() if k != "file"}}}
+    if isinstance(value, dict) and not value.keys() & {"people", "source"}:
+        for name in value.keys() - _SOURCE_WORDS.keys():
+            raise ValueError(f".{name} {no_field(str(name), _SOURCE_WORDS)}")
+        return {"source": {_SOURCE_WORDS[name]: item for name, item in value.items()}}
     return value
+
+
+def _share(value: Any) -> float:
+    try:
+        share = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if isinstance(value, bool) or not 0 <= share <= 1:
+        raise ValueError(f'"{value}" is not a share of all documents: write it like 2% or 0.02')
+    return share
 
 
 class Message(Model):
@@ -126,7 +150,7 @@ class Schedule(Model):
         {}, description="By kind of step (fetch, plan, render, deliver): attempts, first …"
     )
     on_empty: Literal["fail", "skip", "send"] = Field("fail", description="What to do when the sources give no rows.")
-    allow_failed: Annotated[float, BeforeValidator(lambda v: _share(v))] = Field(
+    allow_failed: Annotated[float, BeforeValidator(_share)] = Field(
         0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
     )
 
@@ -148,7 +172,10 @@ class Schedule(Model):
     def _retries_are_known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for kind, fields in value.items():
             # A workflow's own steps have names of their own; their defaults stand at their @step.
-            RETRIES.get(kind, Retry()).overridden(fields)
+            try:
+                RETRIES.get(kind, Retry()).overridden(fields)
+            except ValueError as error:
+                raise ValueError(f".{kind} {str(error).removeprefix('retry ')}") from None
         return value
 
     @model_validator(mode="after")
@@ -182,12 +209,6 @@ class Schedule(Model):
         return (default or RETRIES.get(kind, Retry())).overridden(self.retry.get(kind, {}))
 
 
-def _share(value: Any) -> Any:
-    if isinstance(value, str) and value.endswith("%"):
-        return float(value[:-1]) / 100
-    return value
-
-
 def parse(definition: Mapping[str, Any], place: str) -> Schedule:
     """The schedule that `definition` (a mapping read from YAML or JSON) describes.
 
@@ -198,42 +219,38 @@ def parse(definition: Mapping[str, Any], place: str) -> Schedule:
     try:
         return Schedule.model_validate(dict(definition))
     except ValidationError as error:
-        raise DefinitionError("\n".join(_sentences(error, place))) from None
+        found = sentences(error, place, Schedule, _OWNERS)
+        raise DefinitionError("\n".join(_as_written(line, definition) for line in found)) from None
 
 
-def _sentences(error: ValidationError, place: str) -> Iterator[str]:
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"] if part not in {"Report", "str", "function-after"})
-        reason = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        if problem["type"] == "extra_forbidden":
-            reason = "is not a field here" + _did_you_mean(problem["loc"])
-        elif problem["type"] != "value_error":
-            shown = problem.get("input")
-            reason = (
-                f"{json.dumps(shown, default=str)[:80]}: {reason[0].lower()}{reason[1:]}"
-                if shown is not None
-                else reason
-            )
-        yield f"{place}: {field} {reason}" if field else f"{place}: {reason}"
+# What may stand under which name, for "did you mean".
+_OWNERS: Owners = {
+    "report": Report,
+    "when": When,
+    "recipients": Recipients,
+    "source": Source,
+    "sources": Source,
+    "people": Person,
+    "message": Message,
+    "columns": Column,
+    "chart": Chart,
+}
+# Where a short form was written, its mistakes are told in its own words.
+_SHORT = (
+    ("report.sources.rows", "report", ()),
+    ("recipients.source", "recipients", (("sql", "query"), ("url", "file"))),
+)
 
 
-def _did_you_mean(loc: tuple[int | str, ...]) -> str:
-    from pipeline.report import Chart, Column
-
-    parents = {
-        "report": Report,
-        "when": When,
-        "source": Source,
-        "sources": Source,
-        "people": Person,
-        "message": Message,
-    }
-    parents |= {"columns": Column, "chart": Chart}
-    owner: type[Model] = Schedule
-    for part in loc[:-1]:
-        owner = parents.get(str(part), owner)
-    near = get_close_matches(str(loc[-1]), owner.model_fields, n=1, cutoff=0.6)
-    return f": did you mean {near[0]}?" if near else f" (allowed: {', '.join(sorted(owner.model_fields))})"
+def _as_written(line: str, definition: Mapping[str, Any]) -> str:
+    """The sentence with the names of the short forms that the file uses."""
+    for long, short, words in _SHORT:
+        part = definition.get(short)
+        if f": {long}" in line and isinstance(part, Mapping) and long.split(".")[1] not in part:
+            line = line.replace(long, short, 1)
+            for name, written in words:
+                line = re.sub(rf"\b{name}\b", written, line)
+    return line
 
 
 def revision(definition: Mapping[str, Any]) -> str:

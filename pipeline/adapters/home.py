@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -46,10 +46,14 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node)  # type: ignore[no-untyped-call]
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(None, None, "a name must be a word", key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(None, None, f'"{key}" is given twice', key_node.start_mark)
             seen.add(key)
@@ -86,9 +90,11 @@ def _check_name(path: Path, home: Path, taken: Mapping[str, tuple[Path, Any]]) -
     import re
 
     if not re.fullmatch(report.NAME, path.stem):
-        wanted = re.sub(r"\W+", "_", path.stem.lower()).strip("_")
+        wanted = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")
+        wanted = wanted if re.match(r"[a-z]", wanted) else f"schedule_{wanted}".strip("_")
         raise DefinitionError(
-            f"the file's name is the schedule's key: lower-case letters, digits and _; rename it to {wanted}.yaml",
+            "the file's name is the schedule's key: lower-case letters, digits and _, a letter first; "
+            f"rename it to {wanted}.yaml",
             place=_place(path, home),
         )
     if path.stem in taken:
@@ -109,6 +115,10 @@ def read(path: Path, home: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise DefinitionError(f"{line}{error.problem or error.context}", place=_place(path, home)) from None
+    except yaml.reader.ReaderError as error:
+        raise DefinitionError(
+            f"holds the character #x{error.character:04x}, which YAML does not allow", place=_place(path, home)
+        ) from None
     except OSError as error:
         raise DefinitionError(f"cannot be read: {error.strerror}", place=_place(path, home)) from None
     if not isinstance(found, dict):
@@ -122,7 +132,10 @@ def _complete(key: str, path: Path, home: Path, definition: dict[str, Any], raw:
         definition = {**definition, "report": _named_report(definition["report"], raw, place)}
     elif isinstance(definition.get("report"), dict):
         definition = {**definition, "report": {"name": key, **definition["report"]}}
-    definition = _with_queries(definition, path.parent, home, place)
+    try:
+        definition = _with_queries(definition, path.parent, home, place)
+    except RecursionError:
+        raise DefinitionError("holds itself: an alias stands inside of its own anchor", place=place) from None
     parsed = schedule.parse(definition, place)
     return ScheduleFile(key, place, definition, parsed, schedule.revision(definition))
 

@@ -74,7 +74,7 @@ def test_check_exits_1_and_prints_a_line_for_each_fault(ours):
     (ours / "reports" / "stok.py").touch()
     found = typed("check")
     assert found.exit_code == 1
-    assert "fault schedules/bad.yaml: when " in found.output
+    assert "fault schedules/bad.yaml: when.cron " in found.output
     assert found.output.endswith("1 fault in 1 file; 1 schedule is in order.\n")
     (ours / "schedules" / "bad.yaml").unlink()
     assert "note  reports/stok.py: is not used: no report is called stok: did you mean stock?" in typed("check").output

@@ -1,0 +1,57 @@
+"""Turns what pydantic finds wrong in a file into sentences: the place, the field as it was written, the way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+# Which fields a model may have is told from the name under which it stands in the file.
+Owners = Mapping[str, type[BaseModel]]
+
+
+def sentences(error: ValidationError, place: str, root: type[BaseModel], owners: Owners) -> Iterator[str]:
+    """One line for each mistake, such as `schedules/weekly.yaml: when.cron "0 25 * * *": hour 25 is outside 0-23`.
+
+    A reason that begins with a dot, `.cron …`, goes on with the name of the field.
+    """
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"] if part not in {"Report", "str", "function-after"})
+        reason = _reason(problem, root, owners)
+        said = f"{field} {reason.removeprefix(field.rpartition('.')[2] + ' ')}" if field else reason
+        yield f"{place}: {field + reason if reason.startswith('.') else said}"
+
+
+def _reason(problem: Any, root: type[BaseModel], owners: Owners) -> str:
+    reason: str = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    match problem["type"]:
+        case "extra_forbidden":
+            return no_field(str(problem["loc"][-1]), _fields(problem["loc"][:-1], root, owners))
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return reason
+        case "model_type" | "dict_type":
+            reason = "must be a mapping of fields"
+        case "invalid_key":
+            return "must be a word"
+    shown = problem.get("input")
+    if shown is None:
+        return reason
+    return f"{json.dumps(shown, default=str)[:80]}: {reason[0].lower()}{reason[1:]}"
+
+
+def _fields(loc: tuple[int | str, ...], root: type[BaseModel], owners: Owners) -> list[str]:
+    owner = root
+    for part in loc:
+        owner = owners.get(str(part), owner)
+    return [field.alias or name for name, field in owner.model_fields.items()]
+
+
+def no_field(name: str, known: Collection[str]) -> str:
+    """What is said of a field that does not exist: the nearest one that does, or all of them."""
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return "is not a field here" + (f": did you mean {near[0]}?" if near else f" (allowed: {', '.join(sorted(known))})")
