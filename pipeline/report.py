@@ -126,6 +126,14 @@ class Report(Model):
             raise ValueError(f'"{value}" is not a locale such as en, de_DE or pt_BR')
         return value.replace("-", "_") if value else value
 
+    @field_validator("params")
+    @classmethod
+    def _names_are_free(cls, value: dict[str, Scalar]) -> dict[str, Scalar]:
+        for name in ("start", "end", "start_date", "end_date"):
+            if name in value:
+                raise ValueError(f".{name} cannot be a parameter: queries get the period's instants as :{name}")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:

@@ -1,0 +1,295 @@
+"""What a schedule file says: design.md's examples mean what stands there, and mistakes are told at their field."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from pipeline import schedule, timing
+from pipeline.errors import DefinitionError
+from pipeline.report import Report, Source
+from pipeline.retry import Retry
+from pipeline.schedule import Person, Schedule, When
+
+PLACE = "schedules/weekly.yaml"
+REPORT = {"title": "Shipments", "database": "warehouse", "sql": "select 1"}
+
+
+def parse(**fields):
+    return schedule.parse({"report": REPORT, **fields}, PLACE)
+
+
+def refusal(definition):
+    with pytest.raises(DefinitionError) as refused:
+        schedule.parse(definition, PLACE)
+    return [line.removeprefix(f"{PLACE}: ") for line in str(refused.value).splitlines()]
+
+
+# ---- as written in design.md
+
+
+def test_the_example_of_the_design_is_complete():
+    written = yaml.safe_load(
+        textwrap.dedent("""
+        report:
+          title: Your shipments
+          period: last_week
+          database: warehouse                 # PIPELINE_SOURCE_WAREHOUSE_URL
+          sql: customer_shipments.sql         # beside this file; :start, :end; the same text runs in psql
+          split_by: customer_id               # one document per key; left out: one for all
+          formats: [pdf, xlsx]
+        when: "0 7 * * mon"                   # short for {cron: ..., timezone: PIPELINE_TIMEZONE}
+        recipients: {database: warehouse, query: "select customer_id as key, email, name from contacts where active"}
+        """)
+    )
+    found = schedule.parse(written, "schedules/customer_shipments.yaml")
+
+    assert found.report.sources == {"rows": Source(database="warehouse", sql="customer_shipments.sql")}
+    assert (found.report.split_by, found.report.formats) == ("customer_id", ["pdf", "xlsx"])
+    assert found.when == When(cron="0 7 * * mon")
+    query = "select customer_id as key, email, name from contacts where active"
+    assert found.recipients.source == Source(database="warehouse", sql=query)
+    assert (found.kind, found.period_spec) == ("report", "last_week")
+
+
+def test_the_policies_of_the_design_that_are_there():
+    written = yaml.safe_load(
+        textwrap.dedent("""
+        when: {cron: "0 7 1 * *", timezone: America/New_York}
+        on_empty: skip                        # fail | skip | send
+        allow_failed: 0%                      # documents that may fail before the gate closes
+        retry:
+          fetch: {attempts: 5, first: 30s, factor: 2, ceiling: 15m}
+          deliver: {attempts: 8, first: 1m, ceiling: 1h, give_up_after: 24h}
+        deliver_to: ["file:///reports/{period}/"]
+        """)
+    )
+    found = parse(**written)
+
+    assert (found.on_empty, found.allow_failed, found.deliver_to) == ("skip", 0.0, ["file:///reports/{period}/"])
+    assert found.retry_for("fetch") == Retry(attempts=5, first=30, factor=2, ceiling=900)
+    assert found.retry_for("deliver") == Retry(attempts=8, first=60, factor=2, ceiling=3600, give_up_after=86400)
+
+
+def test_a_workflow_needs_no_report():
+    found = schedule.parse({"workflow": "nightly_import", "params": {"region": "eu"}, "when": "0 2 * * *"}, PLACE)
+
+    assert (found.kind, found.workflow, found.params) == ("workflow", "nightly_import", {"region": "eu"})
+    assert found.period_spec == "yesterday"
+
+
+# ---- short forms
+
+
+def test_the_message_may_be_shaped():
+    found = parse(message={"from": "Us <us@x.example>", "subject": "For {{ name }}", "attach": "pdf"})
+
+    assert (found.message.sender, found.message.attach) == ("Us <us@x.example>", ["pdf"])
+
+
+@pytest.mark.parametrize(
+    ("written", "people"),
+    [
+        ("anna@acme.example", [Person(email="anna@acme.example")]),
+        (
+            ["a@x.example", {"email": "b@x.example", "name": "B"}],
+            [Person(email="a@x.example"), Person(email="b@x.example", name="B")],
+        ),
+        ([{"email": "a@x.example", "key": 42}], [Person(email="a@x.example", key="42")]),
+        ({"people": [{"email": "a@x.example"}]}, [Person(email="a@x.example")]),
+    ],
+)
+def test_recipients_may_be_written_down(written, people):
+    assert parse(recipients=written).recipients.people == people
+
+
+def test_recipients_may_come_from_a_file():
+    assert parse(recipients={"file": "people.csv"}).recipients.source == Source(url="people.csv")
+
+
+@pytest.mark.parametrize(("written", "share"), [("2%", 0.02), (0.02, 0.02), ("0.5", 0.5), ("100%", 1.0), (0, 0.0)])
+def test_shares(written, share):
+    assert parse(allow_failed=written).allow_failed == share
+
+
+@pytest.mark.parametrize(
+    ("when", "due"),
+    [
+        ("0 7 * * mon", datetime(2026, 11, 16, 7, tzinfo=UTC)),
+        ({"cron": "0 7 * * mon", "timezone": "Europe/Berlin"}, datetime(2026, 11, 16, 6, tzinfo=UTC)),
+        ({"every": "15m"}, datetime(2026, 11, 16, 0, 15, tzinfo=UTC)),
+        ({"every": "1h", "anchor": "2026-01-01T00:20"}, datetime(2026, 11, 16, 0, 20, tzinfo=UTC)),
+        ({"at": "2026-12-01T07:00", "timezone": "Asia/Tokyo"}, datetime(2026, 11, 30, 22, tzinfo=UTC)),
+        ({"at": ["2026-12-01T07:00Z", "2026-11-17"]}, datetime(2026, 11, 17, tzinfo=UTC)),
+    ],
+)
+def test_when_says_what_is_due_next(when, due):
+    found = parse(when=when).when
+    midnight = datetime(2026, 11, 16, tzinfo=UTC)
+
+    assert timing.next_after(found.spec("UTC"), found.timezone or "UTC", midnight) == due
+
+
+def test_the_schedules_period_goes_before_the_reports():
+    assert parse(period="last_month").period_spec == "last_month"
+    assert parse().period_spec == "yesterday"
+
+
+def test_a_retry_is_the_files_over_the_steps_own():
+    found = parse(retry={"load": {"attempts": 2}})
+
+    assert found.retry_for("load", Retry(attempts=9, first=1, ceiling=5)) == Retry(attempts=2, first=1, ceiling=5)
+    assert found.retry_for("render") == schedule.RETRIES["render"]
+    assert found.retry_for("anything") == Retry()
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ({"whne": "0 7 * * *"}, "whne is not a field here: did you mean when?"),
+        ({"zzz": 1}, f"zzz is not a field here (allowed: {', '.join(sorted(Schedule.model_fields))})"),
+        ({"when": "0 25 * * *"}, 'when.cron "0 25 * * *": hour 25 is outside 0-23'),
+        ({"when": "0 0 30 2 *"}, 'when.cron "0 0 30 2 *": can never fire: February has no day 30'),
+        (
+            {"when": {"cron": "0 7 * * *", "timezone": "Europe/Berln"}},
+            'when.timezone time zone "Europe/Berln" is not known: did you mean "Europe/Berlin"?',
+        ),
+        ({"when": {"cron": "0 7 * * *", "every": "5m"}}, "when needs exactly one of cron, every, at"),
+        ({"when": {}}, "when needs exactly one of cron, every, at"),
+        ({"when": {"cron": "0 7 * * *", "anchor": "2026-01-01"}}, "when anchor goes with every"),
+        ({"when": {"at": "tomorrow"}}, 'when.at "tomorrow" is not a date with a time: write it like 2026-11-16T07:00'),
+        ({"when": {"every": "0s"}}, "when.every 0s is not a whole number of seconds, 1 or more"),
+        ({"when": {"corn": "0 7 * * *"}}, "when.corn is not a field here: did you mean cron?"),
+        ({"when": 5}, "when 5: must be a mapping of fields"),
+        ({"report": {**REPORT, "titel": "x"}}, "report.titel is not a field here: did you mean title?"),
+        ({"report": {"database": "d", "sql": "select 1"}}, "report.title is missing"),
+        (
+            {"report": {"title": "x", "sql": "select 1"}},
+            "report sql needs database: the name of a PIPELINE_SOURCE_<NAME>_URL",
+        ),
+        (
+            {"report": {"title": "x", "sources": {"a": {"urll": "b"}}}},
+            "report.sources.a.urll is not a field here: did you mean url?",
+        ),
+        (
+            {"report": {"title": "x", "sources": {"a": {"sql": "b"}}}},
+            "report.sources.a sql needs database: the name of a PIPELINE_SOURCE_<NAME>_URL",
+        ),
+        (
+            {"report": {**REPORT, "columns": {"a": {"lable": "x"}}}},
+            "report.columns.a.lable is not a field here: did you mean label?",
+        ),
+        (
+            {"report": {**REPORT, "chart": {"x": "a", "y": "b", "kind": "pie"}}},
+            "report.chart.kind \"pie\": input should be 'bar' or 'line'",
+        ),
+        (
+            {"report": {**REPORT, "params": {"start": 1}}},
+            "report.params.start cannot be a parameter: queries get the period's instants as :start",
+        ),
+        (
+            {"report": {**REPORT, "formats": ["pdf", "doc"]}},
+            "report.formats.1 \"doc\": input should be 'pdf', 'xlsx', 'csv' or 'html'",
+        ),
+        ({"workflow": "nightly"}, "needs exactly one of report, workflow"),
+        ({"report": None}, "needs exactly one of report, workflow"),
+        (
+            {"report": None, "workflow": "n", "recipients": ["a@x.example"]},
+            "recipients and deliver_to belong to a report, not to a workflow",
+        ),
+        (
+            {"report": None, "workflow": "Nightly!"},
+            "workflow \"Nightly!\": string should match pattern '^[a-z][a-z0-9_]*$'",
+        ),
+        (
+            {"report": {**REPORT, "split_by": "customer"}, "recipients": ["a@x.example"]},
+            "recipients need a key each: the report is split by customer",
+        ),
+        (
+            {"recipients": {"database": "d", "qery": "select"}},
+            "recipients.qery is not a field here: did you mean query?",
+        ),
+        (
+            {"recipients": {"query": "select 1"}},
+            "recipients query needs database: the name of a PIPELINE_SOURCE_<NAME>_URL",
+        ),
+        (
+            {"recipients": {"query": "select 1", "file": "a", "database": "d"}},
+            "recipients needs either query (with database) or file",
+        ),
+        (
+            {"recipients": [{"email": "a@x.example", "nmae": "x"}]},
+            "recipients.people.0.nmae is not a field here: did you mean name?",
+        ),
+        ({"recipients": 5}, "recipients 5: must be a mapping of fields"),
+        ({"message": {"attach": "xlsx"}}, "message.attach names xlsx, which report.formats does not make"),
+        ({"message": {"form": "x"}}, "message.form is not a field here: did you mean from?"),
+        ({"retry": {"fetch": 5}}, "retry.fetch 5: must be a mapping of fields"),
+        ({"allow_failed": "150%"}, 'allow_failed "150%" is not a share of all documents: write it like 2% or 0.02'),
+        ({"allow_failed": 5}, 'allow_failed "5" is not a share of all documents: write it like 2% or 0.02'),
+        ({"allow_failed": True}, 'allow_failed "True" is not a share of all documents: write it like 2% or 0.02'),
+        ({"allow_failed": "some%"}, 'allow_failed "some%" is not a share of all documents: write it like 2% or 0.02'),
+        ({"allow_failed": [1]}, 'allow_failed "[1]" is not a share of all documents: write it like 2% or 0.02'),
+        ({"on_empty": "sned"}, "on_empty \"sned\": input should be 'fail', 'skip' or 'send'"),
+        ({1: "x"}, "1 must be a word"),
+    ],
+)
+def test_a_mistake_is_told_at_its_field_with_the_way_out(fields, answer):
+    assert refusal({name: value for name, value in {"report": REPORT, **fields}.items() if value is not None}) == [
+        answer
+    ]
+
+
+@pytest.mark.parametrize("field", ["period", "report.period"])
+def test_an_unknown_period_names_the_nearest(field):
+    wrong = {"period": "lastweek"}
+    (answer,) = refusal({"report": REPORT, **wrong} if field == "period" else {"report": {**REPORT, **wrong}})
+
+    assert answer.startswith(f'{field} "lastweek" is not known: did you mean "last_week"?')
+
+
+def test_an_unknown_field_of_a_retry_names_the_nearest():
+    (answer,) = refusal({"report": REPORT, "retry": {"fetch": {"attemps": 5}}})
+
+    assert answer.startswith('retry.fetch has no field "attemps": did you mean "attempts"?')
+
+
+def test_all_mistakes_are_told_at_once():
+    assert refusal({"report": {**REPORT, "titel": "x"}, "whne": "0 7 * * *", "on_empty": "no"}) == [
+        "report.titel is not a field here: did you mean title?",
+        "on_empty \"no\": input should be 'fail', 'skip' or 'send'",
+        "whne is not a field here: did you mean when?",
+    ]
+
+
+@pytest.mark.parametrize("written", [None, "report", ["report"]])
+def test_a_file_must_hold_fields(written):
+    assert refusal(written) == ["must be a mapping of fields such as report, when, recipients"]
+
+
+# ---- revisions
+
+
+def test_the_same_text_has_the_same_revision_in_any_order():
+    definition = {"report": REPORT, "when": "0 7 * * *"}
+
+    assert schedule.revision(definition) == schedule.revision(dict(reversed(definition.items())))
+    assert schedule.revision(definition) != schedule.revision({**definition, "when": "0 8 * * *"})
+
+
+def test_what_was_parsed_can_be_parsed_from_json_again():
+    definition = {
+        "report": {**REPORT, "split_by": "k"},
+        "when": "0 7 * * *",
+        "recipients": [{"email": "a@b.c", "key": 1}],
+    }
+    found = schedule.parse(definition, PLACE)
+
+    assert isinstance(found.report, Report)
+    assert schedule.parse(definition, PLACE) == found
