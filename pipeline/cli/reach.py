@@ -26,7 +26,7 @@ def confirm(request: Request) -> None:
 
     Raises NotFound for an unknown schedule, Refused for a period or parameter that cannot be.
     """
-    if settings().mail != "live" or not request.send or not sys.stdin.isatty():
+    if settings().mail != "live" or not request.send or not on_terminal():
         return
     try:
         how_many = people(request)
@@ -37,6 +37,11 @@ def confirm(request: Request) -> None:
         how_many, said = MANY + 1, f"an unknown number of people ({error})"
     if how_many > MANY and not typer.confirm(f"This mails {said} for real. Go on?", err=True):
         raise Refused("not triggered: nothing was opened or sent")
+
+
+def on_terminal() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty()
 
 
 def people(request: Request) -> int:

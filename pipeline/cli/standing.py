@@ -58,7 +58,11 @@ def run_once(name: str, period: str | None, *, follow: bool) -> bool:
         tables.console(stderr=True).print(
             tables.words(f"Run {opened.run.id} of {name}. Mail is {triggering.mail(settings())}.", "dim")
         )
-        waiting.wait(opened.run.id, troubles)
+        try:
+            waiting.wait(opened.run.id, troubles)
+        except KeyboardInterrupt:
+            typer.secho("Stopped; the run is kept and goes on with the next `pipeline up`.", err=True)
+            raise
     with reading() as session:
         found = answers.summarise(session, [session.get_one(Run, opened.run.id)])[0]
     triggering.show_end(found)

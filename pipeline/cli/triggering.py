@@ -125,7 +125,11 @@ def wait_for(found: Opened, *, as_json: bool) -> bool:
     err = tables.console(stderr=True)
     if not found.published:
         err.print(tables.words(away(settings()), "yellow"))
-    waiting.wait(found.run.id)
+    try:
+        waiting.wait(found.run.id)
+    except KeyboardInterrupt:
+        err.print(tables.hint(f"Stopped waiting; the run goes on: `pipeline show {wording.short(found.run.id)}`"))
+        raise
     with reading() as session:
         run = session.get_one(Run, found.run.id)
         summary, progress = answers.summarise(session, [run])[0], answers.progress(session, run)

@@ -1,0 +1,100 @@
+"""How the command line starts and fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import __version__
+
+HEAVY = ("alembic", "celery", "jinja2", "kombu", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "weasyprint")
+
+
+def test_the_commands_are_known_without_anything_heavy():
+    script = f"""
+import sys
+from pipeline.cli import application
+from typer.main import get_command
+get_command(application())
+print(*[name for name in {HEAVY} if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def test_a_trigger_loads_neither_what_renders_nor_what_prints():
+    script = f"""
+import sys
+from pipeline.cli import triggering
+from pipeline import tasks
+print(*[name for name in {("alembic", "jinja2", "pyarrow", "rich", "structlog", "weasyprint")} if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def test_help_groups_the_commands(typed):
+    said = typed("--help").stdout
+    assert [said.index(f"─ {panel} ─") for panel in ("Run", "Look", "Write", "Operate")] == sorted(
+        said.index(f"─ {panel} ─") for panel in ("Run", "Look", "Write", "Operate")
+    )
+
+
+def test_the_version_is_told(typed):
+    assert typed("--version").stdout.strip() == __version__
+
+
+def test_a_misspelt_command_is_answered_with_the_right_one(typed):
+    result = typed("scedules")
+    assert result.exit_code == 2
+    assert "schedules" in result.output
+
+
+def test_without_a_database_it_is_said_what_makes_one(typed, home: Path):
+    result = typed("runs")
+    assert result.exit_code == 2
+    assert "`pipeline migrate` makes it" in result.stderr
+    assert not (home / "var").exists()  # looking leaves nothing behind
+
+
+def test_outside_of_any_home_that_is_said_too(typed, home: Path):
+    (home / "schedules").rmdir()
+    assert "is it the right home (PIPELINE_HOME)?" in typed("show").stderr
+
+
+def test_a_database_without_tables_says_what_to_type(typed, home: Path):
+    from tests.conftest import forget_engine
+
+    (home / "var").mkdir()
+    (home / "var" / "pipeline.db").touch()
+    forget_engine()
+    result = typed("runs")
+    forget_engine()
+    assert result.exit_code == 2
+    assert result.stderr.strip().startswith("the database has no tables yet: `pipeline migrate` makes them")
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(typed, home: Path, monkeypatch):
+    from pipeline.settings import settings
+    from tests.conftest import forget_engine
+
+    monkeypatch.setenv("PIPELINE_DATABASE_URL", "postgresql://reports:secret@127.0.0.1:1/pipeline")
+    settings.cache_clear()
+    forget_engine()
+    result = typed("runs")
+    forget_engine()
+    assert result.exit_code == 2
+    assert "127.0.0.1:1/pipeline does not answer" in result.stderr
+    assert "secret" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_wrong_setting_is_one_sentence(typed, home: Path, monkeypatch):
+    from pipeline.settings import settings
+
+    monkeypatch.setenv("PIPELINE_TIMEZONE", "Europe/Berln")
+    settings.cache_clear()
+    result = typed("schedules")
+    assert result.exit_code == 2
+    assert result.stderr.startswith('PIPELINE_TIMEZONE="Europe/Berln": ')
