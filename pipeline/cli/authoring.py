@@ -42,8 +42,9 @@ def new(
 ) -> None:
     """Write a new report: asks four questions and tries the query.
 
-    The questions: what it is called, where its rows are, the query, who gets it; also when, and one document for each
-    of what. Enter takes the default. Every option answers one of them in advance.
+    What it is called, where its rows are, the query, who gets it; then, if
+    you like, one document for each of what, and when. Enter takes the
+    default. Every option answers a question in advance.
     """
     from pipeline.authoring import reports
     from pipeline.cli import authoring_new as questions
@@ -93,8 +94,8 @@ def check(
 ) -> None:
     """Find everything that is wrong in the home, without running any of it.
 
-    Schedules, reports, templates, queries, recipients: names the file, the field and the way out of each fault, and
-    exits with 1 if there is one.
+    Schedules, reports, templates, queries, recipients: names the file, the
+    field and the way out of each fault, and exits with 1 if there is one.
     """
     from pipeline.authoring.check import check as checked
     from pipeline.cli import authoring_output as output
@@ -122,8 +123,8 @@ def preview(
 ) -> None:
     """Make one document now, without a run; nothing is sent.
 
-    It is made as a run would make it, and nothing needs to be up. Prints where it is, the values that the queries were
-    given, and the message with its recipients.
+    It is made as a run would make it, and nothing needs to be up. Prints
+    where it is, the values bound, the message and its recipients.
     """
     from pipeline.authoring import watching
     from pipeline.authoring.posting import post
