@@ -7,10 +7,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import freezegun
 import pytest
 
 from pipeline import db
 from pipeline.settings import settings
+from tests.postgresql import postgresql_server, postgresql_url
+
+__all__ = ["postgresql_server", "postgresql_url"]
+
+# It reads no clock, and the datetimes that freezegun would put in its place forget `fold`.
+freezegun.configure(extend_ignore_list=["pipeline.timing"])
 
 
 @pytest.fixture
