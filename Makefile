@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench lock
+.PHONY: help setup run up test unit check chaos bench lock
 
 # More arguments for the tool behind a target: make test ARGS="-k embedded".
 ARGS ?=
@@ -24,6 +24,12 @@ check: setup  ## what CI checks besides: lint, format, types, layers
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
+
+unit: setup  ## the fast half of the tests, in half a minute
+	@.venv/bin/python -m pytest -n 2 -m "not chaos and not postgresql" tests/unit $(ARGS)
+
+chaos: setup  ## kills the broker twenty times under load; some minutes
+	@.venv/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
 
 bench: setup  ## the benchmarks; their figures stand in docs/benchmarks.md
 	@.venv/bin/python -m benchmarks $(ARGS)

@@ -14,7 +14,7 @@ from pipeline.adapters.documents.drawing import shortened, text_width
 from pipeline.adapters.documents.locales import localizer
 from pipeline.adapters.documents.templates import Templates
 from pipeline.presentation import Plot, Series, ShownColumn
-from tests.unit.adapters.document_stories import templates
+from tests.document_stories import templates
 
 ENGLISH = localizer("en", "UTC")
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.adapters.documents import message_facts, render, render_message_parts
 from pipeline.errors import DefinitionError, PermanentError
-from tests.unit.adapters.document_stories import content, days, extended, report, templates
+from tests.document_stories import content, days, extended, report, templates
 
 ANNA = {"name": "Anna", "email": "anna@example.com"}
 

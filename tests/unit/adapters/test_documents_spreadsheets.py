@@ -13,7 +13,7 @@ import pytest
 from pipeline.adapters.documents import render
 from pipeline.adapters.documents.delimited import neutralised
 from pipeline.errors import PermanentError
-from tests.unit.adapters.document_stories import COLUMNS, content, days, report, rows_of, templates
+from tests.document_stories import COLUMNS, content, days, report, rows_of, templates
 
 NAMES = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "\uff1d1"]

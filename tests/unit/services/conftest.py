@@ -17,7 +17,7 @@ from pipeline import db
 from pipeline.settings import settings
 from tests.conftest import forget_engine
 from tests.factories import MONDAY
-from tests.functional.conftest import postgresql_server  # noqa: F401 - a fixture
+from tests.postgresql import administer
 
 # The test runner's own clock goes on.
 freezegun.configure(extend_ignore_list=["_pytest", "pytest_timeout", "xdist", "execnet"])
@@ -48,29 +48,16 @@ class Time:
 
 
 @pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file with all tables, made once: copying it takes a millisecond."""
-    from pipeline.models import Base
-
-    path = tmp_path_factory.mktemp("migrated") / "pipeline.db"
-    engine = db.make_engine(f"sqlite:///{path}")
-    Base.metadata.create_all(engine)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
-    return path
-
-
-@pytest.fixture(scope="session")
-def migrated_postgresql(postgresql_server: str) -> str:
+def empty_postgresql(postgresql_server: str) -> str:
     """A PostgreSQL database with all tables, made once: emptying it is faster than making another."""
     from pipeline.models import Base
 
-    url = f"postgresql+psycopg://postgres@/postgres?host={postgresql_server}&options={FIRST_PUBLIC}"
+    administer(postgresql_server, "CREATE DATABASE services")
+    url = f"postgresql+psycopg://postgres@/services?host={postgresql_server}&options={FIRST_PUBLIC}"
     engine = db.make_engine(url)
     Base.metadata.create_all(engine)
     engine.dispose()
-    _administer(url, CLOCK)
+    _say(url, CLOCK)
     return url
 
 
@@ -80,9 +67,9 @@ def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mon
     forget_engine()
     if request.param == "sqlite":
         (home / "var").mkdir()
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), home / "var" / "pipeline.db")
+        shutil.copy(request.getfixturevalue("empty_database"), home / "var" / "pipeline.db")
     else:
-        url = request.getfixturevalue("migrated_postgresql")
+        url = request.getfixturevalue("empty_postgresql")
         monkeypatch.setenv("PIPELINE_DATABASE_URL", url)
         settings.cache_clear()
         _empty(url)
@@ -105,7 +92,7 @@ def time(frozen: FrozenDateTimeFactory, database: Path) -> Time:
     def move(instant: datetime) -> None:
         frozen.move_to(instant)
         if url.startswith("postgresql"):
-            _administer(url, f"UPDATE story.clock SET at = '{instant.isoformat()}'")
+            _say(url, f"UPDATE story.clock SET at = '{instant.isoformat()}'")
 
     time = Time(move)
     time.move_to(MONDAY)
@@ -116,10 +103,10 @@ def _empty(url: str) -> None:
     from pipeline.models import Base
 
     tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
-    _administer(url, "; ".join(f"DELETE FROM {name}" for name in tables))
-    _administer(url, "UPDATE story.clock SET at = pg_catalog.clock_timestamp()")
+    _say(url, "; ".join(f"DELETE FROM {name}" for name in tables))
+    _say(url, "UPDATE story.clock SET at = pg_catalog.clock_timestamp()")
 
 
-def _administer(url: str, statement: str) -> None:
+def _say(url: str, statement: str) -> None:
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(statement)

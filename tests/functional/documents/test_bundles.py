@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pipeline
 from pipeline.adapters.documents import base_templates, bundle, render, unpack, warm_up
-from tests.unit.adapters.document_stories import content, extended, templates
+from tests.document_stories import content, extended, templates
 
 
 def names(packed):
@@ -68,7 +68,7 @@ def test_an_installed_wheel_has_the_base_inside_the_package(tmp_path, monkeypatc
 
 
 def test_a_template_folder_of_another_name_is_used_when_the_report_says_so(tmp_path):
-    from tests.unit.adapters.document_stories import report
+    from tests.document_stories import report
 
     folder = templates(tmp_path, name="brief", document_html=extended(summary="As a brief"))
     assert b"As a brief" in render(content(report=report(template="brief")), "html", folder).data

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.adapters.documents import render
 from pipeline.errors import DefinitionError
-from tests.unit.adapters.document_stories import content, extended, report, templates
+from tests.document_stories import content, extended, report, templates
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 

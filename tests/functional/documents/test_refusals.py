@@ -8,7 +8,7 @@ import pytest
 from pipeline.adapters.documents import render
 from pipeline.adapters.documents.bundles import bundle
 from pipeline.errors import DefinitionError, PermanentError
-from tests.unit.adapters.document_stories import content, extended, report, templates, text_of
+from tests.document_stories import content, extended, report, templates, text_of
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 NOSY = SQUARE.replace("<rect", '<image width="9" height="9" href="file:///etc/passwd"/><rect')

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.adapters.documents import render
 from pipeline.errors import PermanentError
-from tests.unit.adapters.document_stories import (
+from tests.document_stories import (
     COLUMNS,
     content,
     days,
@@ -73,7 +73,7 @@ def test_the_table_has_header_cells_and_the_page_number_is_no_part_of_the_text(b
 def test_the_same_content_gives_the_same_bytes_in_any_process(base):
     script = (
         "import hashlib, sys; from pathlib import Path\n"
-        "from tests.unit.adapters.document_stories import content\n"
+        "from tests.document_stories import content\n"
         "from pipeline.adapters.documents import render\n"
         "print(hashlib.sha256(render(content(), 'pdf', Path(sys.argv[1])).data).hexdigest())"
     )
