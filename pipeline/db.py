@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from pipeline import log
@@ -122,7 +122,8 @@ def clock(session: Session) -> datetime:
     PostgreSQL: clock_timestamp(), since now() is stale after a wait for a lock. SQLite: the host's clock.
     """
     if session.get_bind().dialect.name == "postgresql":
-        return session.execute(select(func.clock_timestamp())).scalar_one().astimezone(UTC)
+        now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
     return datetime.now(UTC)
 
 
@@ -153,7 +154,9 @@ def is_away(error: DBAPIError) -> bool:
         "shutting down",
         "disk i/o",
     )
-    return error.connection_invalidated or any(word in str(error.orig).lower() for word in words)
+    # A row that is refused quotes values, and those may hold any word.
+    of_the_server = isinstance(error, OperationalError | InterfaceError)
+    return error.connection_invalidated or (of_the_server and any(word in str(error.orig).lower() for word in words))
 
 
 def migrations() -> Path:
@@ -168,7 +171,7 @@ def migrate(revision: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(migrations()))
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     with _writers_turn():
         command.upgrade(config, revision)
 

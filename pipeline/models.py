@@ -129,7 +129,7 @@ OPEN_DELIVERY = frozenset(
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC; SQLite, which has no zones, stores it naive."""
+    """An aware datetime in UTC; SQLite, which has no zones, stores it naive. Refuses one that is naive already."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -137,10 +137,12 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone: instants are aware, in UTC")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -473,7 +475,7 @@ class DeliveryAttempt(Base):
 
 
 class RunEvent(Base):
-    """A line of a run's history that is no attempt: healed, skipped, published again …"""
+    """A line of a run's history that is no attempt: healed, skipped, published again."""
 
     __tablename__ = "run_events"
     __table_args__ = (Index("ix_run_events_run_id", "run_id"),)

@@ -96,7 +96,8 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "status IN ('queued', 'running', 'waiting', 'cancelling', 'succeeded', 'partial', 'failed', 'skipped', 'cancelled', 'rejected')",
+            "status IN ('queued', 'running', 'waiting', 'cancelling', "
+            "'succeeded', 'partial', 'failed', 'skipped', 'cancelled', 'rejected')",
             name=op.f("ck_runs_status"),
         ),
         sa.CheckConstraint("trigger IN ('schedule', 'manual', 'api', 'backfill')", name=op.f("ck_runs_trigger")),
@@ -276,7 +277,8 @@ def upgrade() -> None:
         sa.CheckConstraint("channel IN ('email', 'file')", name=op.f("ck_deliveries_channel")),
         sa.CheckConstraint("phase IN ('dot')", name=op.f("ck_deliveries_phase")),
         sa.CheckConstraint(
-            "status IN ('planned', 'queued', 'sending', 'accepted', 'deferred', 'failed', 'uncertain', 'suppressed', 'skipped', 'cancelled', 'expired', 'bounced', 'complained')",
+            "status IN ('planned', 'queued', 'sending', 'accepted', 'deferred', 'failed', 'uncertain', 'suppressed', "
+            "'skipped', 'cancelled', 'expired', 'bounced', 'complained')",
             name=op.f("ck_deliveries_status"),
         ),
         sa.ForeignKeyConstraint(["document_id"], ["documents.id"], name=op.f("fk_deliveries_document_id")),

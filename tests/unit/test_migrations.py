@@ -1,0 +1,111 @@
+"""The migrations make exactly the tables of the models, and unmake them, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import inspect, text
+
+from pipeline import db
+from pipeline.models import Base
+from pipeline.settings import settings
+from tests.conftest import forget_engine
+from tests.unit.test_models import ENUMS
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def empty(request, home, monkeypatch):
+    """A database without any table."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("PIPELINE_DATABASE_URL", request.getfixturevalue("postgresql_url"))
+        settings.cache_clear()
+    forget_engine()
+    yield db.engine()
+    forget_engine()
+
+
+def config():
+    made = Config()
+    made.set_main_option("script_location", str(db.migrations()))
+    return made
+
+
+def tables(engine):
+    return set(inspect(engine).get_table_names()) - {"alembic_version"}
+
+
+def test_up_to_the_newest_there_is_no_difference_from_the_models(empty):
+    assert not db.is_migrated()
+    db.migrate()
+
+    assert db.is_migrated()
+    assert tables(empty) == set(Base.metadata.tables)
+    command.check(config())
+
+
+def test_down_to_nothing_and_up_again(empty):
+    db.migrate()
+    command.downgrade(config(), "base")
+    assert tables(empty) == set()
+
+    db.migrate()
+    command.check(config())
+
+
+def test_a_difference_would_be_seen(empty):
+    db.migrate()
+    with empty.begin() as connection:
+        connection.execute(text("DROP TABLE heartbeats"))
+
+    with pytest.raises(CommandError, match="New upgrade operations detected"):
+        command.check(config())
+
+
+def test_every_enum_equals_its_check_in_the_database(empty):
+    """Alembic does not compare CHECKs: this does."""
+    db.migrate()
+    found = {
+        (table, check["name"].removeprefix(f"ck_{table}_")): set(re.findall(r"'([^']*)'", check["sqltext"]))
+        for table in tables(empty)
+        for check in inspect(empty).get_check_constraints(table)
+    }
+
+    assert found == {column: set(enum) for column, enum in ENUMS.items()}
+
+
+def test_what_must_be_unique_is_so_in_the_database(empty):
+    db.migrate()
+    found = {one["name"] for table in tables(empty) for one in inspect(empty).get_unique_constraints(table)}
+
+    assert found >= {
+        "uq_slots_schedule_key_due_at_origin",
+        "uq_runs_idempotency_key",
+        "uq_steps_run_id_name",
+        "uq_attempts_step_id_fence",
+        "uq_documents_run_id_key",
+        "uq_deliveries_run_id_channel_address_key",
+        "uq_artifacts_uri",
+        "uq_recipients_address",
+    }
+
+
+@pytest.mark.parametrize("empty", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True)
+def test_several_migrators_at_once_take_turns(empty):
+    migrators = [
+        subprocess.Popen([sys.executable, "-c", "from pipeline import db; db.migrate()"], stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [migrator.communicate()[1].decode() for migrator in migrators]
+
+    assert [migrator.returncode for migrator in migrators] == [0, 0], said
+    assert db.is_migrated()
+
+
+def test_migrations_lie_in_the_checkout(empty):
+    assert (db.migrations() / "env.py").is_file()
