@@ -15,6 +15,9 @@ import pytest
 from pipeline.adapters import datasets, sources
 from pipeline.report import Source
 from pipeline.timing import Period, period
+from tests.smtp_server import smtp_server
+
+__all__ = ["smtp_server"]
 
 # The week of 9 November 2026 in Berlin: it starts and ends at 23:00 UTC.
 WEEK = period("last_week", datetime(2026, 11, 16, 6, tzinfo=UTC), "Europe/Berlin")

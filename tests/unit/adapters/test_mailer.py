@@ -21,8 +21,6 @@ from pipeline.errors import DefinitionError, PermanentError, StaleClaim, Transie
 from pipeline.replies import Kind, Stage
 from pipeline.settings import Settings
 
-pytest_plugins = ["tests.smtp_server"]
-
 SENDER = "reports@example.com"
 
 
