@@ -257,7 +257,9 @@ def _nothing_called(session: Session, name: str) -> str:
 
 def lock(session: Session, run_id: UUID) -> Run:
     """The run's row, locked until the transaction ends: whoever joins or closes goes through here."""
-    return session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
+    # NO KEY UPDATE: a plain FOR UPDATE makes a claim, which holds its step and refers to the run, wait for whoever
+    # closes the run and waits for that step.
+    return session.scalars(select(Run).where(Run.id == run_id).with_for_update(key_share=True)).one()
 
 
 def close(session: Session, run: Run, status: RunStatus, error: str | None = None) -> None:
