@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
 from pipeline.errors import Parked, Refused, StaleClaim
-from pipeline.models import Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
+from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
 from pipeline.services import runs
 from pipeline.settings import settings
@@ -190,13 +190,14 @@ def _inputs(session: Session, step: Step) -> tuple[Any, ...]:
 
 def renew(session: Session, claim: Claim) -> None:
     """Extend the claim's lease. Raises StaleClaim when the step is somebody else's by now."""
-    renewed = session.execute(
-        update(Step)
-        .where(Step.id == claim.step.id, Step.fence == claim.fence, Step.status == StepStatus.RUNNING)
-        .values(lease_until=clock(session) + timedelta(seconds=settings().lease))
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # a cursor result: it has one
-    if not renewed:
+    _write(session, claim, lease_until=clock(session) + timedelta(seconds=settings().lease))
+
+
+def _write(session: Session, claim: Claim, **values: Any) -> None:
+    """Write to the claimed step. Raises StaleClaim when the claim's fence is no longer the step's."""
+    mine = (Step.id == claim.step.id, Step.fence == claim.fence, Step.status == StepStatus.RUNNING)
+    statement = update(Step).where(*mine).values(**values).execution_options(synchronize_session=False)
+    if not session.execute(statement).rowcount:  # type: ignore[attr-defined]  # a cursor result: it has one
         raise StaleClaim(f"step {claim.step.name} of run {claim.run.id} was taken over by another process")
 
 
@@ -275,20 +276,9 @@ def _after_failure(session: Session, run: Run, step: Step, error: str, now: date
 
 
 def _finish(session: Session, claim: Claim, status: StepStatus, now: datetime, **values: Any) -> None:
-    done = session.execute(
-        update(Step)
-        .where(Step.id == claim.step.id, Step.fence == claim.fence, Step.status == StepStatus.RUNNING)
-        .values(
-            status=status,
-            lease_owner=None,
-            lease_until=None,
-            finished_at=None if status == StepStatus.QUEUED else now,
-            **{"error": None, **values},
-        )
-        .execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined]  # a cursor result: it has one
-    if not done:
-        raise StaleClaim(f"step {claim.step.name} of run {claim.run.id} was taken over by another process")
+    finished_at = None if status == StepStatus.QUEUED else now
+    said = {"error": None, **values}
+    _write(session, claim, status=status, lease_owner=None, lease_until=None, finished_at=finished_at, **said)
 
 
 def _end_attempt(
@@ -308,8 +298,7 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
     A body that its chord does not bring (`carried` is false, or a header step was tried again outside of it) counts as
     unpublished: the caller publishes it.
     """
-    unfinished = (StepStatus.PENDING, StepStatus.QUEUED, StepStatus.RUNNING)
-    open_steps = select(Step.stage).where(Step.run_id == run.id, Step.status.in_(unfinished))
+    open_steps = select(Step.stage).where(Step.run_id == run.id, Step.status.not_in(FINAL_STEP))
     next_stage = session.scalar(open_steps.order_by(Step.stage).limit(1))
     if next_stage is None:
         if run.status in {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING}:
@@ -394,12 +383,15 @@ def publishable(session: Session, run_id: UUID, now: datetime) -> list[list[Step
 
 
 def mark_published(session: Session, steps: Iterable[Step], now: datetime) -> None:
-    """Remember that these steps have a message; called after publishing, so that a crash repeats rather than loses."""
-    ids = [step.id for step in steps]
-    for at in range(0, len(ids), CHUNK):
+    """Remember that these steps have a message; called after publishing, so that a crash repeats rather than loses.
+
+    A try that has failed meanwhile has another task id: the message of the next one is still to be published.
+    """
+    messages = [(step.id, step.task_id) for step in steps]
+    for at in range(0, len(messages), CHUNK):
         session.execute(
             update(Step)
-            .where(Step.id.in_(ids[at : at + CHUNK]))
+            .where(tuple_(Step.id, Step.task_id).in_(messages[at : at + CHUNK]))
             .values(published_at=now, published=Step.published + 1)
             .execution_options(synchronize_session=False)
         )

@@ -472,3 +472,14 @@ def test_a_body_is_published_when_a_step_of_its_header_was_tried_again(run, time
 def test_marking_counts_how_often_a_step_was_published(run):
     acts.publish(run)
     assert (acts.step(run, "start").published_at, acts.step(run, "start").published) == (MONDAY, 1)
+
+
+def test_a_step_that_failed_before_its_message_was_noted_is_published_again(run, time):
+    with transaction() as session:
+        stages = steps.publishable(session, run.id, time.now)
+    fail(claim(run, "start"), TransientError("no answer"))
+    with transaction() as session:
+        steps.mark_published(session, stages[0], time.now)
+
+    time.passes(seconds=30)
+    assert publishable(run) == [["start"]]
