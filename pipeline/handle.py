@@ -103,8 +103,19 @@ class RunHandle:
         if self.lost:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
 
-    def put(self, name: str, data: bytes | Path, *, kind: str, suffix: str, media_type: str) -> None:
-        """Store bytes, or a file, under a name that later steps of this run `get`."""
+    def put(
+        self,
+        name: str,
+        data: bytes | Path,
+        *,
+        kind: str = "file",
+        suffix: str = ".bin",
+        media_type: str = "application/octet-stream",
+    ) -> None:
+        """Store bytes, or a file, under a name that later steps of this run `get`.
+
+        `kind` is the folder in the artifact store, `suffix` the file's ending there; both are for people who look.
+        """
         from pipeline.adapters import storage  # beat imports this module, and stores nothing
 
         stored = storage.store().put(data, kind, suffix)
