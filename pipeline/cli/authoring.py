@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,7 +136,9 @@ def preview(
     if watch:
         if to or as_json:
             raise Refused("--watch goes with neither --to nor --json: watch first, then mail the one you like")
-        output.show_watched(watching.previews(wish, watching.changes(settings().home)), show=show)
+        # Ctrl-C is how a watch ends, and no failure.
+        with suppress(KeyboardInterrupt):
+            output.show_watched(watching.previews(wish, watching.changes(settings().home)), show=show)
         return
     made = previewed(wish)
     posted = post(made, to) if to else None
