@@ -125,7 +125,7 @@ def disk(settings: Settings) -> Check:
     free = shutil.disk_usage(folder).free // 1_000_000
     found = f"{free:,} MB free in {folder}"
     if free < settings.min_free_mb:
-        advice = f"make room, or set PIPELINE_MIN_FREE_MB (now {settings.min_free_mb}); `pipeline trigger retention` purges"
+        advice = f"`pipeline trigger retention` purges old runs; or lower PIPELINE_MIN_FREE_MB ({settings.min_free_mb})"
         return warning("disk", found, advice)
     return fine("disk", found)
 
