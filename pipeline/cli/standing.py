@@ -10,6 +10,7 @@ import typer
 from pipeline.cli import tables, triggering, waiting
 from pipeline.db import reading
 from pipeline.embedded import Tree, running
+from pipeline.embedded.tree import tell
 from pipeline.models import Run
 from pipeline.services import answers
 from pipeline.settings import settings
@@ -24,7 +25,7 @@ def stay_up(*, follow: bool) -> None:
     with Tree(settings(), follow=follow) as tree:
         _show_up(tree.state.catcher_url)
         tree.wait()
-        err.print(tables.words("Stopping …", "dim"))
+        tell("Stopping …")
 
 
 def _show_up(catcher_url: str) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pipeline.models import FINAL_RUN, Channel, DeliveryStatus, DocumentStatus
 from pipeline.report import WHOLE
+from pipeline.services import places
 from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
     from pipeline.services.answers.who import Answer
-
-CATCHER = "mail catcher"
-# How our own catcher answers: the only proof that is left once the settings say something else.
-KEPT = re.compile(r"250 2\.0\.0 kept as (\S+\.eml)")
 
 
 def sentence(answer: Answer, run_status: str) -> str:
@@ -40,7 +36,7 @@ def _of_document(answer: Answer) -> str:
 
 
 def _of_delivery(answer: Answer, *, over: bool) -> str:
-    to = f"to {answer.address}"
+    to, relay = f"to {answer.address}", places.relay(answer.relay)
     why = _stop(answer.reason or answer.reply or "no reason is known")
     match answer.status:
         case DeliveryStatus.ACCEPTED:
@@ -48,11 +44,11 @@ def _of_delivery(answer: Answer, *, over: bool) -> str:
         case DeliveryStatus.FAILED if answer.document_status == DocumentStatus.FAILED:
             said = f"was not sent {to}: its document failed: {_stop(answer.document_error or why)}"
         case DeliveryStatus.FAILED if answer.reply:
-            said = f"was refused by relay {answer.relay} for {answer.address}: it answered {_stop(answer.reply)}"
+            said = f"was refused by relay {relay} for {answer.address}: it answered {_stop(answer.reply)}"
         case DeliveryStatus.DEFERRED:
             said = _deferred(answer)
         case DeliveryStatus.UNCERTAIN:
-            said = f"may or may not have been handed over to relay {answer.relay} for {answer.address}: {why}"
+            said = f"may or may not have been handed over to relay {relay} for {answer.address}: {why}"
         case DeliveryStatus.EXPIRED:
             said = f"was given up {to}: {why}"
         case DeliveryStatus.BOUNCED | DeliveryStatus.COMPLAINED:
@@ -68,23 +64,21 @@ def _accepted(answer: Answer) -> str:
     at = f"on {wording.moment(answer.sent_at, answer.zone)}" if answer.sent_at else "at an unknown time"
     if answer.channel == Channel.FILE:
         return f"was written to {answer.reply or answer.address} {at}"
-    if is_caught(answer.relay, answer.reply):
-        found = KEPT.search(answer.reply or "")
+    if places.is_caught(answer.relay, answer.reply):
+        found = places.KEPT.search(answer.reply or "")
         where = f" as {found[1]}" if found else ""
         return f"to {answer.address} was kept by the mail catcher{where} {at}; nothing left this machine"
+    other = places.instead(answer.relay)
+    whom = f"{other} instead of {answer.address}" if other else answer.address
     said = f"; it answered {_stop(answer.reply)}" if answer.reply else ""
-    return f"was handed over to relay {answer.relay} {at}, for {answer.address}{said}"
+    return f"was handed over to relay {places.relay(answer.relay)} {at}, for {whom}{said}"
 
 
 def _deferred(answer: Answer) -> str:
     again = f", next on {wording.moment(answer.not_before, answer.zone)}" if answer.not_before else ""
     said = f"it answered {_stop(answer.reply)}" if answer.reply else _stop(answer.reason or "")
-    return f"was turned away for now by relay {answer.relay} for {answer.address}, and is tried again{again}: {said}"
-
-
-def is_caught(relay: str | None, reply: str | None) -> bool:
-    """Whether the message went to a mail catcher instead of out into the world."""
-    return (relay or "").startswith(CATCHER) or bool(KEPT.search(reply or ""))
+    turned_away = f"was turned away for now by relay {places.relay(answer.relay)} for {answer.address}"
+    return f"{turned_away}, and is tried again{again}: {said}"
 
 
 def _stop(text: str) -> str:

@@ -295,12 +295,23 @@ def test_handed_over_is_said_with_relay_time_and_answer_and_never_received():
 
 @sqlite_only
 def test_a_caught_message_is_not_said_to_have_left():
-    relay = {"relay": "127.0.0.1:2525", "reply": "250 2.0.0 kept as 20261116T060311Z-anna@acme.example-9f.eml"}
+    relay = {
+        "relay": "mail catcher 127.0.0.1:2525",
+        "reply": "250 2.0.0 kept as 20261116T060311Z-anna@acme.example-9f.eml",
+    }
     factories.make_delivery(factories.finished_run(), **relay)
     (sentence,) = said("ACME")
     assert "kept by the mail catcher as 20261116T060311Z-anna@acme.example-9f.eml" in sentence
     assert "nothing left this machine" in sentence
     assert "handed over" not in sentence
+
+
+@sqlite_only
+def test_a_redirected_message_is_not_said_to_have_gone_to_its_recipient():
+    factories.make_delivery(factories.finished_run(), relay="smtp.example:25, redirected to me@example.com")
+    (sentence,) = said("ACME")
+    assert "handed over to relay smtp.example:25 on Mon" in sentence
+    assert "for me@example.com instead of anna@acme.example" in sentence
 
 
 @pytest.mark.parametrize(
