@@ -58,7 +58,15 @@ class Rehearsal(RunHandle):
     def alive(self) -> None:
         """Nobody takes a preview over."""
 
-    def put(self, name: str, data: bytes | Path, *, kind: str, suffix: str, media_type: str) -> None:  # noqa: ARG002 - as a run's
+    def put(
+        self,
+        name: str,
+        data: bytes | Path,
+        *,
+        kind: str = "file",  # noqa: ARG002 - as a run's
+        suffix: str = ".bin",  # noqa: ARG002
+        media_type: str = "application/octet-stream",  # noqa: ARG002
+    ) -> None:
         """Keep the bytes, or the file, under `name`."""
         path = self._path(name)
         if isinstance(data, bytes):
@@ -85,8 +93,10 @@ def rehearsal(wish: Wish, *, at: datetime | None = None) -> Iterator[tuple[Rehea
     `at` (aware; default: now) is the moment that the period is counted from. Raises a PipelineError in a sentence.
     """
     file = _file(wish.schedule)
-    (settings().var / "previews").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetched-", dir=settings().var / "previews") as folder:
+    # Where the retention workflow sweeps, should this process be killed.
+    scratch = settings().var / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="preview-", dir=scratch) as folder:
         run = Rehearsal(_run(file, wish, at or datetime.now(UTC)), Path(folder))
         yield run, [_fetched(run, name) for name in planning.source_names(file.schedule)]
 

@@ -155,6 +155,7 @@ def test_no_rows_no_preview_unless_an_empty_document_is_wanted(write, stock):
 def test_what_was_fetched_is_gone_afterwards(stock, home):
     preview()
     assert [path.name for path in (home / "var" / "previews").iterdir()] == ["stock"]
+    assert list((home / "var" / "scratch").iterdir()) == []
 
 
 def test_watching_makes_it_anew_and_asks_sources_only_for_what_concerns_them(stock, write, home):
