@@ -121,6 +121,11 @@ def split_address(text: str) -> tuple[str, str]:
     return (unquote(found[1]), found[2]) if found else ("", text)
 
 
+def domain_of(sender: str) -> str:
+    """`example.com` of `Reports <reports@example.com>`; localhost where there is none."""
+    return split_address(sender)[1].rpartition("@")[2] or "localhost"
+
+
 @lru_cache(maxsize=4096)
 def valid_address(text: str, field: str = "address") -> str:
     """The address as it is written in rows: domain in lower case and in Unicode, spaces around it gone.

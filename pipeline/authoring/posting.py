@@ -41,7 +41,7 @@ def post(preview: Preview, to: str) -> Posted:
 
 def _composed(preview: Preview, address: str) -> bytes:
     number = uuid4()
-    domain = messages.split_address(preview.sender)[1].rpartition("@")[2] or "localhost"
+    domain = messages.domain_of(preview.sender)
     return messages.compose(
         sender=preview.sender,
         recipient=Person(email=address),

@@ -16,7 +16,7 @@ from pipeline.report import Report
 from pipeline.schedule import Person
 from pipeline.settings import settings
 from pipeline.timing import Period
-from pipeline.workflows.report import planning, rendering
+from pipeline.workflows.report import planning, rendering, sending
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,8 @@ def _attached(
     run: Rehearsal, report: Report, key: str, made: dict[DocumentFormat, Document]
 ) -> list[messages.Attachment]:
     wanted = run.definition.message.attach or list(made)
-    stem = "-".join([run.name, *([key] if report.split_by else []), run.period.label])
     return [
-        messages.Attachment(f"{copies.safe_name(stem)}.{kind}", document.media_type, document.data)
+        messages.Attachment(sending.attachment_name(run, report, key, kind), document.media_type, document.data)
         for kind, document in made.items()
         if kind in wanted
     ]

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from pipeline.db import clock, insert_new
 from pipeline.errors import StaleClaim
 from pipeline.models import (
+    FINAL_STEP,
     OPEN_DELIVERY,
     Attempt,
     Delivery,
@@ -25,11 +26,11 @@ from pipeline.models import (
     Run,
     RunStatus,
     Step,
-    StepStatus,
     Suppression,
     WaitingFor,
     new_id,
 )
+from pipeline.retry import Retry
 from pipeline.services import runs, steps
 
 # Deliveries that one pass of the sweep gives a new step.
@@ -114,20 +115,22 @@ def settle(
     code: int | None = None,
     not_before: datetime | None = None,
 ) -> None:
-    """Anything but accepted: failed, uncertain, suppressed, or deferred until `not_before` (UTC)."""
-    now = clock(session)
-    _append(session, delivery_id, attempt_id, now, status, relay=relay, code=code, text=reason)
+    """Anything but accepted: failed, uncertain, suppressed, or deferred until `not_before` (UTC).
+
+    Raises StaleClaim, with nothing written, when the delivery is another attempt's by now.
+    """
     extra: dict[str, Any] = {"deferrals": Delivery.deferrals + 1} if status == DeliveryStatus.DEFERRED else {}
     _settle(
         session, delivery_id, attempt_id, status=status, reason=reason, reply=reason if code else None, relay=relay,
         not_before=not_before, phase=None, **extra,
     )  # fmt: skip
+    _append(session, delivery_id, attempt_id, clock(session), status, relay=relay, code=code, text=reason)
 
 
 def take_back(session: Session, delivery_id: UUID, attempt_id: UUID) -> None:
-    """A delivery that was certainly not sent is queued again, also when its dot was announced."""
-    _append(session, delivery_id, attempt_id, clock(session), "not sent")
+    """A delivery that was certainly not sent is queued again, also when its dot was announced. Raises as `settle`."""
     _settle(session, delivery_id, attempt_id, status=DeliveryStatus.QUEUED, phase=None)
+    _append(session, delivery_id, attempt_id, clock(session), "not sent")
 
 
 def requeue(session: Session, run_id: UUID, attempt_id: UUID) -> None:
@@ -170,15 +173,15 @@ def sweep(session: Session, now: datetime) -> set[UUID]:
     )
     batches_of: dict[UUID, list[int]] = {}
     for run_id, batch in session.execute(pairs.limit(SWEEP)):
-        batches_of.setdefault(run_id, []).append(batch)
+        if batch is not None:
+            batches_of.setdefault(run_id, []).append(batch)
     return {run_id for run_id, numbers in batches_of.items() if _add_steps(session, run_id, sorted(numbers), now)}
 
 
 def _add_steps(session: Session, run_id: UUID, numbers: Sequence[int], now: datetime) -> bool:
     run = runs.lock(session, run_id)
-    unfinished = (StepStatus.PENDING, StepStatus.QUEUED, StepStatus.RUNNING)
     rows = session.scalars(select(Step).where(Step.run_id == run_id).order_by(Step.stage, Step.ordinal)).all()
-    if run.status != RunStatus.WAITING or any(row.status in unfinished for row in rows):
+    if run.status != RunStatus.WAITING or any(row.status not in FINAL_STEP for row in rows):
         return False
     again = max(row.canvas for row in rows)
     patterns = {row.args[0]: row for row in rows if row.task == "report.deliver"}
@@ -197,12 +200,12 @@ def _copy(step: Step, name: str) -> steps.Planned:
         kwargs=step.kwargs,
         tolerated=step.tolerated,
         queue=step.queue,
-        retry=steps.Retry.from_json(step.retry),
+        retry=Retry.from_json(step.retry),
     )
 
 
 def next_due(
-    now: datetime, deferrals: int, retry: steps.Retry, first_at: datetime, seed: str, retry_after: float | None
+    now: datetime, deferrals: int, retry: Retry, first_at: datetime, seed: str, retry_after: float | None
 ) -> datetime | None:
     """When a delivery that was turned away for now is tried again, or None when it has waited long enough."""
     wait = retry.delay(deferrals + 1, seed, retry_after)

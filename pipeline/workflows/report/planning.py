@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from email.utils import parseaddr
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline import example
 from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
-from pipeline.db import CHUNK, clock, insert_new, transaction
+from pipeline.db import CHUNK, clock, insert_new, reading, transaction
 from pipeline.errors import PermanentError, Skip
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, Document, Recipient, new_id
@@ -122,20 +121,16 @@ def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int]) 
     definition = run.definition
     addressed = definition.recipients.people or definition.recipients.source or run.scope["to"]
     people = list(_addressees(run, report, counted)) if addressed else []
-    with transaction(durable=False) as session:
+    with reading() as session:
         suppressed = documents.suppressions(session, [one.address for one in people])
     return Freeze(
         rows_by_key=counted,
         addressees=people,
         unaddressed_wanted=bool(definition.deliver_to) or not addressed or not run.scope["send"],
         file_patterns=definition.deliver_to if run.scope["send"] else (),
-        domain=_domain(definition.message.sender or settings().mail_from),
+        domain=messages.domain_of(definition.message.sender or settings().mail_from),
         suppressed=suppressed,
     )
-
-
-def _domain(sender: str) -> str:
-    return parseaddr(sender)[1].rpartition("@")[2] or "localhost"
 
 
 def _addressees(run: RunHandle, report: Report, counted: Mapping[str | None, int]) -> Iterator[Addressee]:
@@ -179,13 +174,13 @@ def addressee(person: Person, report: Report) -> Addressee:
 
 def _freeze_documents(run: RunHandle, plan: Freeze) -> dict[str, Any]:
     """Insert the documents; the ids of those that are to be rendered, by key."""
-    with transaction(durable=False) as session:
+    with reading() as session:
         known = documents.ids(session, run.id)
     for chunk in chunks(documents.planned_documents(plan, known)):
         with transaction() as session:
             steps.renew(session, run.claim)
             documents.insert(session, Document, run.id, chunk)
-    with transaction(durable=False) as session:
+    with reading() as session:
         return documents.wanted_ids(session, run.id)
 
 
@@ -214,7 +209,7 @@ def _recipient(one: Addressee, now: Any) -> dict[str, Any]:
 
 def _freeze_rows(run: RunHandle, report: Report) -> list[int]:
     """Write the rows of each render batch as a file of its own, from every source that has the split column."""
-    with transaction(durable=False) as session:
+    with reading() as session:
         batch_of = documents.batch_of_keys(session, run.id)
     numbers = sorted(set(batch_of.values()))
     if report.split_by is None:

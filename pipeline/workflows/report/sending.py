@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from pipeline import log
 from pipeline.adapters import copies, mailer, messages, storage
 from pipeline.adapters import documents as renderer
 from pipeline.db import clock, persist, reading, transaction
-from pipeline.errors import Parked, PermanentError
+from pipeline.errors import Parked, PermanentError, StaleClaim
 from pipeline.handle import RunHandle
 from pipeline.models import Artifact, Channel, Delivery, DeliveryStatus, Document
 from pipeline.replies import Kind, Verdict
+from pipeline.report import Report
 from pipeline.schedule import Person
-from pipeline.services import artifacts, deliveries, documents
+from pipeline.services import artifacts, deliveries, documents, places
 from pipeline.settings import settings
 from pipeline.workflows.report.planning import report_of
 from pipeline.workflows.report.rendering import templates_of
@@ -47,6 +49,12 @@ def send_batch(run: RunHandle, batch: int) -> None:
     finally:
         ledger.flush()
         persist(lambda session: deliveries.requeue(session, run.id, run.attempt_id))
+
+
+def attachment_name(run: RunHandle, report: Report, key: str, kind: str) -> str:
+    """`customer_shipments-ACME-2026-W46.pdf`; the key is left out where there is one document for all."""
+    stem = [run.name, *([key] if report.split_by else []), run.period.label]
+    return f"{copies.safe_name('-'.join(stem))}.{kind}"
 
 
 class Ledger:
@@ -85,7 +93,8 @@ class Ledger:
 
     def _write(self, session: Session) -> None:
         for write in self._known:
-            write(session)
+            with suppress(StaleClaim):  # it wrote nothing: what became of the others is still told
+                write(session)
 
 
 class Post:
@@ -94,6 +103,9 @@ class Post:
     def __init__(self, run: RunHandle, claimed: Sequence[Delivery], ledger: Ledger) -> None:
         self.run, self.ledger = run, ledger
         self.report = report_of(run.definition)
+        self.sender = run.definition.message.sender or settings().mail_from
+        # The envelope's sender is the address alone.
+        self.return_path = messages.split_address(self.sender)[1]
         ids = list({delivery.document_id for delivery in claimed if delivery.document_id})
         with reading() as session:
             self.documents: Mapping[UUID, Document] = documents.by_id(session, ids)
@@ -126,13 +138,14 @@ class Post:
         try:
             relay_url, address = mailer.target(settings(), delivery.address)
             relay = mailer.relay_for(relay_url)
-            verdict = relay.send(self.sender, address, data, lambda: self.ledger.dot(delivery, str(relay)))
+            place = places.name(str(relay), catcher=relay.catcher, meant=delivery.address, address=address)
+            verdict = relay.send(self.return_path, address, data, lambda: self.ledger.dot(delivery, place))
         except (mailer.RelayDown, mailer.ConfigurationFault) as error:
             self.ledger.not_sent(delivery)
             raise Parked(str(error), retry_after=error.verdict.wait) from error
         except mailer.NotAccepted as error:
             verdict = error.verdict
-        self._settle(delivery, str(relay), verdict)
+        self._settle(delivery, place, verdict)
 
     def message(self, delivery: Delivery) -> bytes:
         """The exact bytes of one message: the same on every attempt."""
@@ -144,11 +157,11 @@ class Post:
             delivery.context,
             [name for name, _ in attached],
             schedule=self.run.name,
-            sender=definition.sender or settings().mail_from,
+            sender=self.sender,
             subject=definition.subject,
         )
         return messages.compose(
-            sender=definition.sender or settings().mail_from,
+            sender=self.sender,
             recipient=Person(email=delivery.address, name=delivery.context.get("name")),
             subject=parts.subject,
             text=parts.text,
@@ -158,13 +171,8 @@ class Post:
             delivery_id=str(delivery.id),
             reply_to=definition.reply_to,
             date=self.run.claim.run.created_at,
-            list_id=f"<{self.run.name}.{self.sender.rpartition('@')[2]}>",
+            list_id=f"<{self.run.name}.{messages.domain_of(self.sender)}>",
         )
-
-    @property
-    def sender(self) -> str:
-        """The envelope's sender: the address alone."""
-        return messages.split_address(self.run.definition.message.sender or settings().mail_from)[1]
 
     def _document(self, delivery: Delivery) -> Document:
         if delivery.document_id is None or delivery.document_id not in self.documents:
@@ -183,8 +191,7 @@ class Post:
         ]
 
     def _attachment(self, document: Document, kind: str, file: Artifact) -> tuple[str, messages.EncodedAttachment]:
-        stem = [self.run.name, *([document.key] if self.report.split_by else []), self.run.period.label]
-        name = f"{copies.safe_name('-'.join(stem))}.{kind}"
+        name = attachment_name(self.run, self.report, document.key, kind)
         if (document.id, kind) not in self._encoded:
             data = storage.store().read(file.uri)
             while len(self._encoded) >= KEPT_ATTACHMENTS:
@@ -208,7 +215,7 @@ class Post:
                 self._defer(delivery, relay, verdict, reply)
             case _:
                 self.ledger.settle(delivery, DeliveryStatus.FAILED, reply, relay=relay, code=verdict.code)
-                if verdict.suppresses:
+                if verdict.suppresses and places.instead(relay) is None:
                     self.ledger.suppress(delivery.address, reply, f"relay {relay}, run {self.run.id}")
 
     def _defer(self, delivery: Delivery, relay: str, verdict: Verdict, reply: str) -> None:

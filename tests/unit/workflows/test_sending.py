@@ -1,0 +1,40 @@
+"""What the deliver step says of its deliveries: each for itself, also where another attempt has taken one over."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.db import reading, transaction
+from pipeline.models import Delivery, new_id
+from pipeline.services import deliveries
+from pipeline.workflows.report.sending import Ledger
+from tests.factories import make_delivery, make_run
+
+RELAY = "relay.example:25"
+
+
+@pytest.fixture
+def run(database):
+    return make_run()
+
+
+def status(delivery):
+    with reading() as session:
+        return session.get_one(Delivery, delivery.id).status
+
+
+def test_an_answer_is_kept_when_another_delivery_of_the_batch_was_taken_over(run):
+    sent, taken = (make_delivery(run, f"{name}@acme.example", status="queued") for name in ("anna", "otto"))
+    slept, other = new_id(), new_id()
+    with transaction() as session:
+        deliveries.claim(session, run.id, 0, slept)
+    ledger = Ledger(slept)
+    ledger.dot(sent, RELAY)
+    with transaction() as session:
+        deliveries.claim(session, run.id, 0, other)
+
+    ledger.settle(taken, "failed", "550 no such user")
+    ledger.accepted(sent, RELAY, 250, "250 OK")
+    ledger.flush()
+
+    assert (status(sent), status(taken)) == ("accepted", "sending")
