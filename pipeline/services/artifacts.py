@@ -12,8 +12,10 @@ from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from pipeline.db import insert_new
+from pipeline.db import CHUNK, insert_new
 from pipeline.models import Artifact, RunArtifact, new_id
+
+KNOWN = exists().where(RunArtifact.artifact_id == Artifact.id)
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,21 @@ def of_documents(session: Session, document_ids: Sequence[UUID]) -> dict[UUID, d
     statement = select(RunArtifact.document_id, RunArtifact.format, Artifact).join(Artifact)
     found: dict[UUID, dict[str, Artifact]] = {}
     for document_id, kind, artifact in session.execute(statement.where(RunArtifact.document_id.in_(document_ids))):
-        found.setdefault(document_id, {})[kind] = artifact
+        if document_id is not None and kind is not None:
+            found.setdefault(document_id, {})[kind] = artifact
     return found
 
 
-def unreferred(session: Session, before: datetime, limit: int) -> Sequence[Artifact]:
-    """Artifacts older than `before` (UTC) that no run knows."""
-    known = exists().where(RunArtifact.artifact_id == Artifact.id)
-    return session.scalars(select(Artifact).where(Artifact.created_at < before, ~known).limit(limit)).all()
+def unreferred(session: Session, before: datetime, limit: int = CHUNK) -> Sequence[Artifact]:
+    """Up to `limit` artifacts that were stored before `before` (UTC) and that no run knows."""
+    return session.scalars(select(Artifact).where(Artifact.created_at < before, ~KNOWN).limit(limit)).all()
 
 
-def forget(session: Session, artifacts: Sequence[Any]) -> None:
-    """Drop the rows; deleting the bytes, before or after, is the caller's."""
-    session.execute(delete(Artifact).where(Artifact.id.in_([artifact.id for artifact in artifacts])))
+def forget(session: Session, ids: Sequence[UUID]) -> int:
+    """Drop the rows of artifacts whose bytes are gone, but not of one that a run has come to know since; how many.
+
+    Bytes first, then rows: a crash in between is mended by the next call, where bytes without a row would lie for ever.
+    """
+    mine = select(Artifact.id).where(Artifact.id.in_(ids), ~KNOWN).with_for_update(skip_locked=True)
+    gone = delete(Artifact).where(Artifact.id.in_(session.scalars(mine).all()))
+    return session.connection().execute(gone).rowcount

@@ -1,4 +1,4 @@
-"""Old rows go, a few at a time: finished runs with all that belongs to them, then artifacts that no run knows."""
+"""Old rows go, a few at a time: finished runs with all that belongs to them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, delete, exists, inspect, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, inspect, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK
 from pipeline.models import (
     FINAL_RUN,
-    Artifact,
     Attempt,
     Base,
     Delivery,
@@ -25,7 +24,6 @@ from pipeline.models import (
     Slot,
     Step,
 )
-from pipeline.services import artifacts
 
 # Runs that are taken apart together.
 RUNS = 50
@@ -86,23 +84,4 @@ def _expired(session: Session, before: datetime) -> Sequence[UUID]:
 def _delete_some(session: Session, table: type[Base], condition: ColumnElement[bool], most: int) -> int:
     key = inspect(table).primary_key
     chosen = select(*key).where(condition).limit(most)
-    return _deleted(session, delete(table).where(tuple_(*key).in_(chosen)))
-
-
-def _deleted(session: Session, statement: Delete) -> int:
-    return session.connection().execute(statement).rowcount
-
-
-def unneeded_artifacts(session: Session, before: datetime, rows: int = CHUNK) -> Sequence[Artifact]:
-    """Up to `rows` artifacts that were stored before `before` (UTC) and that no run knows."""
-    return artifacts.unreferred(session, before, rows)
-
-
-def forget_artifacts(session: Session, ids: Sequence[UUID]) -> int:
-    """Drop the rows of artifacts whose bytes are gone, but not of one that a run has come to know since; how many.
-
-    Bytes first, then rows: a crash in between is mended by the next call, where bytes without a row would lie for ever.
-    """
-    known = exists().where(RunArtifact.artifact_id == Artifact.id)
-    mine = select(Artifact.id).where(Artifact.id.in_(ids), ~known).with_for_update(skip_locked=True)
-    return _deleted(session, delete(Artifact).where(Artifact.id.in_(session.scalars(mine).all())))
+    return session.connection().execute(delete(table).where(tuple_(*key).in_(chosen))).rowcount

@@ -13,6 +13,7 @@ from pydantic import Field
 from pipeline.adapters import leftovers
 from pipeline.db import reading, transaction
 from pipeline.handle import RunHandle
+from pipeline.services import artifacts
 from pipeline.services import retention as rows
 from pipeline.settings import settings
 from pipeline.tasks import step, workflow
@@ -61,12 +62,12 @@ def purge_artifacts(run: RunHandle) -> dict[str, int]:
     while True:
         run.alive()
         with reading() as session:
-            found = rows.unneeded_artifacts(session, before)
+            found = artifacts.unreferred(session, before)
         deleted = [one for one in found if store.delete(one.uri, before)]
         if not deleted:
             return {"artifacts": gone, "bytes": freed, "unfinished": store.remove_leftovers()}
         with transaction(durable=False) as session:
-            gone += rows.forget_artifacts(session, [one.id for one in deleted])
+            gone += artifacts.forget(session, [one.id for one in deleted])
         freed += sum(one.size for one in deleted)
 
 

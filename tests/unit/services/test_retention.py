@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from pipeline.db import reading, transaction
 from pipeline.models import Artifact, Base, RunArtifact, Slot
-from pipeline.services import retention
+from pipeline.services import artifacts, retention
 from tests.factories import (
     MONDAY,
     finished_run,
@@ -158,9 +158,9 @@ def test_only_what_no_run_knows_and_nobody_may_be_writing_is_unneeded(forgotten)
     make_file(run, make_document(run), "known.pdf", created_at=MONDAY - YEAR)
     with transaction() as session:
         session.add(artifact("being-written", timedelta(hours=1)))
-        found = retention.unneeded_artifacts(session, MONDAY - timedelta(days=1))
+        found = artifacts.unreferred(session, MONDAY - timedelta(days=1))
         assert [one.uri for one in found] == ["old"]
-        assert retention.forget_artifacts(session, [one.id for one in found]) == 1
+        assert artifacts.forget(session, [one.id for one in found]) == 1
     assert uris() == {"known.pdf", "being-written"}
 
 
@@ -169,5 +169,5 @@ def test_one_that_a_run_has_come_to_know_since_is_not_forgotten(forgotten):
     with transaction() as session:
         session.add(RunArtifact(run_id=run.id, name="bundle", artifact_id=forgotten.id))
     with transaction() as session:
-        assert retention.forget_artifacts(session, [forgotten.id]) == 0
+        assert artifacts.forget(session, [forgotten.id]) == 0
     assert uris() == {"old"}
