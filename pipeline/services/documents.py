@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import insert_new
+from pipeline.db import CHUNK, insert_new
 from pipeline.models import Channel, DeliveryStatus, Document, DocumentStatus, Step, StepStatus, Suppression, new_id
 
 # What stands for the rows whose key is NULL: they make no document, but they are counted and shown.
@@ -163,8 +163,8 @@ def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
 def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
     """Why nothing is sent to these addresses: those that are suppressed, with the reason."""
     found: dict[str, str] = {}
-    for at in range(0, len(addresses), 500):
-        chunk = addresses[at : at + 500]
+    for at in range(0, len(addresses), CHUNK):
+        chunk = addresses[at : at + CHUNK]
         rows = session.execute(select(Suppression.address, Suppression.reason).where(Suppression.address.in_(chunk)))
         found |= {address: f"suppressed: {reason}" for address, reason in rows}
     return found
@@ -196,7 +196,8 @@ def fail_unrendered(session: Session, run_id: UUID) -> None:
 
 def close_planned(session: Session, run_id: UUID, reason: str) -> None:
     """A run that ends leaves no document planned."""
-    _end(session, (Document.run_id == run_id, Document.status == DocumentStatus.PLANNED), DocumentStatus.SKIPPED, reason)
+    left = (Document.run_id == run_id, Document.status == DocumentStatus.PLANNED)
+    _end(session, left, DocumentStatus.SKIPPED, reason)
 
 
 def _end(session: Session, where: Sequence[Any], status: DocumentStatus, error: str) -> None:
