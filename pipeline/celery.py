@@ -14,7 +14,6 @@ from celery import Celery, signals
 from kombu import Queue
 
 from pipeline import log
-from pipeline.errors import DefinitionError
 from pipeline.settings import Settings, settings
 
 QUEUES = ("default", "render", "deliver")
@@ -105,47 +104,49 @@ def _configure_logging(**_: Any) -> None:
 @signals.celeryd_init.connect
 def _load_workflows(**_: Any) -> None:
     """Only a worker knows workflows; beat opens runs without them."""
-    load_workflows()
+    try:
+        load_workflows()
+    except Exception as error:  # a signal's receiver would be logged and passed over: such a worker must not start
+        raise SystemExit(f"the worker cannot load its workflows: {type(error).__name__}: {error}") from error
+    for sentence in broken_workflows.values():
+        log.get(__name__).error("workflow file refused", error=sentence)
+
+
+# Why a file of the home's workflows/ could not be imported, by its name; the others go on.
+broken_workflows: dict[str, str] = {}
 
 
 def load_workflows() -> None:
-    """Import every module of pipeline.workflows and of the home's workflows/: their steps become tasks.
-
-    Raises DefinitionError naming the first file of the home that cannot be imported.
-    """
-    load_own_workflows()
-    for path in sorted((settings().home / "workflows").glob("*.py")):
-        import_workflow(path)
-
-
-def load_own_workflows() -> None:
-    """Import the workflows that come with the pipeline."""
+    """Import every module of pipeline.workflows and of the home's workflows/: their steps become tasks."""
     import_module("pipeline.tasks")
     package = import_module("pipeline.workflows")
     for module in pkgutil.iter_modules(package.__path__, "pipeline.workflows."):
         import_module(module.name)
+    broken_workflows.clear()
+    for path in sorted((settings().home / "workflows").glob("*.py")):
+        try:
+            _import_file(path)
+        except Exception as error:  # noqa: BLE001 - a team's own code may raise anything
+            broken_workflows[path.name] = (
+                f"workflows/{path.name}{_line(error, path)} cannot be imported: {type(error).__name__}: {error}"
+            )
 
 
-def import_workflow(path: Path) -> None:
-    """Import one file of the home's workflows/, once. Raises DefinitionError naming the file and its line."""
+def _import_file(path: Path) -> None:
     name = f"workflows.{path.stem}"
-    if name in sys.modules:
-        return
     specification = spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
-        raise DefinitionError("cannot be imported", place=f"workflows/{path.name}")
+    if name in sys.modules or specification is None or specification.loader is None:
+        return
     sys.modules[name] = module = module_from_spec(specification)
     try:
         specification.loader.exec_module(module)
-    except Exception as error:
-        # Half a module must not be taken for the whole one by whoever asks next.
+    except BaseException:
         del sys.modules[name]
-        raise DefinitionError(
-            f"cannot be imported: {type(error).__name__}: {error}", place=f"workflows/{path.name}{_line(error, path)}"
-        ) from error
+        raise
 
 
 def _line(error: Exception, path: Path) -> str:
+    """Where in the file it went wrong, as `:3`."""
     if isinstance(error, SyntaxError):
         return f":{error.lineno}" if error.filename == str(path) else ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
