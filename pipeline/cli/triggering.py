@@ -123,6 +123,7 @@ def mail(configured: Settings) -> str:
 def wait_for(found: Opened, *, as_json: bool) -> bool:
     """Wait for the run's end, with a progress bar on a terminal; whether it succeeded."""
     err = tables.console(stderr=True)
+    err.print(tables.words(f"Run {found.run.id} of {found.run.schedule}. Mail is {mail(settings())}.", "dim"))
     if not found.published:
         err.print(tables.words(away(settings()), "yellow"))
     try:
