@@ -16,12 +16,13 @@ from uuid import UUID
 from celery import Task, chain, chord, group
 from celery.canvas import Signature, _chain, _chord
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.result import denied_join_result
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from pipeline import log
-from pipeline.celery import QUEUES, TIME_LIMITS, app, load_workflows
+from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
 from pipeline.handle import RunHandle
@@ -73,16 +74,19 @@ def step(
 
     `retry` is the default that a schedule file may override; `queue` one of default, render, deliver; a `tolerated`
     step that fails lets its run go on to the next stage; `limits` are seconds, soft and hard. What the function returns
-    is JSON up to 64 kB, handed on to the next step, or a Celery canvas of steps to run next.
+    is JSON up to 64 kB, or a Celery canvas of steps to run next. The next step, if it is put as `.s()` and not `.si()`,
+    is given the list of what the stage before it returned: always a list, also of one.
     """
-    if function is None:
-        return lambda found: step(found, retry=retry or Retry(), queue=queue, tolerated=tolerated, limits=limits)
-    if queue not in QUEUES:
-        raise DefinitionError(f'step {function.__name__}: queue "{queue}" is not one of {", ".join(QUEUES)}')
-    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
-    STEPS[name] = StepDefinition(function, retry or Retry(), queue, tolerated)
-    declared = app.task(name=name, bind=True, soft_time_limit=limits[0], time_limit=limits[1], typing=False)
-    return declared(_carry_out)
+
+    def declare(found: Callable[..., Any]) -> Task:
+        if queue not in QUEUES:
+            raise DefinitionError(f'step {found.__name__}: queue "{queue}" is not one of {", ".join(QUEUES)}')
+        name = f"{found.__module__.rpartition('.')[2]}.{found.__name__}"
+        STEPS[name] = StepDefinition(found, retry or Retry(), queue, tolerated)
+        task = app.task(name=name, bind=True, soft_time_limit=limits[0], time_limit=limits[1], typing=False)
+        return task(_carry_out)
+
+    return declare if function is None else declare(function)
 
 
 def workflow(function: Function) -> Function:
@@ -96,7 +100,7 @@ def find_workflow(name: str) -> Callable[..., Any]:
     if name not in WORKFLOWS:
         near = get_close_matches(name, WORKFLOWS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known workflows: {', '.join(sorted(WORKFLOWS))}"
-        raise PermanentError(f'there is no workflow "{name}": {hint}')
+        raise PermanentError("; ".join([f'there is no workflow "{name}": {hint}', *broken_workflows.values()]))
     return WORKFLOWS[name]
 
 
@@ -137,27 +141,30 @@ def _carry_out(task: Task, step_id: str) -> None:
     definition = STEPS[claim.step.task]
     with log.bound(run=str(claim.run.id), step=claim.step.name):
         try:
-            _act_and_record(definition, claim, carried)
+            _act_and_record(definition, claim, carried=carried)
         except StaleClaim as stale:
             logger.warning(str(stale))
             return
         publish(claim.run.id)
 
 
-def _act_and_record(definition: StepDefinition, claim: steps.Claim, carried: bool) -> None:
+def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: bool) -> None:
+    acted = False
     try:
         with RunHandle(claim) as handle, _renewing(handle):
             returned = _called(definition, handle)
         result, stages = _read(returned, handle)
+        acted = True
+        persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
     except StaleClaim:
         raise
-    except Exception as error:  # whatever a step raises becomes a row, never a lost message
-        failure, trace = _named(error), traceback.format_exc()
+    except Exception as error:  # noqa: BLE001 - whatever a step raises becomes a row, never a lost message
+        if acted and isinstance(error, DBAPIError) and is_away(error):
+            raise  # done, and nobody could be told for so long: its lease lapses
+        failure, trace = _named(error, definition.retry), traceback.format_exc()
         retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
         logger.warning("step failed", error=str(failure))
         persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
-    else:
-        persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
 
 
 def _called(definition: StepDefinition, handle: RunHandle) -> Any:
@@ -168,15 +175,15 @@ def _called(definition: StepDefinition, handle: RunHandle) -> Any:
         return runs.Verdict(RunStatus.SKIPPED, str(nothing_to_do))
 
 
-def _named(error: Exception) -> Exception:
-    """The error as a sentence, and as a class that says whether trying again can help."""
+def _named(error: Exception, retry: Retry) -> Exception:
+    """The error as a class that says whether trying again can help: ours, or one that the step's retry names."""
     if isinstance(error, SoftTimeLimitExceeded):
         return TransientError("took longer than its time limit allows and was stopped")
     if isinstance(error, DBAPIError) and is_away(error):
         return TransientError(f"the pipeline's database is away: {error.orig}")
     if isinstance(error, MemoryError):
         return TransientError("ran out of memory")
-    if isinstance(error, PermanentError | TransientError):
+    if isinstance(error, (PermanentError, TransientError, *(retry.on if isinstance(retry.on, tuple) else [retry.on]))):
         return error
     return PermanentError(f"{type(error).__name__}: {error}")
 
@@ -216,7 +223,7 @@ def _read(returned: Any, handle: RunHandle) -> tuple[Any, list[list[steps.Planne
     if isinstance(returned, runs.Verdict):
         return returned, []
     try:
-        size = len(json.dumps(returned))
+        size = len(json.dumps(returned, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise PermanentError(f"step {handle.claim.step.name} returned what is not JSON: {error}") from None
     if size > LARGEST_RESULT:
@@ -277,8 +284,11 @@ def publish(run_id: UUID) -> bool:
     if not stages:
         return False
     try:
-        _canvas(stages).apply_async()
-    except (BrokerError, ConnectionError, OSError) as error:
+        # Nobody here waits for results: else every publish subscribes to them first, 20 s long if the broker is away.
+        with denied_join_result():
+            _canvas(stages).apply_async()
+    # What Celery's result store gives up with is a plain RuntimeError.
+    except (BrokerError, ConnectionError, OSError, RuntimeError) as error:
         logger.warning("the broker is away; reconcile publishes later", run=str(run_id), error=str(error))
         return False
     with transaction(durable=False) as session:

@@ -17,7 +17,7 @@ from sqlalchemy import and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
-from pipeline.errors import Parked, Refused, StaleClaim
+from pipeline.errors import Parked, PipelineError, Refused, StaleClaim
 from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
 from pipeline.services import runs
@@ -178,14 +178,15 @@ def _begun(session: Session, run_id: UUID, now: datetime) -> Run:
 
 
 def _inputs(session: Session, step: Step) -> tuple[Any, ...]:
-    """What the stage before it in the same canvas returned: one value, or a list of a group's values."""
+    """What the stage before it in the same canvas returned: always a list, in order.
+
+    Celery hands on a bare value where a group happens to have one member; such code breaks on the day that it has.
+    """
     if not step.takes_results:
         return ()
     before = select(Step).where(Step.run_id == step.run_id, Step.canvas == step.canvas, Step.stage == step.stage - 1)
     earlier = session.scalars(before.order_by(Step.ordinal)).all()
-    if not earlier:
-        return ()
-    return (earlier[0].result,) if len(earlier) == 1 else ([one.result for one in earlier],)
+    return ([one.result for one in earlier],) if earlier else ()
 
 
 def renew(session: Session, claim: Claim) -> None:
@@ -235,7 +236,8 @@ def record_failure(
     """The attempt failed: the step is parked for its next try, or ends; a step that is not tolerated ends its run."""
     now = clock(session)
     run = runs.lock(session, claim.run.id)
-    sentence = str(error) or type(error).__name__
+    named = f"{type(error).__name__}: {error}".removesuffix(": ")
+    sentence = str(error) or named if isinstance(error, PipelineError) else named
     wait = None if runs.is_final(run) else _wait(session, claim, error, retry, now)
     if wait is not None:
         again = {

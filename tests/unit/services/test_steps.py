@@ -371,14 +371,21 @@ def test_a_step_with_the_name_of_an_earlier_one_is_refused(run):
         carry_out(run, "look", stages=[planned("look")])
 
 
-def test_a_chain_is_handed_on_from_step_to_step(run):
+def test_a_step_is_handed_a_list_also_of_one(run):
     begin(run, planned("download"), planned("load", takes_results=True), planned("check"))
     carry_out(run, "download", {"path": "a.csv"})
     loading = claim(run, "load")
-    assert loading.inputs == ({"path": "a.csv"},)
+    assert loading.inputs == ([{"path": "a.csv"}],)
     succeed(loading, 17)
 
     assert claim(run, "check").inputs == ()
+
+
+def test_a_group_of_one_hands_on_a_list_too(run):
+    begin(run, planned("count:a"), planned("add", takes_results=True))
+    carry_out(run, "count:a", 1)
+
+    assert claim(run, "add").inputs == ([1],)
 
 
 def test_a_groups_results_are_handed_on_as_a_list_in_the_groups_order(run):

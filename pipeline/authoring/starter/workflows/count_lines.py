@@ -15,7 +15,7 @@ from pipeline.tasks import step, workflow
 
 @step(retry=Retry(attempts=3, first=10))
 def count(run: RunHandle, file: str) -> int:
-    """Carry out one step: what it returns (JSON up to 64 kB) is kept on its row and handed to the next step."""
+    """Carry out one step: what it returns (JSON up to 64 kB) is kept on its row; the next step gets the list."""
     return len((run.home / "data" / file).read_text(encoding="utf-8").splitlines())
 
 
