@@ -158,7 +158,7 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: 
         persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
     except StaleClaim:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a step raises becomes a row, never a lost message
+    except Exception as error:  # whatever a step raises becomes a row, never a lost message
         if acted and isinstance(error, DBAPIError) and is_away(error):
             raise  # done, and nobody could be told for so long: its lease lapses
         failure, trace = _named(error, definition.retry), traceback.format_exc()

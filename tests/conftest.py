@@ -18,6 +18,8 @@ __all__ = ["postgresql_server", "postgresql_url"]
 
 # It reads no clock, and the datetimes that freezegun would put in its place forget `fold`.
 freezegun.configure(extend_ignore_list=["pipeline.timing"])
+# The test runner's own clock goes on.
+freezegun.configure(extend_ignore_list=["_pytest", "pytest_timeout", "xdist", "execnet"])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import freezegun
 import psycopg
 import pytest
 from freezegun import freeze_time
@@ -19,8 +18,6 @@ from tests.conftest import forget_engine
 from tests.factories import MONDAY
 from tests.postgresql import administer
 
-# The test runner's own clock goes on.
-freezegun.configure(extend_ignore_list=["_pytest", "pytest_timeout", "xdist", "execnet"])
 # PostgreSQL looks in `public` before its own catalogue here: clock_timestamp() is ours, and stands still.
 FIRST_PUBLIC = "-csearch_path%3Dpublic,pg_catalog"
 CLOCK = """
