@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 from uuid import UUID
@@ -37,7 +39,7 @@ class SqlScheduler(Scheduler):
         self._queue: Queue[UUID] = Queue(WAITING_TO_PUBLISH)
         self._stopped = threading.Event()
         self._last: dict[str, float] = {}
-        self._seen: float | None = None
+        self._seen: dict[Path, int] | None = None
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -75,17 +77,15 @@ class SqlScheduler(Scheduler):
 
     def _load(self) -> None:
         folder = settings().home / "schedules"
-        files = [*folder.glob("*"), folder] if folder.is_dir() else []
-        newest = max((path.stat().st_mtime for path in files), default=0.0) + len(files)
-        if newest == self._seen:
+        seen = {path: path.stat().st_mtime_ns for path in folder.glob("*")}
+        if seen == self._seen:
             return
         loaded = home.load(settings().home)
         for error in loaded.errors.values():
             logger.error("schedule file refused, its last good revision goes on", error=str(error))
-        kept = {place.rpartition("/")[2].rpartition(".")[0] for place in loaded.errors}
         with transaction() as session:
-            synced = schedules.sync(session, loaded.files, kept)
-        self._seen = newest
+            synced = schedules.sync(session, loaded.files, loaded.errors_by_key.keys())
+        self._seen = seen
         logger.info("schedules loaded", added=synced.added, changed=synced.changed, retired=synced.retired)
 
     def _beat(self) -> None:
@@ -99,7 +99,7 @@ class SqlScheduler(Scheduler):
                 run_id = self._queue.get(timeout=1)
             except Empty:
                 continue
-            self._safely(lambda run_id=run_id: tasks.publish(run_id))
+            self._safely(partial(tasks.publish, run_id))
 
     def _heal(self) -> None:
         while not self._stopped.wait(HEAL):
@@ -124,14 +124,15 @@ class SqlScheduler(Scheduler):
             self._safely(work)
 
     def _safely(self, work: Callable[[], Any]) -> Any:
-        """Do the work; what goes wrong is told and tried again at the next look: beat itself goes on."""
+        """Do the work; what goes wrong is told and tried again at the next look: beat and its threads go on."""
         try:
             return work()
-        except (SQLAlchemyError, PipelineError, OSError) as error:
+        except Exception as error:  # a thread that ended here would publish, or heal, nothing from then on
             reason = error.orig if isinstance(error, DBAPIError) else error
-            logger.error(
+            logger.error(  # noqa: TRY400 - where a mistake is ours, and only there, its traceback says more
                 "beat could not do its work, and tries again",
                 work=getattr(work, "__name__", "publish"),
-                error=str(reason),
+                error=f"{type(reason).__name__}: {reason}",
+                exc_info=not isinstance(error, SQLAlchemyError | PipelineError | OSError),
             )
             return None
