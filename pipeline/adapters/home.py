@@ -37,6 +37,11 @@ class Loaded:
     files: dict[str, ScheduleFile] = field(default_factory=dict)
     errors: dict[str, DefinitionError] = field(default_factory=dict)
 
+    @property
+    def errors_by_key(self) -> dict[str, DefinitionError]:
+        """The bad files by the key that their schedule would have: `weekly` of schedules/weekly.yaml."""
+        return {Path(place).stem: error for place, error in self.errors.items()}
+
 
 class _Loader(yaml.SafeLoader):
     """YAML as people mean it: a key given twice is a mistake, and a date stays the text that was written."""

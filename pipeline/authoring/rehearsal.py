@@ -103,9 +103,8 @@ def rehearsal(wish: Wish, *, at: datetime | None = None) -> Iterator[tuple[Rehea
 
 def _file(name: str) -> home.ScheduleFile:
     loaded = home.load(settings().home)
-    for place, error in loaded.errors.items():
-        if Path(place).stem == name:
-            raise error
+    if name in loaded.errors_by_key:
+        raise loaded.errors_by_key[name]
     if name not in loaded.files:
         near = get_close_matches(name, loaded.files, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(loaded.files)) or 'none'}"

@@ -32,9 +32,8 @@ def refresh(name: str) -> None:
     if not settings().watches_schedules:
         return
     loaded = home.load(settings().home)
-    for place, error in loaded.errors.items():
-        if _key(place) == name:
-            raise error
+    if name in loaded.errors_by_key:
+        raise loaded.errors_by_key[name]
     try:
         _sync(loaded, force=False)
     except Refused as refused:
@@ -43,12 +42,7 @@ def refresh(name: str) -> None:
 
 def _sync(loaded: home.Loaded, *, force: bool) -> Synced:
     with transaction() as session:
-        return schedules.sync(session, loaded.files, {_key(place) for place in loaded.errors}, force=force)
-
-
-def _key(place: str) -> str:
-    """`weekly` of schedules/weekly.yaml."""
-    return place.rpartition("/")[2].rpartition(".")[0]
+        return schedules.sync(session, loaded.files, loaded.errors_by_key.keys(), force=force)
 
 
 def unloaded(name: str) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 
 from pipeline import timing
 from pipeline.adapters import home
@@ -71,7 +72,7 @@ def check(names: Sequence[str] = ()) -> Checked:
 
 
 def _check_names(names: Iterable[str], loaded: Loaded) -> None:
-    known = [*loaded.files, *map(_key, loaded.errors)]
+    known = [*loaded.files, *loaded.errors_by_key]
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=1)
@@ -84,12 +85,8 @@ def _line(place: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _key(place: str) -> str:
-    return place.rpartition("/")[2].rpartition(".")[0]
-
-
 def _wanted(loaded: Loaded, names: Sequence[str]) -> Iterator[tuple[str, DefinitionError]]:
-    yield from ((place, error) for place, error in loaded.errors.items() if not names or _key(place) in names)
+    yield from ((place, error) for place, error in loaded.errors.items() if not names or Path(place).stem in names)
 
 
 def _holders_first(files: Iterable[ScheduleFile]) -> list[ScheduleFile]:

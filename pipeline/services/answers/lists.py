@@ -83,7 +83,7 @@ def schedules(session: Session, loaded: Loaded, *, retired: bool = False) -> lis
     """Every schedule by its key, as the rows and the home's files `loaded` have it; retired ones only if asked for."""
     rows = {row.key: (row, definition) for row, definition in session.execute(_current())}
     last = _last_runs(session)
-    wrong = {place.rpartition("/")[2].rpartition(".")[0]: error for place, error in loaded.errors.items()}
+    wrong = loaded.errors_by_key
     sources = [
         _Sources(key, *rows.get(key, (None, None)), loaded.files.get(key), wrong.get(key))
         for key in sorted(rows.keys() | loaded.files.keys() | wrong.keys())
