@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
-from kombu import Queue
+from kombu.entity import Queue
 
 from pipeline import log
 from pipeline.settings import Settings, settings
@@ -53,7 +53,7 @@ def options(configured: Settings) -> dict[str, Any]:
         "task_time_limit": TIME_LIMITS[1],
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
         "task_default_queue": "default",
-        "task_queues": [Queue(name) for name in QUEUES],
+        "task_queues": [Queue(name) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu types it not
         "task_create_missing_queues": False,  # a typo in a queue's name must fail, not vanish
         "task_send_sent_event": True,
         "worker_send_task_events": True,

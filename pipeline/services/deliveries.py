@@ -88,7 +88,7 @@ def dot(session: Session, delivery_id: UUID, attempt_id: UUID, relay: str) -> No
 
 
 def accepted(
-    session: Session, delivery_id: UUID, attempt_id: UUID, relay: str, code: int | None, reply: str, at: datetime
+    session: Session, delivery_id: UUID, attempt_id: UUID, *, relay: str, code: int | None, reply: str, at: datetime
 ) -> None:
     """The other side took it, with its words; evidence that settles `uncertain` even for a stale claim."""
     _append(session, delivery_id, attempt_id, at, "accepted", relay=relay, code=code, text=reply)
@@ -205,7 +205,7 @@ def _copy(step: Step, name: str) -> steps.Planned:
 
 
 def next_due(
-    now: datetime, deferrals: int, retry: Retry, first_at: datetime, seed: str, retry_after: float | None
+    now: datetime, deferrals: int, retry: Retry, *, first_at: datetime, seed: str, retry_after: float | None
 ) -> datetime | None:
     """When a delivery that was turned away for now is tried again, or None when it has waited long enough."""
     wait = retry.delay(deferrals + 1, seed, retry_after)

@@ -81,16 +81,21 @@ def planned_deliveries(freeze: Freeze, documents: Mapping[str, UUID]) -> Iterato
     number = 0
     for one in mails:
         status, reason = _verdict(one, documents, freeze.suppressed)
-        row = _delivery(
-            Channel.EMAIL, one.address, one.key, documents.get(one.key), status, reason, number // size, freeze.domain
-        )
-        yield {**row, "context": {"name": one.name, "locale": one.locale, "zone": one.zone}}
+        row = _delivery(Channel.EMAIL, one.address, one.key, documents.get(one.key), number // size)
+        delivery_id = row["id"]
+        yield {
+            **row,
+            "status": status,
+            "reason": reason,
+            "batch": row["batch"] if status == DeliveryStatus.PLANNED else None,
+            "context": {"name": one.name, "locale": one.locale, "zone": one.zone},
+            # Fixed here, the same on every attempt: a relay can tell a repeat (delivery.md).
+            "message_id": f"<{delivery_id}@{freeze.domain}>",
+        }
         number += one.key in documents
     for key, document_id in documents.items():
         for pattern in freeze.file_patterns:
-            yield _delivery(
-                Channel.FILE, pattern, key, document_id, DeliveryStatus.PLANNED, None, number // size, freeze.domain
-            )
+            yield _delivery(Channel.FILE, pattern, key, document_id, number // size)
             number += 1
 
 
@@ -106,31 +111,20 @@ def _verdict(
     return DeliveryStatus.PLANNED, None
 
 
-def _delivery(
-    channel: Channel,
-    address: str,
-    key: str,
-    document_id: UUID | None,
-    status: str,
-    reason: str | None,
-    batch: int,
-    domain: str,
-) -> dict[str, Any]:
-    delivery_id = new_id()
+def _delivery(channel: Channel, address: str, key: str, document_id: UUID | None, batch: int) -> dict[str, Any]:
     return {
-        "id": delivery_id,
+        "id": new_id(),
         "channel": channel,
         "address": address,
         "key": key,
         "document_id": document_id,
-        "status": status,
-        "reason": reason,
-        "batch": batch if status == DeliveryStatus.PLANNED else None,
+        "status": DeliveryStatus.PLANNED,
+        "reason": None,
+        "batch": batch,
         "generation": 1,
         "deferrals": 0,
         "context": {},
-        # Fixed here, the same on every attempt: a relay can tell a repeat (delivery.md).
-        "message_id": f"<{delivery_id}@{domain}>" if channel == Channel.EMAIL else None,
+        "message_id": None,
     }
 
 

@@ -249,10 +249,10 @@ def record_failure(
         }
         _finish(session, claim, StepStatus.QUEUED, now, error=sentence, **again)
         outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
-        _end_attempt(session, claim, outcome, now, sentence, trace)
+        _end_attempt(session, claim, outcome, now, error=sentence, trace=trace)
         return
     _finish(session, claim, StepStatus.FAILED, now, error=sentence)
-    _end_attempt(session, claim, Outcome.FAILED, now, sentence, trace)
+    _end_attempt(session, claim, Outcome.FAILED, now, error=sentence, trace=trace)
     _after_failure(session, run, claim.step, sentence, now, carried=carried)
 
 
@@ -284,7 +284,13 @@ def _finish(session: Session, claim: Claim, status: StepStatus, now: datetime, *
 
 
 def _end_attempt(
-    session: Session, claim: Claim, outcome: Outcome, now: datetime, error: str | None = None, trace: str | None = None
+    session: Session,
+    claim: Claim,
+    outcome: Outcome,
+    now: datetime,
+    *,
+    error: str | None = None,
+    trace: str | None = None,
 ) -> None:
     session.execute(
         update(Attempt)

@@ -73,7 +73,9 @@ class Ledger:
 
     def accepted(self, delivery: Delivery, relay: str, code: int | None, reply: str) -> None:
         at = datetime.now(UTC)
-        self._known.append(lambda s: deliveries.accepted(s, delivery.id, self.attempt_id, relay, code, reply, at))
+        self._known.append(
+            lambda s: deliveries.accepted(s, delivery.id, self.attempt_id, relay=relay, code=code, reply=reply, at=at)
+        )
 
     def not_sent(self, delivery: Delivery) -> None:
         """It was certainly not sent, though the dot may have been announced: it is queued again."""
@@ -223,7 +225,12 @@ class Post:
         with reading() as session:
             now = clock(session)
         due = deliveries.next_due(
-            now, delivery.deferrals, retry, self.run.claim.run.created_at, str(delivery.id), verdict.wait
+            now,
+            delivery.deferrals,
+            retry,
+            first_at=self.run.claim.run.created_at,
+            seed=str(delivery.id),
+            retry_after=verdict.wait,
         )
         status = DeliveryStatus.DEFERRED if due else DeliveryStatus.EXPIRED
         self.ledger.settle(delivery, status, reply, relay=relay, code=verdict.code, not_before=due)

@@ -116,7 +116,7 @@ def test_an_accepted_delivery_keeps_the_servers_words(run, attempt, time):
     write(deliveries.dot, delivery.id, attempt, RELAY)
     assert (read(delivery).phase, read(delivery).relay) == (Phase.DOT, RELAY)
 
-    write(deliveries.accepted, delivery.id, attempt, RELAY, 250, "250 2.0.0 queued as 4F2A", at=time.now)
+    write(deliveries.accepted, delivery.id, attempt, relay=RELAY, code=250, reply="250 2.0.0 queued as 4F2A", at=time.now)
 
     sent = read(delivery)
     assert (sent.status, sent.phase, sent.reply, sent.sent_at) == (
@@ -145,7 +145,7 @@ def test_a_late_answer_settles_what_was_uncertain(run, time):
     claim(run, new_id())
     assert read(delivery).status == "uncertain"
 
-    write(deliveries.accepted, delivery.id, slept, RELAY, 250, "250 OK", at=time.now)
+    write(deliveries.accepted, delivery.id, slept, relay=RELAY, code=250, reply="250 OK", at=time.now)
     assert (read(delivery).status, read(delivery).reason) == ("accepted", None)
 
 
@@ -154,7 +154,7 @@ def test_nobody_sends_what_a_late_answer_has_settled(run, time):
     slept, other = new_id(), new_id()
     claim(run, slept)
     claim(run, other)
-    write(deliveries.accepted, delivery.id, slept, RELAY, 250, "250 OK", at=time.now)
+    write(deliveries.accepted, delivery.id, slept, relay=RELAY, code=250, reply="250 OK", at=time.now)
 
     with pytest.raises(StaleClaim):
         write(deliveries.dot, delivery.id, other, RELAY)
@@ -162,7 +162,7 @@ def test_nobody_sends_what_a_late_answer_has_settled(run, time):
 
 def test_an_answer_to_what_has_ended_is_kept_as_evidence_alone(run, attempt, time):
     delivery = make_delivery(run, status="cancelled")
-    write(deliveries.accepted, delivery.id, attempt, RELAY, 250, "250 OK", at=time.now)
+    write(deliveries.accepted, delivery.id, attempt, relay=RELAY, code=250, reply="250 OK", at=time.now)
 
     assert read(delivery).status == "cancelled"
     assert events(delivery) == [("accepted", "250 OK")]
@@ -322,7 +322,7 @@ def test_late_deliveries_go_on_until_none_is_left(waiting, time):
     heal()
     attempt = acts.claim(waiting, "deliver:1/2")
     (late,) = claim(waiting, attempt.attempt_id, batch=1)
-    write(deliveries.accepted, late, attempt.attempt_id, RELAY, 250, "250 OK", at=time.now)
+    write(deliveries.accepted, late, attempt.attempt_id, relay=RELAY, code=250, reply="250 OK", at=time.now)
     acts.succeed(attempt)
     carry_out(waiting, "finish/2", Verdict(RunStatus.WAITING, "1 was turned away", WaitingFor.DEFERRED))
     time.passes(minutes=1)
@@ -349,7 +349,7 @@ def test_the_wait_grows_with_every_refusal_and_has_an_end():
     retry = Retry(attempts=8, first=60, factor=2, ceiling=3600, jitter=0, give_up_after=3600)
 
     def due(deferrals, spent, asked=None):
-        return deliveries.next_due(MONDAY + timedelta(seconds=spent), deferrals, retry, MONDAY, "seed", asked)
+        return deliveries.next_due(MONDAY + timedelta(seconds=spent), deferrals, retry, first_at=MONDAY, seed="seed", retry_after=asked)
 
     assert due(0, 0) == MONDAY + timedelta(seconds=60)
     assert due(2, 100) == MONDAY + timedelta(seconds=340)
