@@ -15,7 +15,7 @@ RUN cd /src && /opt/build/bin/python -m hatchling build -t wheel -d /dist \
  && /opt/pipeline/bin/pip uninstall -y setuptools pip
 
 FROM python:3.11-slim-bookworm
-RUN useradd --create-home --uid 10001 pipeline && install -d -o pipeline -g pipeline /home/pipeline/home
+RUN useradd --create-home --uid 10001 pipeline && install -d -o pipeline -g pipeline /home/pipeline/home /home/pipeline/home/var /artifacts
 COPY --from=build /opt/pipeline /opt/pipeline
 # PYTHONTZPATH: every node uses the pinned tzdata package, not the zone files of its system.
 ENV PATH=/opt/pipeline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONTZPATH= PIPELINE_HOME=/home/pipeline/home

@@ -20,7 +20,7 @@ RUN apt-get update \
       libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fontconfig fonts-liberation fonts-dejavu-core \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 pipeline \
- && install -d -o pipeline -g pipeline /home/pipeline/home
+ && install -d -o pipeline -g pipeline /home/pipeline/home /home/pipeline/home/var /artifacts
 COPY --from=build /opt/pipeline /opt/pipeline
 # PYTHONTZPATH: every node uses the pinned tzdata package, not the zone files of its system.
 ENV PATH=/opt/pipeline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONTZPATH= PIPELINE_HOME=/home/pipeline/home REMAP_SIGTERM=SIGQUIT
