@@ -19,7 +19,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import denied_join_result
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pipeline import log
 from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
@@ -29,7 +29,7 @@ from pipeline.handle import RunHandle
 from pipeline.models import RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import runs, steps
+from pipeline.services import runs, schedules, steps
 from pipeline.settings import settings
 
 logger = log.get(__name__)
@@ -201,8 +201,8 @@ def _renewing(handle: RunHandle) -> Iterator[None]:
             except StaleClaim:
                 handle.lost = True
                 return
-            except DBAPIError as error:
-                logger.warning("the lease could not be renewed", error=str(error.orig))
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("the lease could not be renewed", error=str(getattr(error, "orig", error)))
 
     thread = threading.Thread(target=renew, name=f"lease-{handle.claim.step.name}", daemon=True)
     thread.start()
@@ -363,10 +363,13 @@ def trigger(request: runs.Request) -> tuple[UUID, bool]:
 
     Returns the run's id and whether it is new. Raises Refused or NotFound with a sentence.
     """
+    with reading() as session:
+        _, definition = schedules.current(session, request.schedule_key)
+    if definition.get("workflow"):
+        load_workflows()  # a team's code may take its time: no writer waits for it
     with transaction() as session:
         run, new = runs.open_run(session, request)
         if new and run.definition.get("workflow"):
-            load_workflows()
             bound_parameters(run.workflow, run.params)
     if new:
         publish(run.id)
