@@ -20,7 +20,6 @@ from pipeline.report import Scalar
 from pipeline.services import runs, schedules
 from pipeline.services.steps import Claim
 from pipeline.settings import settings
-from pipeline.timing import period
 from pipeline.workflows.report import planning
 
 
@@ -117,10 +116,6 @@ def _file(name: str) -> home.ScheduleFile:
 def _run(file: home.ScheduleFile, wish: Wish, at: datetime) -> Run:
     """The facts of a run of this schedule, in no database."""
     zone = schedules.zone_of(file.schedule)
-    try:
-        about = period(wish.period or file.schedule.period_spec, at, zone)
-    except ValueError as error:
-        raise Refused(str(error)) from None
     return Run(
         id=uuid4(),
         workflow="report",
@@ -128,7 +123,7 @@ def _run(file: home.ScheduleFile, wish: Wish, at: datetime) -> Run:
         due_at=at,
         created_at=at,
         zone=zone,
-        period=about.to_json(),
+        period=runs.period_of(wish.period or file.schedule.period_spec, at, zone).to_json(),
         params=runs.parameters(file.schedule, wish.params),
         scope={"keys": [wish.key] if wish.key else [], "to": [], "send": False},
         definition=file.definition,

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import example, schedule, timing
+from pipeline import example, schedule
 from pipeline.adapters import sources
 from pipeline.authoring import schema
 from pipeline.errors import NotFound, Refused
 from pipeline.report import NAME, Source
+from pipeline.services import runs
 from pipeline.settings import settings
 
 # What people say instead of a cron expression.
@@ -101,11 +102,7 @@ def tried(source: Source, period: str) -> Sample:
     """Ask the source for the period as of now. Raises a PipelineError that names what is wrong with it."""
     from pyarrow import parquet
 
-    zone = settings().timezone
-    try:
-        about = timing.period(period, datetime.now(UTC), zone)
-    except ValueError as error:
-        raise Refused(str(error)) from None
+    about = runs.period_of(period, datetime.now(UTC), settings().timezone)
     with tempfile.TemporaryDirectory(prefix="pipeline-new-") as folder:
         path = Path(folder) / "rows.parquet"
         found = sources.fetch(

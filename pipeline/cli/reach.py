@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from pipeline import schedule, timing
+from pipeline import example, schedule
 from pipeline.db import clock, reading
 from pipeline.errors import PipelineError, Refused
 from pipeline.report import Source
@@ -64,10 +64,7 @@ def _asked(request: Request, definition: schedule.Schedule, source: Source, now:
     """Run the recipients' query; the run itself will run it again and freeze its answer."""
     from pipeline.adapters import datasets, sources
 
-    try:
-        period = timing.period(request.period or definition.period_spec, now, schedules.zone_of(definition))
-    except ValueError as error:
-        raise Refused(str(error)) from None
+    period = runs.period_of(request.period or definition.period_spec, now, schedules.zone_of(definition))
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         path = Path(folder) / "recipients.parquet"
         found = sources.fetch(
@@ -77,7 +74,7 @@ def _asked(request: Request, definition: schedule.Schedule, source: Source, now:
             parameters=runs.parameters(definition, request.params),
             destination=path,
             home=settings().home,
-            database_url=settings().source_url,
+            database_url=example.source_url,
             timeout=settings().source_timeout,
             max_bytes=settings().source_max_bytes,
         )

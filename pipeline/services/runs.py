@@ -124,7 +124,7 @@ def add(
         request_hash=request.hash,
         due_at=due_at,
         zone=zone,
-        period=_period(request.period or definition.period_spec, due_at, zone).to_json(),
+        period=period_of(request.period or definition.period_spec, due_at, zone).to_json(),
         params=parameters(definition, request.params),
         scope=request.scope,
         definition=stored,
@@ -139,7 +139,8 @@ def add(
     return run
 
 
-def _period(spec: str, at: datetime, zone: str) -> timing.Period:
+def period_of(spec: str, at: datetime, zone: str) -> timing.Period:
+    """The period that `spec` means at the instant `at`, local to `zone`. Raises Refused for one that cannot be."""
     try:
         return timing.period(spec, at, zone)
     except ValueError as error:
