@@ -122,7 +122,7 @@ FINAL_RUN = frozenset(
     }
 )
 FINAL_STEP = frozenset({StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.CANCELLED})
-# Deliveries that nobody is going to touch again by themselves.
+# Deliveries that are still to be made, by themselves.
 OPEN_DELIVERY = frozenset(
     {DeliveryStatus.PLANNED, DeliveryStatus.QUEUED, DeliveryStatus.SENDING, DeliveryStatus.DEFERRED}
 )

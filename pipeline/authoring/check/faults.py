@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,17 +39,17 @@ class Subject:
         self.faults.append(Fault(place or self.file.place, field, reason))
 
     @contextmanager
-    def telling(self, field: str, place: str = "", *, shorter: Callable[[str], str] = str) -> Iterator[None]:
-        """Turn an error of the pipeline's own raised inside into a fault; `shorter` takes off what is said twice."""
+    def telling(self, field: str, place: str = "") -> Iterator[None]:
+        """Turn an error of the pipeline's own raised inside into a fault."""
         try:
             yield
         except DefinitionError as error:
             if error.place:
                 self.faults.append(Fault(error.place, error.field, error.reason))
             else:
-                self.fault(" ".join(filter(None, [field, error.field])), shorter(error.reason), place)
+                self.fault(" ".join(filter(None, [field, error.field])), error.reason, place)
         except PipelineError as error:
-            self.fault(field, shorter(str(error)), place)
+            self.fault(field, str(error), place)
 
 
 def read(error: DefinitionError, place: str) -> Iterator[Fault]:

@@ -67,11 +67,6 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def by_status(counts: dict[str, int]) -> str:
-    """`15 rendered, 1 failed`: what there is, in the order given."""
-    return ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
-
-
 def listed(words: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, last = list(words) or [""]
