@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import Json, print_json
+from pipeline.cli.options import Json, parameters, print_json
 from pipeline.errors import PipelineError, Refused
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def preview(
     *,
     key: Annotated[str | None, typer.Option(help="Whose document. Default: the first.")] = None,
     period: Annotated[str | None, typer.Option(help="Default: the schedule's own, as of now.")] = None,
-    params: Annotated[list[str] | None, typer.Option("--param", "-p", help="name=value, for this preview.")] = None,
+    params: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter.")] = None,
     one_format: Annotated[str | None, typer.Option("--format", help="Default: all of the report's.")] = None,
     to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Mail it to this address, and nobody else.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Make it anew whenever a file of the home changes.")] = False,
@@ -153,11 +153,7 @@ def preview(
 def _wish(schedule: str, key: str | None, period: str | None, params: list[str], one_format: str | None) -> Wish:
     from pipeline.authoring.rehearsal import Wish
 
-    wrong = next((one for one in params if "=" not in one), None)
-    if wrong:
-        raise Refused(f'-p "{wrong}": write it as name=value')
-    given = {name: value for name, _, value in (one.partition("=") for one in params)}
-    return Wish(schedule, key=key, period=period, params=given, format=one_format)
+    return Wish(schedule, key=key, period=period, params=parameters(params), format=one_format)
 
 
 def previewed(wish: Wish) -> Preview:

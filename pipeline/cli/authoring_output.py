@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import tables
+from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,15 +31,6 @@ NEXT = (
     ("pipeline new NAME", "a report of your own: asks four questions"),
     ("pipeline up", "starts everything; mail is caught in var/outbox"),
 )
-
-
-def counted(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def shown_path(path: Path) -> str:
-    """A path as one would type it here: relative where it is below the working directory."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def show_checked(found: Checked) -> None:
@@ -67,12 +59,12 @@ def _fine(found: Checked) -> Table:
 
 
 def _sum(found: Checked) -> str:
-    fine = f"{counted(len(found.fine), 'schedule')} {'is' if len(found.fine) == 1 else 'are'} in order"
+    fine = f"{wording.counted(len(found.fine), 'schedule')} {'is' if len(found.fine) == 1 else 'are'} in order"
     if not found.faults:
         return f"{fine}." if found.fine else "There is no schedule yet: `pipeline new NAME` makes one."
     files = len({fault.place.partition(":")[0] for fault in found.faults if fault.place})
-    where = f" in {counted(files, 'file')}" if files else ""
-    return f"{counted(len(found.faults), 'fault')}{where}; {fine}."
+    where = f" in {wording.counted(files, 'file')}" if files else ""
+    return f"{wording.counted(len(found.faults), 'fault')}{where}; {fine}."
 
 
 def checked_as_json(found: Checked) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import tables
-from pipeline.cli.authoring_output import counted, shown_path
 from pipeline.cli.group import told
+from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -44,15 +44,15 @@ def _title(made: Preview) -> str:
 
 def _facts(made: Preview) -> Iterator[tuple[str, object]]:
     for kind, path in made.files.items():
-        pages = f"  {counted(made.pages, 'page')}" if kind == "pdf" and made.pages else ""
-        yield kind, tables.words(shown_path(path), "green").append_text(tables.words(pages, "dim"))
+        pages = f"  {wording.counted(made.pages, 'page')}" if kind == "pdf" and made.pages else ""
+        yield kind, tables.words(tables.near(path), "green").append_text(tables.words(pages, "dim"))
     start, end = made.period.local_start, made.period.local_end
     span = f"  {_moment(start)} to {_moment(end)} (not included), {made.period.zone}"
     yield "period", tables.words(made.period.title).append_text(tables.words(span, "dim"))
     for one in made.fetched:
         of_key = f", {made.rows:,} of them in this document" if one is made.fetched[0] and made.keys > 1 else ""
         bound = "".join(f"\n:{name} = {value}" for name, value in one.bound.items())
-        yield one.name, f"{counted(one.rows, 'row')}{of_key}{bound}"
+        yield one.name, f"{wording.counted(one.rows, 'row')}{of_key}{bound}"
     yield "from", made.sender
     yield "subject", made.message.subject
     yield "to", _recipients(made)
@@ -129,6 +129,8 @@ def _changed(paths: set[Path]) -> str:
 
 
 def _again(made: Preview) -> Text:
-    files = ", ".join(shown_path(path) for path in made.files.values())
-    pages = f", {counted(made.pages, 'page')}" if made.pages else ""
-    return tables.words(files, "green").append_text(tables.words(f"  {counted(made.rows, 'row')}{pages}", "dim"))
+    files = ", ".join(tables.near(path) for path in made.files.values())
+    pages = f", {wording.counted(made.pages, 'page')}" if made.pages else ""
+    return tables.words(files, "green").append_text(
+        tables.words(f"  {wording.counted(made.rows, 'row')}{pages}", "dim")
+    )

@@ -81,7 +81,7 @@ def show_files(run: Run, placed: Sequence[Placed], copy_to: Path | None) -> None
             tables.words(one.file.key),
             str(one.file.pages) if one.file.pages and one.file.format == "pdf" else "-",
             size(one.file.size),
-            tables.words(near(one.path)),
+            tables.words(tables.near(one.path)),
         )
     out.print(made)
 
@@ -91,9 +91,3 @@ def size(number: int) -> str:
     if number < 1000:
         return f"{number} B"
     return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1e6:.1f} MB"
-
-
-def near(path: Path) -> str:
-    """The path as it is shortest from here, so that it can be typed."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +81,16 @@ def earliest(since: str | None) -> datetime | None:
         raise Refused(
             f'--since "{since}": write a length of time such as 30d or 12h, or a day such as 2026-11-01'
         ) from None
+
+
+def parameters(words: Sequence[str]) -> dict[str, str]:
+    """What `-p KEY=VALUE` says, by its key. Raises Refused for one without a key or a `=`."""
+    from pipeline.errors import Refused
+
+    wrong = next((word for word in words if "=" not in word.lstrip("=")), None)
+    if wrong is not None:
+        raise Refused(f'-p "{wrong}": write it as KEY=VALUE')
+    return dict(word.split("=", 1) for word in words)
 
 
 def print_json(value: Any) -> None:

@@ -29,7 +29,6 @@ def stay_up(*, follow: bool) -> None:
 
 
 def _show_up(catcher_url: str) -> None:
-    from pipeline.cli.filing import near
     from pipeline.settings import masked
 
     configured = settings()
@@ -39,8 +38,8 @@ def _show_up(catcher_url: str) -> None:
         ("database", masked(configured.database_url)),
         ("broker", masked(configured.broker_url)),
         ("mail", triggering.mail(configured)),
-        ("caught in", f"{near(configured.var / 'outbox')}/ ({catcher_url})" if catcher_url else ""),
-        ("logs", f"{near(configured.var / 'log')}/"),
+        ("caught in", f"{tables.near(configured.var / 'outbox')}/ ({catcher_url})" if catcher_url else ""),
+        ("logs", f"{tables.near(configured.var / 'log')}/"),
     ]
     out.print(tables.words("Up. Ctrl-C stops everything.", "bold green"))
     out.print(tables.pairs(rows))

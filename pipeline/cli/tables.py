@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def share(done: int, wanted: int, *, over: bool) -> Text:
     if not wanted:
         return words("-", "dim")
     return words(f"{done:,}") if done == wanted else words(f"{done:,}/{wanted:,}", "red" if over else "cyan")
+
+
+def near(path: Path) -> str:
+    """The path as it is shortest from here, so that it can be typed."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def table(*headings: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> Table:

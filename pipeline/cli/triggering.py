@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from pipeline import log
 from pipeline.cli import loading, tables, waiting
-from pipeline.cli.options import print_json
+from pipeline.cli.options import parameters, print_json
 from pipeline.db import reading
-from pipeline.errors import NotFound, Refused
+from pipeline.errors import NotFound
 from pipeline.models import Run, Step, Trigger
 from pipeline.services import answers
 from pipeline.services.answers import RunSummary, wording
@@ -38,7 +38,7 @@ def request(name: str, params: Sequence[str], *, idempotency_key: str | None = N
     """The wish for a run; `params` are KEY=VALUE, the rest is Request's. Raises Refused for a parameter without `=`."""
     who = caller()
     scoped = f"{who}/{idempotency_key}" if idempotency_key else None
-    return Request(name, _params(params), trigger=Trigger.MANUAL, by=who, idempotency_key=scoped, **wish)
+    return Request(name, parameters(params), trigger=Trigger.MANUAL, by=who, idempotency_key=scoped, **wish)
 
 
 def caller() -> str:
@@ -48,13 +48,6 @@ def caller() -> str:
     except (KeyError, OSError):  # a container's user without an entry in /etc/passwd
         user = "unknown"
     return f"cli:{user}@{socket.gethostname()}"
-
-
-def _params(words: Sequence[str]) -> dict[str, str]:
-    wrong = next((word for word in words if "=" not in word.lstrip("=")), None)
-    if wrong is not None:
-        raise Refused(f'-p "{wrong}": write it as KEY=VALUE')
-    return dict(word.split("=", 1) for word in words)
 
 
 def trigger(wish: Request, *, ask: bool) -> Opened:
@@ -161,9 +154,7 @@ def show_end(run: RunSummary) -> None:
 
 
 def _there(folder: Path) -> str:
-    from pipeline.cli.filing import near
-
-    return f"{near(folder)}/" if folder.is_dir() else ""
+    return f"{tables.near(folder)}/" if folder.is_dir() else ""
 
 
 def _next(run: RunSummary) -> str:

@@ -128,7 +128,7 @@ def test_a_preview_that_cannot_be_mailed_says_why(ours, monkeypatch):
     assert refused.exit_code == 2
     assert "no mail catcher listens at 127.0.0.1:9" in refused.output
     assert typed("preview", "stock", "--watch", "--to", "me@us.example").exit_code == 2
-    assert "write it as name=value" in typed("preview", "stock", "-p", "region").output
+    assert "write it as KEY=VALUE" in typed("preview", "stock", "-p", "region").output
 
 
 def test_on_a_desktop_the_document_is_opened(ours, tmp_path, monkeypatch):
