@@ -44,7 +44,8 @@ class SqlScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         """Load the schedule files where they are watched, and start the two threads."""
-        self._safely(self._load)
+        if settings().watches_schedules:
+            self._safely(self._load)
         for work in (self._publish, self._heal):
             threading.Thread(target=work, name=f"beat-{work.__name__.strip('_')}", daemon=True).start()
 

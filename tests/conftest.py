@@ -19,7 +19,7 @@ __all__ = ["postgresql_server", "postgresql_url"]
 # It reads no clock, and the datetimes that freezegun would put in its place forget `fold`.
 freezegun.configure(extend_ignore_list=["pipeline.timing"])
 # The test runner's own clock goes on.
-freezegun.configure(extend_ignore_list=["_pytest", "pytest_timeout", "xdist", "execnet"])
+freezegun.configure(extend_ignore_list=["_pytest.timing", "pytest_timeout", "execnet"])
 
 
 @pytest.fixture

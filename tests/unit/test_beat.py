@@ -1,0 +1,303 @@
+"""Beat fires at the right instants, loads what changes, and outlives whatever goes wrong around it."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from freezegun import freeze_time
+from sqlalchemy import select
+from structlog.testing import CapturingLogger
+
+from pipeline import beat, tasks
+from pipeline.beat import SqlScheduler
+from pipeline.db import reading, transaction
+from pipeline.models import Heartbeat, Run, Schedule, Slot, Step
+from pipeline.settings import settings
+from tests.broker import broker, worker
+from tests.conftest import forget_engine
+from tests.factories import MONDAY, make_run
+
+__all__ = ["broker", "worker"]
+DAILY = "report: {title: Daily, url: flights.csv}\nwhen: {cron: '0 8 * * *', timezone: Europe/Berlin}\n"
+MINUTELY = "report: {title: Minutely, url: flights.csv}\nwhen: '* * * * *'\n"
+WEEKLY = DAILY.replace("* * *", "* * mon")
+
+
+@pytest.fixture
+def frozen(database):
+    with freeze_time(MONDAY) as frozen:
+        yield frozen
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What beat tells, as pairs of level and sentence."""
+    logger = CapturingLogger()
+    monkeypatch.setattr(beat, "logger", logger)
+    return lambda: [(call.method_name, call.args[0]) for call in logger.calls]
+
+
+@pytest.fixture
+def write(home):
+    """Write schedule files, later than those that were there."""
+    written = 0
+
+    def write(**files):
+        nonlocal written
+        for name, text in files.items():
+            path = home / "schedules" / f"{name}.yaml"
+            path.write_text(text) if text is not None else path.unlink()
+            written += 1
+            if text is not None:
+                os.utime(path, ns=(written, written))
+
+    return write
+
+
+@pytest.fixture
+def scheduler(frozen, broker):
+    """A beat without its threads: the tests do what they do."""
+    made = SqlScheduler(broker, lazy=True)
+    yield made
+    made.close()
+
+
+def tick_through(scheduler, frozen, **duration):
+    """Tick as Celery's loop does, sleeping as long as each look says; the waits."""
+    waits, end = [], datetime.now(UTC) + timedelta(**duration)
+    while datetime.now(UTC) < end:
+        waits.append(scheduler.tick())
+        frozen.tick(waits[-1])
+    return waits
+
+
+def fired(key):
+    with reading() as session:
+        mine = session.execute(select(Run.due_at, Run.created_at).where(Run.schedule_key == key).order_by(Run.due_at))
+        return [tuple(row) for row in mine]
+
+
+def keys():
+    with reading() as session:
+        return set(session.scalars(select(Schedule.key).where(Schedule.retired_at.is_(None))))
+
+
+def utc(*parts):
+    return datetime(*parts, tzinfo=UTC)
+
+
+# ---- firing
+
+
+def test_a_slot_is_fired_at_its_very_instant(scheduler, frozen, write):
+    write(daily=DAILY)
+    frozen.move_to(utc(2026, 11, 16, 6, 59, 57))
+    tick_through(scheduler, frozen, seconds=6)
+
+    assert fired("daily") == [(utc(2026, 11, 16, 7), utc(2026, 11, 16, 7))]
+
+
+def test_every_minute_is_every_minute(scheduler, frozen, write):
+    write(minutely=MINUTELY)
+    tick_through(scheduler, frozen, seconds=200)
+
+    assert fired("minutely") == [(due, due) for due in (MONDAY + timedelta(minutes=n) for n in (1, 2, 3))]
+
+
+def test_beat_sleeps_until_the_next_slot_and_never_longer_than_a_second(scheduler, frozen, write):
+    write(minutely=MINUTELY)
+    frozen.move_to(MONDAY + timedelta(seconds=58.25))
+
+    assert [round(wait, 3) for wait in tick_through(scheduler, frozen, seconds=2)] == [1.0, 0.75, 1.0]
+
+
+def test_without_schedules_it_looks_every_second(scheduler):
+    assert scheduler.tick() == 1.0
+
+
+def test_two_beats_open_one_run(scheduler, frozen, write, broker):
+    write(minutely=MINUTELY)
+    other = SqlScheduler(broker, lazy=True)
+    for one in (scheduler, other, scheduler, other):
+        one.tick()
+    frozen.tick(timedelta(seconds=60))
+    for one in (scheduler, other):
+        one.tick()
+
+    assert len(fired("minutely")) == 1
+
+
+def test_what_was_missed_while_no_beat_ran_is_coalesced(scheduler, frozen, write):
+    write(minutely=MINUTELY)
+    scheduler.tick()
+    frozen.tick(timedelta(minutes=10))
+    scheduler.tick()
+
+    assert [due for due, _ in fired("minutely")] == [MONDAY + timedelta(minutes=10)]
+    with reading() as session:
+        assert len(session.scalars(select(Slot)).all()) == 10
+
+
+def test_what_is_fired_is_handed_to_the_publisher(scheduler, frozen, write, worker):
+    write(minutely=MINUTELY)
+    scheduler.tick()
+    frozen.tick(timedelta(seconds=60))
+    scheduler.tick()
+
+    assert tasks.publish(scheduler._queue.get_nowait())
+    (message,) = worker.take()
+    assert message.headers["step"] == "start"
+
+
+# ---- schedule files
+
+
+def test_a_changed_file_is_loaded_within_seconds(scheduler, frozen, write, said):
+    write(daily=DAILY)
+    scheduler.tick()
+    write(weekly=WEEKLY)
+    tick_through(scheduler, frozen, seconds=4)
+    assert keys() == {"daily"}
+
+    tick_through(scheduler, frozen, seconds=2)
+    assert keys() == {"daily", "weekly"}
+    assert said().count(("info", "schedules loaded")) == 2
+
+
+def test_files_that_did_not_change_are_not_read_again(scheduler, frozen, write, said):
+    write(daily=DAILY)
+    tick_through(scheduler, frozen, seconds=30)
+
+    assert said().count(("info", "schedules loaded")) == 1
+
+
+def test_a_query_beside_the_file_counts_too(scheduler, frozen, write, home):
+    (home / "schedules" / "daily.sql").write_text("select 1")
+    write(daily="report: {title: Daily, database: w, sql: daily.sql}\n")
+    scheduler.tick()
+    (home / "schedules" / "daily.sql").write_text("select 2")
+    os.utime(home / "schedules" / "daily.sql", ns=(7, 7))
+    tick_through(scheduler, frozen, seconds=6)
+
+    with reading() as session:
+        assert session.scalars(select(Schedule)).one().changed_at > MONDAY
+
+
+def test_a_broken_file_stops_neither_the_others_nor_its_last_good_revision(scheduler, frozen, write, said):
+    write(minutely=MINUTELY, other=MINUTELY)
+    scheduler.tick()
+    write(minutely="report: [", third=MINUTELY)
+    tick_through(scheduler, frozen, seconds=66)
+
+    assert keys() == {"minutely", "other", "third"}
+    assert [len(fired(key)) for key in ("minutely", "other", "third")] == [1, 1, 1]
+    assert said().count(("error", "schedule file refused, its last good revision goes on")) == 1
+
+
+def test_a_folder_that_is_gone_retires_nothing(scheduler, frozen, write, home, said):
+    write(minutely=MINUTELY)
+    scheduler.tick()
+    (home / "schedules").rename(home / "elsewhere")
+    tick_through(scheduler, frozen, seconds=61)
+
+    assert keys() == {"minutely"}
+    assert len(fired("minutely")) == 1
+    assert ("error", "beat could not do its work, and tries again") in said()
+
+
+def test_files_are_not_watched_beside_another_broker(frozen, write, broker, monkeypatch):
+    monkeypatch.setenv("PIPELINE_BROKER_URL", "redis://cache.example")
+    settings.cache_clear()
+    write(daily=DAILY)
+    scheduler = SqlScheduler(broker)
+    scheduler.tick()
+    scheduler.close()
+
+    assert keys() == set()
+
+
+# ---- what goes wrong
+
+
+def test_a_database_that_is_away_is_told_and_waited_for(scheduler, frozen, write, home, said):
+    write(minutely=MINUTELY)
+    scheduler.tick()
+    database = home / "var" / "pipeline.db"
+    forget_engine()
+    database.rename(home / "var" / "away.db")
+    database.mkdir()
+    frozen.tick(timedelta(seconds=60))
+    assert scheduler.tick() == 1.0
+    assert ("error", "beat could not do its work, and tries again") in said()
+
+    database.rmdir()
+    (home / "var" / "away.db").rename(database)
+    forget_engine()
+    scheduler.tick()
+    assert len(fired("minutely")) == 1
+
+
+def test_a_mistake_of_our_own_is_told_with_its_traceback_and_survived(scheduler, monkeypatch):
+    logger = CapturingLogger()
+    monkeypatch.setattr(beat, "logger", logger)
+    monkeypatch.setattr(beat.schedules, "fire_due", lambda _: {}["missing"])
+
+    assert scheduler.tick() == 1.0
+    (call,) = (call for call in logger.calls if call.method_name == "error")
+    assert (call.kwargs["error"], call.kwargs["exc_info"]) == ("KeyError: 'missing'", True)
+
+
+def test_a_queue_that_is_full_leaves_the_run_to_reconcile(scheduler, frozen, said, monkeypatch):
+    monkeypatch.setattr(scheduler, "_queue", beat.Queue(1))
+    first, second = make_run(), make_run()
+    scheduler._enqueue(first.id)
+    scheduler._enqueue(second.id)
+
+    assert scheduler._queue.qsize() == 1
+    assert said() == [("warning", "more runs wait to be published than fit; reconcile comes back to this one")]
+
+
+# ---- signs of life, and the threads
+
+
+def test_beat_shows_itself_every_ten_seconds(scheduler, frozen):
+    seen = set()
+    for _ in range(25):
+        scheduler.tick()
+        frozen.tick(timedelta(seconds=1))
+        with reading() as session:
+            (sign,) = session.scalars(select(Heartbeat))
+            seen.add(sign.at)
+
+    assert sorted(seen) == [MONDAY + timedelta(seconds=n) for n in (0, 10, 20)]
+    assert sign.name.endswith(f":{os.getpid()}")
+
+
+def test_what_reconcile_heals_is_handed_to_the_publisher(scheduler, frozen):
+    run = make_run()
+    frozen.tick(timedelta(seconds=6))
+    scheduler._reconcile()
+
+    assert scheduler._queue.get_nowait() == run.id
+
+
+def test_the_threads_publish_and_stop(database, broker, worker, monkeypatch):
+    monkeypatch.setattr(beat, "HEAL", 0.01)
+    run = make_run()
+    with transaction() as session:
+        session.scalars(select(Step)).one().queued_at = MONDAY - timedelta(days=9999)
+    scheduler = SqlScheduler(broker)
+    deadline, taken = time.monotonic() + 20, []
+    while not taken and time.monotonic() < deadline:
+        taken = worker.take()
+    scheduler.close()
+
+    assert [message.headers["run"] for message in taken] == [str(run.id)]
+
+
+def test_celery_is_told_what_it_runs_on(scheduler):
+    assert scheduler.info.strip() == ". schedules -> the pipeline's database"
+    scheduler.sync()
