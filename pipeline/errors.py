@@ -49,5 +49,5 @@ class Parked(TransientError):
     """Waits for something outside, such as a dead relay: the step is tried again without using up an attempt."""
 
 
-class Skip(PipelineError):  # noqa: N818 - not a failure
+class Skip(PipelineError):
     """There is nothing to do: the run ends as skipped, and the text says why."""

@@ -1,4 +1,4 @@
-"""The broker is killed twenty times under load: Celery 5.7.0's Redis transport may end a worker then; no work may be lost.
+"""The broker is killed twenty times under load: Celery 5.7.0's Redis transport may end a worker then.
 
 `make chaos` runs it and prints the line that stands in docs/benchmarks.md.
 """

@@ -1,4 +1,4 @@
-"""A pipeline that really runs: bundled broker, worker and beat as processes, a scripted SMTP server, either database."""
+"""A pipeline that really runs: broker, worker and beat as processes, a scripted SMTP server, either database."""
 
 from __future__ import annotations
 

@@ -124,7 +124,8 @@ def test_a_dead_relay_parks_the_deliveries_until_it_is_back(pipeline: Running) -
 
 
 def test_a_recipient_with_a_line_break_in_the_address_gets_nothing_and_the_others_do(pipeline: Running) -> None:
-    people = 'recipients: [{email: "evil@example.org\\nBcc: all@example.org", key: ACME}, {email: ok+b@example.org, key: BETA}]\n'
+    evil = '{email: "evil@example.org\\nBcc: all@example.org", key: ACME}'
+    people = f"recipients: [{evil}, {{email: ok+b@example.org, key: BETA}}]\n"
     run = pipeline.run(pipeline.schedule("injected", REPORT + people))
 
     assert run.status == "partial"

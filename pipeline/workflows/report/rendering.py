@@ -83,7 +83,7 @@ def _rows_by_key(run: RunHandle, report: Report, batch: int) -> Iterator[tuple[s
 
 
 def _others(run: RunHandle, report: Report, batch: int) -> dict[str, Any]:
-    """The rows of the report's other sources: by key where they have the split column, else all of them for everyone."""
+    """The rows of the report's other sources: by key where they have the split column, else all for everyone."""
     found: dict[str, Any] = {}
     for name in report.sources:
         if name == report.main_source:

@@ -21,7 +21,7 @@ from pipeline.models import Artifact, Channel, Delivery, DeliveryStatus, Documen
 from pipeline.replies import Kind, Verdict
 from pipeline.report import Report
 from pipeline.schedule import Person
-from pipeline.services import artifacts, deliveries, documents, places
+from pipeline.services import artifacts, deliveries, documents, places, steps
 from pipeline.settings import settings
 from pipeline.workflows.report.planning import report_of
 from pipeline.workflows.report.rendering import templates_of
@@ -37,6 +37,7 @@ def send_batch(run: RunHandle, batch: int) -> None:
     Raises Parked when the relay is down or refuses us: what was certainly not sent is queued again.
     """
     with transaction(durable=False) as session:
+        steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
         claimed = deliveries.claim(session, run.id, batch, run.attempt_id)
     if not claimed:
         return

@@ -116,7 +116,8 @@ def test_an_accepted_delivery_keeps_the_servers_words(run, attempt, time):
     write(deliveries.dot, delivery.id, attempt, RELAY)
     assert (read(delivery).phase, read(delivery).relay) == (Phase.DOT, RELAY)
 
-    write(deliveries.accepted, delivery.id, attempt, relay=RELAY, code=250, reply="250 2.0.0 queued as 4F2A", at=time.now)
+    reply = "250 2.0.0 queued as 4F2A"
+    write(deliveries.accepted, delivery.id, attempt, relay=RELAY, code=250, reply=reply, at=time.now)
 
     sent = read(delivery)
     assert (sent.status, sent.phase, sent.reply, sent.sent_at) == (
@@ -349,7 +350,8 @@ def test_the_wait_grows_with_every_refusal_and_has_an_end():
     retry = Retry(attempts=8, first=60, factor=2, ceiling=3600, jitter=0, give_up_after=3600)
 
     def due(deferrals, spent, asked=None):
-        return deliveries.next_due(MONDAY + timedelta(seconds=spent), deferrals, retry, first_at=MONDAY, seed="seed", retry_after=asked)
+        now = MONDAY + timedelta(seconds=spent)
+        return deliveries.next_due(now, deferrals, retry, first_at=MONDAY, seed="seed", retry_after=asked)
 
     assert due(0, 0) == MONDAY + timedelta(seconds=60)
     assert due(2, 100) == MONDAY + timedelta(seconds=340)
