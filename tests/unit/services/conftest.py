@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
+from sqlalchemy import Engine
 
 from pipeline import db
 from pipeline.settings import settings
@@ -45,33 +46,40 @@ class Time:
 
 
 @pytest.fixture(scope="session")
-def empty_postgresql(postgresql_server: str) -> str:
-    """A PostgreSQL database with all tables, made once: emptying it is faster than making another."""
+def sqlite_engine(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Engine]:
+    path = shutil.copy(empty_database, tmp_path_factory.mktemp("services"))
+    engine = db.make_engine(f"sqlite:///{path}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql_engine(postgresql_server: str) -> Iterator[Engine]:
     from pipeline.models import Base
 
     administer(postgresql_server, "CREATE DATABASE services")
-    url = f"postgresql+psycopg://postgres@/services?host={postgresql_server}&options={FIRST_PUBLIC}"
-    engine = db.make_engine(url)
+    engine = db.make_engine(f"postgresql+psycopg://postgres@/services?host={postgresql_server}&options={FIRST_PUBLIC}")
     Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(CLOCK)
+    yield engine
     engine.dispose()
-    _say(url, CLOCK)
-    return url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The home with a database of its own, SQLite or PostgreSQL."""
+    """The home with an empty database, SQLite or PostgreSQL.
+
+    Both are made once and emptied for each test: an engine that is new compiles every statement anew.
+    """
+    engine: Engine = request.getfixturevalue(f"{request.param}_engine")
+    monkeypatch.setenv("PIPELINE_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    settings.cache_clear()
     forget_engine()
-    if request.param == "sqlite":
-        (home / "var").mkdir()
-        shutil.copy(request.getfixturevalue("empty_database"), home / "var" / "pipeline.db")
-    else:
-        url = request.getfixturevalue("empty_postgresql")
-        monkeypatch.setenv("PIPELINE_DATABASE_URL", url)
-        settings.cache_clear()
-        _empty(url)
+    _empty(engine)
+    db._engine = (os.getpid(), engine)
     yield home
-    forget_engine()
+    db._engine = None
 
 
 @pytest.fixture(scope="module")
@@ -84,26 +92,24 @@ def frozen() -> Iterator[FrozenDateTimeFactory]:
 @pytest.fixture
 def time(frozen: FrozenDateTimeFactory, database: Path) -> Time:
     """The clock of the story, at MONDAY: 07:00 in Berlin, when the shipments are due."""
-    url = settings().database_url
+    engine = db.engine()
 
     def move(instant: datetime) -> None:
         frozen.move_to(instant)
-        if url.startswith("postgresql"):
-            _say(url, f"UPDATE story.clock SET at = '{instant.isoformat()}'")
+        if engine.dialect.name == "postgresql":
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"UPDATE story.clock SET at = '{instant.isoformat()}'")
 
     time = Time(move)
     time.move_to(MONDAY)
     return time
 
 
-def _empty(url: str) -> None:
+def _empty(engine: Engine) -> None:
     from pipeline.models import Base
 
-    tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
-    _say(url, "; ".join(f"DELETE FROM {name}" for name in tables))
-    _say(url, "UPDATE story.clock SET at = pg_catalog.clock_timestamp()")
-
-
-def _say(url: str, statement: str) -> None:
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(statement)
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.exec_driver_sql(f"DELETE FROM {table.name}")
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("UPDATE story.clock SET at = pg_catalog.clock_timestamp()")
