@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from itertools import dropwhile, takewhile
@@ -171,6 +172,14 @@ def test_every_link_resolves(path):
 def test_every_file_of_ours_that_is_named_exists(name):
     for place in re.findall(r"`((?:pipeline|tests|docs|requirements|migrations)/[\w/.]+)`", prose(TEXTS[ROOT / name])):
         assert (ROOT / place).exists(), f"{name}: {place}"
+
+
+def test_the_layers_are_those_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    checked = [re.findall(r"\w+", layer) for layer in project[0]["layers"]]
+    there = [[name for name in layer if list((ROOT / "pipeline").glob(f"{name}*"))] for layer in checked]
+    (shown,) = [block for block in blocks(TEXTS[ROOT / "docs" / "design.md"], "") if "errors" in block]
+    assert [re.findall(r"\w+", line) for line in shown.splitlines()] == [layer for layer in there if layer]
 
 
 def test_the_pictures_are_light_and_fetch_nothing():
