@@ -9,6 +9,7 @@ from pathlib import Path
 
 import freezegun
 import pytest
+from sqlalchemy import Engine
 
 from pipeline import db
 from pipeline.settings import settings
@@ -57,6 +58,34 @@ def database(home: Path, empty_database: Path) -> Iterator[Path]:
     shutil.copy(empty_database, home / "var" / "pipeline.db")
     yield home
     forget_engine()
+
+
+@pytest.fixture(scope="session")
+def sqlite_engine(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Engine]:
+    engine = db.make_engine(f"sqlite:///{shutil.copy(empty_database, tmp_path_factory.mktemp('shared'))}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def shared_database(home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home with an SQLite database that many tests share, empty again for each; for many small tests."""
+    yield from sharing(home, sqlite_engine, monkeypatch)
+
+
+def sharing(home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Lend the process an engine for one test, its tables empty: a new one would compile every statement anew."""
+    from pipeline.models import Base
+
+    monkeypatch.setenv("PIPELINE_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    settings.cache_clear()
+    forget_engine()
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.exec_driver_sql(f"DELETE FROM {table.name}")
+    db._engine = (os.getpid(), engine)
+    yield home
+    db._engine = None
 
 
 def forget_engine() -> None:

@@ -71,7 +71,7 @@ class Story:
 
 
 @pytest.fixture
-def story(database, worker):
+def story(shared_database, worker):
     """What a test declares is forgotten afterwards: workflows and steps are known to the whole process."""
     tasks.load_workflows()
     with freeze_time(MONDAY) as frozen:

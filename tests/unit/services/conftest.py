@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,8 +12,7 @@ from freezegun.api import FrozenDateTimeFactory
 from sqlalchemy import Engine
 
 from pipeline import db
-from pipeline.settings import settings
-from tests.conftest import forget_engine
+from tests.conftest import sharing
 from tests.factories import MONDAY
 from tests.postgresql import administer
 
@@ -46,14 +43,6 @@ class Time:
 
 
 @pytest.fixture(scope="session")
-def sqlite_engine(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Engine]:
-    path = shutil.copy(empty_database, tmp_path_factory.mktemp("services"))
-    engine = db.make_engine(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture(scope="session")
 def postgresql_engine(postgresql_server: str) -> Iterator[Engine]:
     from pipeline.models import Base
 
@@ -68,18 +57,12 @@ def postgresql_engine(postgresql_server: str) -> Iterator[Engine]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The home with an empty database, SQLite or PostgreSQL.
-
-    Both are made once and emptied for each test: an engine that is new compiles every statement anew.
-    """
+    """The home with an empty database, SQLite or PostgreSQL; each is made once."""
     engine: Engine = request.getfixturevalue(f"{request.param}_engine")
-    monkeypatch.setenv("PIPELINE_DATABASE_URL", engine.url.render_as_string(hide_password=False))
-    settings.cache_clear()
-    forget_engine()
-    _empty(engine)
-    db._engine = (os.getpid(), engine)
-    yield home
-    db._engine = None
+    if request.param == "postgresql":
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE story.clock SET at = pg_catalog.clock_timestamp()")
+    yield from sharing(home, engine, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +86,3 @@ def time(frozen: FrozenDateTimeFactory, database: Path) -> Time:
     time = Time(move)
     time.move_to(MONDAY)
     return time
-
-
-def _empty(engine: Engine) -> None:
-    from pipeline.models import Base
-
-    with engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.exec_driver_sql(f"DELETE FROM {table.name}")
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("UPDATE story.clock SET at = pg_catalog.clock_timestamp()")
