@@ -236,6 +236,33 @@ def test_the_run_that_a_step_is_given(story):
     assert seen == {"id": run.id, "name": "nightly", "period": "2026-Q3", "due": 7, "params": {"region": "us"}}
 
 
+def test_a_file_is_put_by_one_step_and_got_by_another(story):
+    @step
+    def download(run):
+        assert not run.has("rows")
+        run.put("rows", b"a,b", kind="dataset", suffix=".csv", media_type="text/csv")
+        run.put("rows", b"c,d", kind="dataset", suffix=".csv", media_type="text/csv")
+
+    @step
+    def load(run):
+        assert run.has("rows")
+        return run.get("rows").read_bytes().decode()
+
+    @step
+    def lose(run):
+        run.get("columns")
+
+    @workflow
+    def nightly(run):
+        return chain(download.si(), load.si(), lose.si())
+
+    run = story.run()
+
+    assert run.error == 'lose: the run has no file "columns": an earlier step should have put it'
+    with reading() as session:
+        assert session.scalar(select(Step.result).where(Step.name == "load")) == "c,d"
+
+
 # ---- what goes wrong
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from uuid import UUID
 
 import pytest
@@ -151,6 +153,50 @@ def test_a_new_process_with_a_dead_ones_number_is_not_taken_for_it(another_proce
 
     assert not steps.is_dead(owner)
     assert steps.is_dead(f"{host_boot_pid}/{int(started) - 1}")
+
+
+def at_once(work, count):
+    """Do `work(number)` in so many threads that start together; what each gave."""
+    together = Barrier(count)
+
+    def one(number):
+        together.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(one, range(count)))
+
+
+def test_of_many_that_claim_at_once_one_wins(run):
+    step = acts.step(run, "start")
+
+    def claim_it(_):
+        with transaction(durable=False) as session:
+            return steps.claim(session, step.id, str(step.task_id))
+
+    assert sum(won is not None for won in at_once(claim_it, 6)) == 1
+    assert len(acts.attempts(run, "start")) == 1
+
+
+def test_of_many_that_finish_at_once_the_last_one_queues_what_follows(run):
+    names = [f"render:{number}" for number in range(6)]
+    begin(run, planned(*names), planned("gate"))
+    claims = [claim(run, name) for name in names]
+    at_once(lambda number: succeed(claims[number], carried=True), 6)
+
+    assert statuses(run)["gate"] == "queued"
+    carry_out(run, "gate")
+    assert acts.reread(run).status == RunStatus.SUCCEEDED
+
+
+def test_a_run_that_fails_while_its_steps_are_claimed_fails_alone(run):
+    names = [f"fetch:{number}" for number in range(5)]
+    begin(run, planned(*names))
+    failing = claim(run, names[0])
+    at_once(lambda n: claim(run, names[n]) if n else fail(failing, PermanentError("no such table")), 5)
+
+    assert acts.reread(run).error == "fetch:0: no such table"
+    assert set(statuses(run).values()) <= {"succeeded", "failed", "running", "cancelled"}
 
 
 # ---- record
