@@ -149,22 +149,22 @@ def _carry_out(task: Task, step_id: str) -> None:
 
 
 def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: bool) -> None:
+    """Act, and write how it ended; the lease is renewed until that is written, however long the database is away."""
     acted = False
-    try:
-        with RunHandle(claim) as handle, _renewing(handle):
-            returned = _called(definition, handle)
-        result, stages = _read(returned, handle)
-        acted = True
-        persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
-    except StaleClaim:
-        raise
-    except Exception as error:  # whatever a step raises becomes a row, never a lost message
-        if acted and isinstance(error, DBAPIError) and is_away(error):
-            raise  # done, and nobody could be told for so long: its lease lapses
-        failure, trace = _named(error, definition.retry), traceback.format_exc()
-        retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
-        logger.warning("step failed", error=str(failure))
-        persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
+    with RunHandle(claim) as handle, _renewing(handle):
+        try:
+            result, stages = _read(_called(definition, handle), handle)
+            acted = True
+            persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
+        except StaleClaim:
+            raise
+        except Exception as error:  # whatever a step raises becomes a row, never a lost message
+            if acted and isinstance(error, DBAPIError) and is_away(error):
+                raise  # done, and nobody could be told for so long: its lease lapses
+            failure, trace = _named(error, definition.retry), traceback.format_exc()
+            retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
+            logger.warning("step failed", error=str(failure))
+            persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
 
 
 def _called(definition: StepDefinition, handle: RunHandle) -> Any:

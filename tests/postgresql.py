@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg  # here, not later: loaded while a test has frozen time it warns of a foreign datetime
 import pytest
 
 # PostgreSQL refuses to run as root; this user is on every Linux, and owns nothing.
@@ -72,8 +73,6 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
 
 def administer(socket: str, statement: str) -> None:
     """Carry out a statement as the server's superuser, in the database `postgres`."""
-    import psycopg
-
     with psycopg.connect(host=socket, user="postgres", dbname="postgres", autocommit=True) as connection:
         connection.execute(statement)
 
@@ -107,8 +106,6 @@ def _die_with_parent() -> None:
 
 
 def _wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:
-    import psycopg
-
     for _ in range(600):
         try:
             return administer(str(folder), "SELECT 1")

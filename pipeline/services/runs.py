@@ -84,7 +84,7 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
 
     now = clock(session)
     row, stored = schedules.current(session, request.schedule_key)
-    session.refresh(row, with_for_update=True)
+    session.refresh(row, with_for_update={"key_share": True})
     if request.idempotency_key:
         known = session.scalar(select(Run).where(Run.idempotency_key == request.idempotency_key))
         if known is not None:

@@ -7,15 +7,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from pipeline import log, schedule, timing
 from pipeline.adapters.home import ScheduleFile
-from pipeline.db import clock
+from pipeline.db import clock, is_away
 from pipeline.errors import NotFound, PipelineError, Refused
 from pipeline.models import Decision, Run, Schedule, ScheduleRevision, Slot, Trigger
 from pipeline.services import runs
@@ -134,22 +134,25 @@ def fire_due(session: Session) -> list[Run]:
     due = select(Schedule).where(Schedule.next_due_at <= now, Schedule.paused.is_(False)).order_by(Schedule.next_due_at)
     # NO KEY UPDATE: a plain FOR UPDATE collides with the foreign-key checks of other transactions and skips due rows.
     rows = session.scalars(due.limit(BATCH).with_for_update(skip_locked=True, key_share=True)).all()
-    return list(chain.from_iterable(_decide(session, row, now) for row in rows))
+    return [run for row in rows if (run := _decide(session, row, now))]
 
 
-def _decide(session: Session, row: Schedule, now: datetime) -> list[Run]:
+def _decide(session: Session, row: Schedule, now: datetime) -> Run | None:
     """Decide the slots that one schedule is due for; one that cannot be fired says why in a row, and harms no other."""
     try:
         with session.begin_nested():
-            return list(_fire(session, row, now))
-    except PipelineError as error:
-        logger.warning("schedule could not be fired", schedule=row.key, error=str(error))
+            return _fire(session, row, now)
+    except Exception as error:  # one bad schedule must not keep the others from firing, whatever is wrong with it
+        if isinstance(error, DBAPIError) and is_away(error):
+            raise
+        bug = None if isinstance(error, PipelineError) else error
+        logger.warning("schedule could not be fired", schedule=row.key, error=str(error), exc_info=bug)
         if row.next_due_at is not None:
             reason = f"could not be fired: {error}"
             session.add(_decided(row, row.next_due_at, now, Decision.SKIPPED, reason))
         row.high_water_mark = max(now, row.high_water_mark)
         row.next_due_at = _next_due_if_readable(session, row)
-        return []
+        return None
 
 
 def _next_due_if_readable(session: Session, row: Schedule) -> datetime | None:
@@ -161,7 +164,9 @@ def _next_due_if_readable(session: Session, row: Schedule) -> datetime | None:
         return None
 
 
-def _fire(session: Session, row: Schedule, now: datetime) -> Iterator[Run]:
+def _fire(session: Session, row: Schedule, now: datetime) -> Run | None:
+    """Decide every slot since the mark; the run of the newest one, unless that is too late."""
+    run = None
     stored = session.get_one(ScheduleRevision, (row.key, row.revision)).definition
     definition = schedule.parse(stored, row.key)
     slots = list(_missed(definition, row, now))
@@ -178,9 +183,9 @@ def _fire(session: Session, row: Schedule, now: datetime) -> Iterator[Run]:
         decided = _decided(row, due[-1].due_at, now, Decision.FIRED, due[-1].note or None)
         decided.run_id = run.id
         session.add(decided)
-        yield run
     row.high_water_mark = max(now, row.high_water_mark)
     row.next_due_at = next_due(definition, row.high_water_mark)
+    return run
 
 
 def _missed(definition: schedule.Schedule, row: Schedule, now: datetime) -> Iterator[timing.Slot]:
