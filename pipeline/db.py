@@ -128,14 +128,14 @@ def clock(session: Session) -> datetime:
 
 
 def insert_new(session: Session, table: Any, rows: list[dict[str, Any]]) -> int:
-    """Insert the rows that are not there yet (any UNIQUE); how many were new."""
-    if not rows:
-        return 0
+    """Insert the rows, all with the same columns, that are not there yet (any UNIQUE); how many were new."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    # Without the option an INSERT's rowcount may be -1: only UPDATE and DELETE have one for certain.
-    statement = dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    # Of the bare table and with the rows beside it: the statement is compiled once, and not anew for each of the rows,
+    # which took nine tenths of the time. Without the option an INSERT's rowcount may be -1.
+    statement = dialect.insert(table.__table__).on_conflict_do_nothing()
+    connection, kept = session.connection(), {"preserve_rowcount": True}
     return sum(
-        session.connection().execute(statement.values(rows[at : at + CHUNK])).rowcount
+        connection.execute(statement, rows[at : at + CHUNK], execution_options=kept).rowcount
         for at in range(0, len(rows), CHUNK)
     )
 

@@ -71,12 +71,14 @@ def _ids(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, UUID]:
     One that is there counts as stored now: retention spares it or, if it was faster, the row is made anew.
     """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    # In one order, so that two who record the same bytes wait for each other in one direction only.
-    statement = dialect.insert(Artifact).values(sorted(rows, key=lambda row: str(row["uri"])))
+    table = Artifact.__table__
+    statement = dialect.insert(table)
     again = statement.on_conflict_do_update(
-        index_elements=[Artifact.uri], set_={"created_at": statement.excluded.created_at}
+        index_elements=[table.c.uri], set_={"created_at": statement.excluded.created_at}
     )
-    return dict(session.execute(again.returning(Artifact.uri, Artifact.id)).all())
+    # In one order, so that two who record the same bytes wait for each other in one direction only.
+    ordered = sorted(rows, key=lambda row: str(row["uri"]))
+    return dict(session.connection().execute(again.returning(table.c.uri, table.c.id), ordered).all())
 
 
 def uri(session: Session, run_id: UUID, name: str) -> str | None:
