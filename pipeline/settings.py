@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     timezone: str = "UTC"
     # The locale of dates and numbers where neither the report nor the recipient names one.
     locale: str = "en"
-    # Who hears of failures: addresses and webhooks, separated by commas.
+    # Who hears of failures: addresses and webhooks, separated by commas. Not used yet.
     notify: Words = Field(default_factory=list)
     # Worker processes of the embedded tree. Default: one per core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)

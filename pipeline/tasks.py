@@ -19,14 +19,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import denied_join_result
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from pipeline import log
 from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
 from pipeline.handle import RunHandle
-from pipeline.models import RunStatus, Step, StepStatus, Trigger
+from pipeline.models import Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
 from pipeline.services import runs, schedules, steps
@@ -367,13 +367,21 @@ def trigger(request: runs.Request) -> tuple[UUID, bool]:
         _, definition = schedules.current(session, request.schedule_key)
     if definition.get("workflow"):
         load_workflows()  # a team's code may take its time: no writer waits for it
+    try:
+        run, new = _opened(request)
+    except IntegrityError:  # the same key for two schedules in the same moment: now the other one's run is there
+        run, new = _opened(request)
+    if new:
+        publish(run.id)
+    return run.id, new
+
+
+def _opened(request: runs.Request) -> tuple[Run, bool]:
     with transaction() as session:
         run, new = runs.open_run(session, request)
         if new and run.definition.get("workflow"):
             bound_parameters(run.workflow, run.params)
-    if new:
-        publish(run.id)
-    return run.id, new
+    return run, new
 
 
 @app.task(name="run.start", bind=True, typing=False)
