@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg  # here, not later: loaded while a test has frozen time it warns of a foreign datetime
@@ -19,16 +20,22 @@ import pytest
 
 # PostgreSQL refuses to run as root; this user is on every Linux, and owns nothing.
 UNPRIVILEGED = "nobody"
-OPTIONS = ["-F", "-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "jit=off"]
+OPTIONS = ["-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "jit=off"]
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """A server on a Unix socket, with fsync off; gives the folder of its socket (user postgres, no password).
 
-    Each xdist worker has its own, so that none depends on who comes first or leaves last. It ends with this process,
-    also when that is killed.
+    Each xdist worker has its own, so that none depends on who comes first or leaves last.
     """
+    with serving("-F") as folder:
+        yield folder
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
+    """A server with these options besides; gives the folder of its socket. It ends with this process, however."""
     folder = Path(tempfile.mkdtemp(prefix="pipeline-pg-"))
     try:
         if os.geteuid() == 0:
@@ -47,7 +54,7 @@ def postgresql_server() -> Iterator[str]:
         )
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", folder, *OPTIONS],
+                [programs / "postgres", "-D", data, "-k", folder, *OPTIONS, *options],
                 cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 preexec_fn=_die_with_parent, **_as_user(),  # noqa: PLW1509 - no other thread runs yet
             )  # fmt: skip

@@ -1,0 +1,103 @@
+"""`python -m benchmarks`: measure the parts asked for, one after the other, and print what was found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from benchmarks.results import Result, machine
+from benchmarks.sink import program
+
+
+def options() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    found.add_argument("parts", nargs="*", help=f"which parts: {', '.join(PARTS)}; default: all but postgresql")
+    found.add_argument("--documents", type=int, default=1000, help="of a run (default 1,000)")
+    found.add_argument("--rounds", type=int, default=3, help="of the product and the bare loop by turns (default 3)")
+    found.add_argument("--many", type=int, default=4000, help="documents of the second run that memory is compared in")
+    found.add_argument("--rows", type=int, default=10_000_000, help="that are fetched (default 10,000,000)")
+    found.add_argument("--members", type=int, default=200, help="of a chord of empty steps (default 200)")
+    shown = found.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON, and the tables to standard error")
+    shown.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
+    return found
+
+
+def documents(asked: argparse.Namespace) -> Result:
+    from benchmarks import documents
+
+    return documents.measure(asked.documents, asked.rounds)
+
+
+def postgresql(asked: argparse.Namespace) -> Result:
+    from benchmarks import documents
+    from benchmarks.postgresql import server
+
+    with server() as url:
+        return documents.measure(asked.documents, asked.rounds, database_url=url, name="PostgreSQL")
+
+
+def starting(_asked: argparse.Namespace) -> Result:
+    from benchmarks import starting
+
+    return starting.measure()
+
+
+def memory(asked: argparse.Namespace) -> Result:
+    from benchmarks import memory
+
+    return memory.measure(asked.documents, asked.many)
+
+
+def rows(asked: argparse.Namespace) -> Result:
+    from benchmarks import rows
+
+    return rows.measure(asked.rows)
+
+
+def messages(asked: argparse.Namespace) -> Result:
+    from benchmarks import messages
+
+    return messages.measure(asked.members)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
+    one.__name__: one for one in (starting, messages, documents, memory, rows, postgresql)
+}
+
+
+def main() -> None:
+    parser = options()
+    asked = parser.parse_args()
+    unknown = set(asked.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    program()
+    console = Console(stderr=asked.json, width=None if sys.stdout.isatty() else 140)
+    about, found = machine(), []
+    console.print(", ".join(f"{name} {value}" for name, value in about.items()), style="dim", highlight=False)
+    for name in asked.parts or [name for name in PARTS if name != "postgresql"]:
+        with working(console, name):
+            found.append(PARTS[name](asked))
+        found[-1].show(console, markdown=asked.markdown)
+    if asked.json:
+        print(json.dumps({"machine": about, "parts": [one.to_json() for one in found]}, indent=2))
+    # A target that was missed is for people to judge: the machine may have been busy.
+
+
+@contextmanager
+def working(console: Console, name: str) -> Iterator[None]:
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"measuring {name} …"):
+        yield
+
+
+if __name__ == "__main__":
+    main()
