@@ -44,7 +44,9 @@ def sink() -> Iterator[Sink]:
     # It refuses to serve as root.
     user = ["-u", "nobody"] if os.getuid() == 0 else []
     with tempfile.NamedTemporaryFile() as counted:
-        process = subprocess.Popen([program(), *user, "-c", f"127.0.0.1:{port}", BACKLOG], stdout=counted, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [program(), *user, "-c", f"127.0.0.1:{port}", BACKLOG], stdout=counted, stderr=subprocess.DEVNULL
+        )
         try:
             _wait_for(port)
             yield Sink(port, Path(counted.name))
