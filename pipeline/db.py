@@ -127,6 +127,12 @@ def clock(session: Session) -> datetime:
     return datetime.now(UTC)
 
 
+def one_at_a_time(session: Session, what: str) -> None:
+    """Wait until no other transaction does `what`, to the end of this one; SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"pipeline.{what}"))))
+
+
 def insert_new(session: Session, table: Any, rows: list[dict[str, Any]]) -> int:
     """Insert the rows, all with the same columns, that are not there yet (any UNIQUE); how many were new."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite

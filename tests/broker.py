@@ -19,6 +19,7 @@ def broker() -> Iterator[Any]:
 
     urls = {name: app.conf[name] for name in ("broker_url", "result_backend")}
     _use(app, broker_url="memory://", result_backend="cache+memory://")
+    Worker(app).take()  # the queues in memory outlive a test
     yield app
     _use(app, **urls)
 

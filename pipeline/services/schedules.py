@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from pipeline import log, schedule, timing
 from pipeline.adapters.home import ScheduleFile
-from pipeline.db import clock, is_away
+from pipeline.db import clock, is_away, one_at_a_time
 from pipeline.errors import NotFound, PipelineError, Refused
 from pipeline.models import Decision, Run, Schedule, ScheduleRevision, Slot, Trigger
 from pipeline.services import runs
@@ -47,8 +47,9 @@ def sync(
     the keys of files that are there but wrong: their last good revision goes on. Raises Refused when more than half of
     the schedules would go, unless `force`.
     """
+    one_at_a_time(session, "sync")
     now = clock(session)
-    rows = {row.key: row for row in session.scalars(select(Schedule).with_for_update())}
+    rows = {row.key: row for row in session.scalars(select(Schedule).order_by(Schedule.key).with_for_update())}
     living = {key for key, row in rows.items() if row.retired_at is None}
     gone = living - files.keys() - kept
     if len(gone) * 2 > len(living) and not force:
