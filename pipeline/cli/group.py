@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -10,6 +11,8 @@ from typer.core import TyperGroup
 
 # Set by --json: a machine reads the refusal too.
 AS_JSON = "pipeline.as_json"
+# What a file answers that is somebody else's, or on a read-only or a full disk: the operator's to mend, no bug of ours.
+OF_THE_MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 class Group(TyperGroup):
@@ -47,6 +50,8 @@ def told(error: Exception) -> str | None:
 
     if isinstance(error, PipelineError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE and error.filename:
+        return f"{error.filename}: {error.strerror}; `pipeline doctor` looks closer"
     return _of_database(error) if "sqlalchemy" in sys.modules else None
 
 

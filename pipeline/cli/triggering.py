@@ -93,7 +93,8 @@ def show_opened(found: Opened, *, as_json: bool) -> None:
     typer.echo(f"Run {short} of {run.schedule} {said}: {run.title}, {run.period['title']}.")
     if found.new:
         typer.secho(f"Mail is {mail(settings())}.", dim=True)
-    if not found.published:
+    # Of a run that somebody opened just now it is not known: its first message may be on the way.
+    if found.new and not found.published:
         typer.secho(away(settings()), fg="yellow")
     typer.echo(f"Next: `pipeline show {short}` shows how far it is.")
 
@@ -117,7 +118,7 @@ def wait_for(found: Opened, *, as_json: bool) -> bool:
     """Wait for the run's end, with a progress bar on a terminal; whether it succeeded."""
     err = tables.console(stderr=True)
     err.print(tables.words(f"Run {found.run.id} of {found.run.schedule}. Mail is {mail(settings())}.", "dim"))
-    if not found.published:
+    if found.new and not found.published:
         err.print(tables.words(away(settings()), "yellow"))
     try:
         waiting.wait(found.run.id)

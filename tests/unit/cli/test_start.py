@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline import __version__
+from pipeline.cli.group import told
 
 HEAVY = ("alembic", "celery", "jinja2", "kombu", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "weasyprint")
 
@@ -98,3 +103,13 @@ def test_a_wrong_setting_is_one_sentence(typed, home: Path, monkeypatch):
     result = typed("schedules")
     assert result.exit_code == 2
     assert result.stderr.startswith('PIPELINE_TIMEZONE="Europe/Berln": ')
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_named(code):
+    said = told(OSError(code, os.strerror(code), "/home/reports/var"))
+    assert said == f"/home/reports/var: {os.strerror(code)}; `pipeline doctor` looks closer"
+
+
+def test_a_file_that_should_be_there_is_a_bug_of_ours():
+    assert told(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/x")) is None

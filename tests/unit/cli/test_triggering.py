@@ -82,6 +82,14 @@ def test_a_broker_that_is_away_only_delays_the_run(typed, database: Path):
     assert [run.status for run in all_runs()] == ["queued"]
 
 
+@pytest.mark.usefixtures("no_broker")
+def test_of_a_run_that_somebody_else_opened_nothing_is_said_of_the_broker(typed, database: Path):
+    save(database)
+    words = ["trigger", "shipments", "--idempotency-key", "today"]
+    assert "The broker is away" in typed(*words).stdout
+    assert "The broker is away" not in typed(*words).stdout
+
+
 # ---- what it refuses
 
 
