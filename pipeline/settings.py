@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     @classmethod
     def _relay_is_smtp(cls, value: str) -> str:
         parts = urlsplit(value)
-        if value and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname):
+        if value and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname or not _port_can_be(parts)):
             raise ValueError(
                 "must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required"
             )
@@ -130,6 +130,13 @@ class Settings(BaseSettings):
         if value in {"catch", "live"} or re.fullmatch(r"redirect:[^@\s]+@[^@\s]+", value):
             return value
         raise ValueError("must be catch, live or redirect:ADDRESS")
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender_has_an_address(cls, value: str) -> str:
+        if not re.fullmatch(r"[^\r\n]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+", value):
+            raise ValueError("must be an address, such as reports@example.com or Reports <reports@example.com>")
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -189,6 +196,13 @@ class Settings(BaseSettings):
         known = ", ".join(sorted(urls)) or "none"
         variable = f"{PREFIX}SOURCE_{name.upper()}_URL"
         raise DefinitionError(f'database "{name}" is not known: set {variable} (known databases: {known})')
+
+
+def _port_can_be(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # no number, or above 65535
+        return False
 
 
 def source_urls() -> dict[str, str]:

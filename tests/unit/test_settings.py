@@ -29,6 +29,7 @@ def refusal(say, **values):
     return str(refused.value)
 
 
+SENDER = "must be an address, such as reports@example.com or Reports <reports@example.com>"
 RELAY = "must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required"
 
 
@@ -120,6 +121,9 @@ def test_rabbitmq_needs_a_place_for_results(say):
         ("smtp_url", "relay:25", '"relay:25": ' + RELAY),
         ("smtp_url", "user:secret@relay", '"user:***@relay": ' + RELAY),
         ("catcher_url", "smtp://", '"smtp://": ' + RELAY),
+        ("smtp_url", "smtp://u:secret@relay:99999", '"smtp://u:***@relay:99999": ' + RELAY),
+        ("mail_from", "nobody", '"nobody": ' + SENDER),
+        ("mail_from", "Reports <nobody>", '"Reports <nobody>": ' + SENDER),
         ("mail", "yes", '"yes": must be catch, live or redirect:ADDRESS'),
         ("mail", "redirect:nobody", '"redirect:nobody": must be catch, live or redirect:ADDRESS'),
         ("mail", "redirect:a@b c@d", '"redirect:a@b c@d": must be catch, live or redirect:ADDRESS'),
