@@ -13,15 +13,14 @@ from pipeline.models import Base, PlainText, UtcDateTime
 LOCK = 7_243_118
 
 
-def render_item(kind: str, item: object, autogen_context: AutogenContext) -> str | Literal[False]:
+def render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
     """Written migrations stand alone: our own types appear as what they are in the database."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(item, PlainText):
         return "sa.Text()"
     if kind == "type" and isinstance(item, JSON):
-        autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
-        return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'
+        return "sa.JSON()"
     return False
 
 

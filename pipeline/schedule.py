@@ -254,5 +254,8 @@ def _as_written(line: str, definition: Mapping[str, Any]) -> str:
 
 
 def revision(definition: Mapping[str, Any]) -> str:
-    """The sha256 of a definition with its queries written out: the same text, the same revision."""
-    return hashlib.sha256(json.dumps(definition, sort_keys=True, default=str).encode()).hexdigest()
+    """The sha256 of a definition with its queries written out: the same text, the same revision.
+
+    The order counts: it is the order of a report's columns, and the first of its sources is the one that is split.
+    """
+    return hashlib.sha256(json.dumps(definition, default=str).encode()).hexdigest()

@@ -80,6 +80,17 @@ def test_the_same_file_changes_nothing(time):
     assert row().changed_at == MONDAY
 
 
+def test_columns_and_sources_stay_in_their_order_and_another_order_is_a_change(time):
+    report = {**SHIPMENTS["report"], "columns": {"weight": "Weight", "day": "Day", "at": "At"}}
+    sync(schedule_file(report=report))
+    with reading() as session:
+        kept = session.scalars(select(ScheduleRevision)).one()
+    assert list(kept.definition["report"]["columns"]) == ["weight", "day", "at"]
+
+    report["columns"] = dict(reversed(report["columns"].items()))
+    assert sync(schedule_file(report=report)).changed == ["shipments"]
+
+
 def test_a_changed_file_is_a_new_revision_and_the_old_one_stays(time):
     sync(schedule_file())
     now = time.passes(hours=1)
