@@ -276,10 +276,12 @@ def test_a_file_must_hold_fields(written):
 # ---- revisions
 
 
-def test_the_same_text_has_the_same_revision_in_any_order():
-    definition = {"report": REPORT, "when": "0 7 * * *"}
+def test_the_same_text_has_the_same_revision_and_another_order_of_columns_another():
+    definition = {"report": {**REPORT, "columns": {"a": "A", "b": "B"}}, "when": "0 7 * * *"}
+    turned = {**definition, "report": {**definition["report"], "columns": {"b": "B", "a": "A"}}}
 
-    assert schedule.revision(definition) == schedule.revision(dict(reversed(definition.items())))
+    assert schedule.revision(definition) == schedule.revision({**definition})
+    assert schedule.revision(definition) != schedule.revision(turned)
     assert schedule.revision(definition) != schedule.revision({**definition, "when": "0 8 * * *"})
 
 
