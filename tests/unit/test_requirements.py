@@ -18,7 +18,13 @@ def locked(name):
 
 
 @pytest.mark.parametrize(
-    ("file", "extras"), [("beat.txt", []), ("worker.txt", ["worker"]), ("dev.txt", ["worker", "embedded", "dev"])]
+    ("file", "extras"),
+    [
+        ("beat.txt", []),
+        ("worker.txt", ["worker"]),
+        ("web.txt", ["web"]),
+        ("dev.txt", ["worker", "embedded", "web", "dev"]),
+    ],
 )
 def test_every_dependency_is_pinned_within_its_range(file, extras):
     wanted = PROJECT["dependencies"] + [line for name in extras for line in PROJECT["optional-dependencies"][name]]
@@ -31,11 +37,11 @@ def test_every_dependency_is_pinned_within_its_range(file, extras):
 
 def test_all_processes_run_the_same_versions():
     everything = locked("dev.txt")
-    for file in ("beat.txt", "worker.txt"):
+    for file in ("beat.txt", "worker.txt", "web.txt"):
         assert locked(file).items() <= everything.items()
 
 
 def test_beat_has_nothing_of_the_workers():
-    heavy = {"weasyprint", "pyarrow", "jinja2", "xlsxwriter", "css-inline", "httpx"}
+    heavy = {"weasyprint", "pyarrow", "xlsxwriter", "css-inline", "fastapi"}
 
     assert not heavy & locked("beat.txt").keys()
