@@ -21,7 +21,7 @@ from pipeline.adapters import home
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PipelineError
 from pipeline.models import Heartbeat
-from pipeline.services import schedules
+from pipeline.services import firing, schedules
 from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
 
@@ -68,12 +68,12 @@ class SqlScheduler(Scheduler):
 
     def _fire(self) -> float:
         with transaction() as session:
-            fired = schedules.fire_due(session)
+            fired = firing.fire_due(session)
         for run in fired:
             logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.id))
             self._enqueue(run.id)
         with reading() as session:
-            soonest, now = schedules.soonest(session), clock(session)
+            soonest, now = firing.soonest(session), clock(session)
         return TICK if soonest is None else min(TICK, max(0.01, (soonest - now).total_seconds()))
 
     def _load(self) -> None:

@@ -17,7 +17,8 @@ from pipeline.errors import NotFound, PermanentError, Refused
 from pipeline.handle import RunHandle
 from pipeline.models import Run, Step
 from pipeline.report import Scalar
-from pipeline.services import runs, schedules
+from pipeline.services import runs
+from pipeline.services.due import zone_of
 from pipeline.services.steps import Claim
 from pipeline.settings import settings
 from pipeline.workflows.report import planning
@@ -115,7 +116,7 @@ def _file(name: str) -> home.ScheduleFile:
 
 def _run(file: home.ScheduleFile, wish: Wish, at: datetime) -> Run:
     """The facts of a run of this schedule, in no database."""
-    zone = schedules.zone_of(file.schedule)
+    zone = zone_of(file.schedule)
     return Run(
         id=uuid4(),
         workflow="report",

@@ -14,6 +14,7 @@ from pipeline.db import clock, reading
 from pipeline.errors import PipelineError, Refused
 from pipeline.report import Source
 from pipeline.services import runs, schedules
+from pipeline.services.due import zone_of
 from pipeline.services.runs import Request
 from pipeline.settings import settings
 
@@ -64,7 +65,7 @@ def _asked(request: Request, definition: schedule.Schedule, source: Source, now:
     """Run the recipients' query; the run itself will run it again and freeze its answer."""
     from pipeline.adapters import datasets, sources
 
-    period = runs.period_of(request.period or definition.period_spec, now, schedules.zone_of(definition))
+    period = runs.period_of(request.period or definition.period_spec, now, zone_of(definition))
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
         path = Path(folder) / "recipients.parquet"
         found = sources.fetch(

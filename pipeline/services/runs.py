@@ -33,6 +33,7 @@ from pipeline.models import (
 )
 from pipeline.report import Report, Scalar
 from pipeline.services import steps
+from pipeline.services.due import zone_of
 from pipeline.settings import settings
 
 
@@ -111,9 +112,7 @@ def add(
 
     So are its parameters and its period, computed from `due_at` (UTC) in the schedule's zone.
     """
-    from pipeline.services import schedules
-
-    zone = schedules.zone_of(definition)
+    zone = zone_of(definition)
     run = Run(
         workflow=definition.workflow or "report",
         schedule_key=row.key,

@@ -16,7 +16,7 @@ from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.errors import DefinitionError, NotFound, Refused
 from pipeline.models import Run, RunStatus, Schedule, ScheduleRevision
 from pipeline.services.answers.summary import RunSummary, summarise, title
-from pipeline.services.schedules import zone_of
+from pipeline.services.due import zone_of
 from pipeline.settings import settings
 
 

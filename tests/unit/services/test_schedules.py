@@ -1,65 +1,22 @@
-"""Files become rows, and every due slot one run or a row that says why not."""
+"""Files become rows: what is new, changed or gone, and what an edit does to the slots around it."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from threading import Barrier
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
-from pipeline import db
-from pipeline.db import reading, transaction
+from pipeline.db import reading
 from pipeline.errors import Refused
-from pipeline.models import Run, Schedule, ScheduleRevision, Slot
-from pipeline.services import schedules
+from pipeline.models import ScheduleRevision
 from pipeline.services.schedules import Synced
-from pipeline.settings import settings
 from tests.factories import MONDAY, SHIPMENTS, make_schedule, schedule_file
 from tests.unit.services import acts
+from tests.unit.services.looks import at, change, fire, row, slots, sync, utc
 
 pytestmark = pytest.mark.usefixtures("time")
 WEEK, HOUR = timedelta(days=7), timedelta(hours=1)
-
-
-# SQLite has one writer: what happens between two of them happens on PostgreSQL alone.
-only_postgresql = pytest.mark.parametrize(
-    "database", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
-)
-
-
-def utc(*parts):
-    return datetime(*parts, tzinfo=UTC)
-
-
-def sync(*files, kept=(), force=False):
-    with transaction() as session:
-        return schedules.sync(session, {file.key: file for file in files}, set(kept), force=force)
-
-
-def fire():
-    """One look of a beat; the nominal times of the runs it opened."""
-    with transaction() as session:
-        return [run.due_at for run in schedules.fire_due(session)]
-
-
-def row(key="shipments"):
-    with reading() as session:
-        return session.get(Schedule, key)
-
-
-def slots(key="shipments"):
-    with reading() as session:
-        found = session.scalars(select(Slot).where(Slot.schedule_key == key).order_by(Slot.due_at))
-        return [(slot.due_at, slot.decision, slot.reason) for slot in found]
-
-
-def change(key="shipments", **values):
-    with transaction() as session:
-        for name, value in values.items():
-            setattr(session.get_one(Schedule, key), name, value)
 
 
 # ---- loading
@@ -173,10 +130,6 @@ def test_a_schedule_without_when_is_never_due(time):
 # ---- editing `when`
 
 
-def at(hour):
-    return schedule_file(when={"cron": f"0 {hour} * * *", "timezone": "Europe/Berlin"})
-
-
 def test_an_edited_when_never_fires_for_what_is_past(time):
     sync(at(12))
     time.passes(hours=2)  # 09:00 in Berlin
@@ -214,278 +167,6 @@ def test_what_was_due_before_the_file_went_is_decided_too(time):
     sync(schedule_file("other"))
 
     assert slots() == [(MONDAY + HOUR, "fired", None)]
-
-
-# ---- firing
-
-
-def test_a_due_slot_opens_one_run_for_its_nominal_time(time):
-    sync(schedule_file())
-    time.move_to(MONDAY + WEEK + timedelta(seconds=3))
-
-    with transaction() as session:
-        (run,) = schedules.fire_due(session)
-
-    assert (run.due_at, run.created_at) == (MONDAY + WEEK, MONDAY + WEEK + timedelta(seconds=3))
-    assert (run.trigger, run.triggered_by, run.period["label"]) == ("schedule", "beat", "2026-W47")
-    assert acts.statuses(run) == {"start": "queued"}
-    assert slots() == [(MONDAY + WEEK, "fired", None)]
-    assert row().next_due_at == MONDAY + 2 * WEEK
-    assert fire() == []
-
-
-def test_a_slot_is_due_at_its_instant_and_not_before(time):
-    sync(schedule_file())
-    time.move_to(MONDAY + WEEK - timedelta(microseconds=1))
-    assert fire() == []
-
-    time.move_to(MONDAY + WEEK)
-    assert fire() == [MONDAY + WEEK]
-
-
-def test_the_slots_row_names_its_run(time):
-    sync(schedule_file())
-    time.move_to(MONDAY + WEEK)
-    fire()
-
-    with reading() as session:
-        assert session.scalar(select(Slot.run_id)) == session.scalar(select(Run.id))
-
-
-def test_missed_slots_are_coalesced_each_with_its_row(time):
-    sync(at(8))
-    time.move_to(utc(2026, 11, 19, 8))  # beat was down from Monday to Thursday
-
-    assert fire() == [utc(2026, 11, 19, 7)]
-    stands = "missed; 2026-11-19 07:00:00 UTC stands for it"
-    assert slots() == [
-        (utc(2026, 11, 16, 7), "coalesced", stands),
-        (utc(2026, 11, 17, 7), "coalesced", stands),
-        (utc(2026, 11, 18, 7), "coalesced", stands),
-        (utc(2026, 11, 19, 7), "fired", None),
-    ]
-
-
-def test_a_day_late_is_still_fired(time):
-    sync(schedule_file())
-    time.move_to(MONDAY + WEEK + timedelta(hours=24))
-
-    assert fire() == [MONDAY + WEEK]
-
-
-def test_what_is_later_than_a_day_is_skipped_with_a_row(time):
-    sync(schedule_file())
-    time.move_to(MONDAY + 2 * WEEK + timedelta(hours=24, seconds=1))
-
-    assert fire() == []
-    late = "more than 24 h late when beat came back"
-    assert slots() == [(MONDAY + WEEK, "skipped", late), (MONDAY + 2 * WEEK, "skipped", late)]
-    assert row().next_due_at == MONDAY + 3 * WEEK
-
-
-def test_paused_schedules_do_not_fire(time):
-    sync(schedule_file())
-    change(paused=True)
-    time.move_to(MONDAY + WEEK)
-
-    assert fire() == []
-    with reading() as session:
-        assert schedules.soonest(session) is None
-
-
-def test_a_one_off_fires_once(time):
-    sync(schedule_file(when={"at": "2026-11-16T09:00", "timezone": "Europe/Berlin"}))
-    time.passes(hours=2)
-
-    assert fire() == [utc(2026, 11, 16, 8)]
-    assert row().next_due_at is None
-    time.passes(days=30)
-    assert fire() == []
-
-
-def test_an_interval_fires_at_its_multiples(time):
-    sync(schedule_file(when={"every": "15m"}))
-    time.passes(minutes=15, seconds=1)
-
-    assert fire() == [MONDAY + timedelta(minutes=15)]
-
-
-def test_the_zone_is_kept_across_the_change_of_the_clocks(time):
-    sync(schedule_file())
-    monday = utc(2027, 3, 22, 6)  # 07:00 in Berlin; the clocks change on the Sunday after it
-    time.move_to(monday)
-    assert fire() == [monday]
-
-    time.move_to(utc(2027, 3, 29, 5))
-    assert fire() == [utc(2027, 3, 29, 5)]
-    assert row().next_due_at == utc(2027, 4, 5, 5)
-
-
-def night(hour, **fields):
-    return schedule_file(when={"cron": f"30 {hour} * * *", "timezone": "America/New_York", **fields})
-
-
-def test_a_slot_that_the_clocks_drop_leaves_a_row(time):
-    time.move_to(utc(2027, 3, 13, 12))
-    sync(night(2, gap="skip"))
-    time.move_to(utc(2027, 3, 15, 6, 30))
-
-    assert fire() == [utc(2027, 3, 15, 6, 30)]
-    ((due, decision, reason), (_, other, _)) = slots()
-    assert (due, decision, other) == (utc(2027, 3, 14, 7), "skipped", "fired")
-    assert reason == "02:30 does not exist on 2027-03-14 in America/New_York: dropped, as gap: skip asks"
-
-
-def test_a_slot_that_the_clocks_drop_leaves_its_row_as_soon_as_the_next_one_is_due(time):
-    time.move_to(utc(2027, 3, 13, 12))
-    sync(night(2, gap="skip"))
-    time.move_to(utc(2027, 3, 14, 12))
-    assert fire() == []
-
-    assert row().next_due_at == utc(2027, 3, 15, 6, 30)
-
-
-def test_a_slot_that_the_clocks_shift_says_so(time):
-    time.move_to(utc(2027, 3, 13, 12))
-    sync(night(2))
-    time.move_to(utc(2027, 3, 14, 7))
-
-    assert fire() == [utc(2027, 3, 14, 7)]
-    note = "02:30 does not exist on 2027-03-14 in America/New_York: fires at 03:00"
-    assert slots() == [(utc(2027, 3, 14, 7), "fired", note)]
-
-
-def test_a_time_that_comes_twice_fires_once(time):
-    time.move_to(utc(2027, 11, 6, 12))
-    sync(night(1))
-    fired = []
-    for hour in range(24):
-        time.move_to(utc(2027, 11, 7, hour, 45))
-        fired += fire()
-
-    assert fired == [utc(2027, 11, 7, 5, 30)]
-
-
-def test_a_schedule_without_a_zone_takes_the_settings(time, monkeypatch):
-    monkeypatch.setenv("PIPELINE_TIMEZONE", "Asia/Tokyo")
-    settings.cache_clear()
-    sync(schedule_file(when="0 16 * * *"))
-
-    assert row().next_due_at == utc(2026, 11, 16, 7)
-
-
-def test_a_clock_that_was_set_back_fires_nothing_twice(time):
-    sync(schedule_file(when={"every": "1h"}))
-    time.passes(hours=1)
-    assert fire() == [MONDAY + HOUR]
-
-    time.passes(minutes=-30)
-    assert fire() == []
-    time.passes(minutes=30)
-    assert fire() == []
-    time.passes(hours=1)
-    assert fire() == [MONDAY + 2 * HOUR]
-
-
-def test_the_soonest_is_known(time):
-    with reading() as session:
-        assert schedules.soonest(session) is None
-    sync(schedule_file(), at(8), schedule_file("daily", when="0 8 * * *"))
-    with reading() as session:
-        assert schedules.soonest(session) == utc(2026, 11, 16, 7)
-
-
-# ---- one bad schedule
-
-
-def test_a_schedule_that_cannot_be_opened_says_why_and_harms_no_other(time):
-    sync(at(8), schedule_file("broken", when=at(8).definition["when"]))
-    with transaction() as session:
-        revision = session.get_one(ScheduleRevision, ("broken", row("broken").revision))
-        revision.definition = {**revision.definition, "params": {"limt": 5}}
-    time.passes(hours=1)
-
-    assert fire() == [MONDAY + HOUR]
-    ((due, decision, reason),) = slots("broken")
-    assert (due, decision) == (MONDAY + HOUR, "skipped")
-    assert reason.startswith("could not be fired: ")
-    assert "limt" in reason
-    assert fire() == []
-
-
-def test_a_definition_that_can_no_longer_be_read_waits_for_a_good_one(time):
-    sync(at(8), schedule_file("other"))
-    good = at(8).definition
-    with transaction() as session:
-        session.get_one(ScheduleRevision, ("shipments", row().revision)).definition = {**good, "since": "retired"}
-    time.passes(hours=1)
-
-    assert fire() == []
-    ((_, decision, reason),) = slots()
-    assert decision == "skipped"
-    assert reason.startswith("could not be fired: shipments: since is not a field here")
-    assert row().next_due_at is None
-
-    # The next version of the pipeline reads the same file again.
-    with transaction() as session:
-        session.get_one(ScheduleRevision, ("shipments", row().revision)).definition = good
-    sync(at(8), schedule_file("other"))
-    assert row().next_due_at == utc(2026, 11, 17, 7)
-
-
-# ---- several beats
-
-
-def test_two_beats_at_once_open_one_run_for_a_slot(time):
-    keys = [f"daily_{number}" for number in range(8)]
-    sync(*(schedule_file(key, when="0 7 * * *") for key in keys))
-    time.move_to(utc(2026, 11, 16, 7))
-    together = Barrier(4)
-
-    def look(_):
-        together.wait()
-        return fire()
-
-    with ThreadPoolExecutor(4) as beats:
-        fired = [due for look in beats.map(look, range(4)) for due in look]
-
-    assert fired == [utc(2026, 11, 16, 7)] * 8
-    with reading() as session:
-        assert session.scalar(select(func.count()).select_from(Run)) == 8
-
-
-@only_postgresql
-def test_a_beat_passes_over_what_another_one_is_deciding(time):
-    sync(schedule_file())
-    time.move_to(MONDAY + WEEK)
-
-    with Session(db.engine()) as one, Session(db.engine()) as other:
-        assert len(schedules.fire_due(one)) == 1
-        assert schedules.fire_due(other) == []
-        one.rollback()  # killed before its commit: nothing is lost
-        other.rollback()
-
-    assert fire() == [MONDAY + WEEK]
-
-
-@only_postgresql
-def test_a_trigger_by_hand_does_not_make_a_beat_pass_over_a_due_schedule(time):
-    """A foreign key's check locks the schedule's row: it must not look like another beat."""
-    sync(schedule_file())
-    time.move_to(MONDAY + WEEK)
-
-    with Session(db.engine()) as hand:
-        hand.add(Slot(schedule_key="shipments", due_at=MONDAY, decision="skipped", decided_at=MONDAY, origin="test"))
-        hand.flush()
-        assert fire() == [MONDAY + WEEK]
-
-
-def test_a_look_takes_so_many_and_the_next_one_the_rest(time, monkeypatch):
-    monkeypatch.setattr(schedules, "BATCH", 3)
-    sync(*(schedule_file(f"daily_{number}", when="0 7 * * *") for number in range(5)))
-    time.move_to(utc(2026, 11, 16, 7))
-
-    assert [len(fire()) for _ in range(3)] == [3, 2, 0]
 
 
 def test_make_schedule_is_what_the_factories_promise(time):
