@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -53,5 +53,18 @@ def _fields(loc: tuple[int | str, ...], root: type[BaseModel], owners: Owners) -
 
 def no_field(name: str, known: Collection[str]) -> str:
     """What is said of a field that does not exist: the nearest one that does, or all of them."""
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return "is not a field here" + (f": did you mean {near[0]}?" if near else f" (allowed: {', '.join(sorted(known))})")
+    allowed = f" (allowed: {', '.join(sorted(known))})"
+    return f"is not a field here{did_you_mean(name, known, allowed, lead=': ')}"
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, lead: str = "") -> str:
+    """`did you mean X?`, X being the one of `known` nearest to `name`, with `lead` before it; else `otherwise`."""
+    near = nearest(name, known)
+    return otherwise if near is None else f"{lead}did you mean {near}?"
+
+
+def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str | None:
+    """The one of `known` that is most like `name` in any case of letters; None if none is `alike` (0 to 1)."""
+    folded = {one.casefold(): one for one in known}
+    found = get_close_matches(name.casefold(), folded, n=1, cutoff=alike)
+    return folded[found[0]] if found else None

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any, Literal, Protocol, TypeAlias
 
 from pipeline.errors import PermanentError
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Chart, Column, Report
 
 Format: TypeAlias = Literal["text", "integer", "decimal", "percent", "date", "datetime"]
@@ -192,8 +192,7 @@ def _column(name: str, column: Column, rows: Sequence[Row]) -> ShownColumn:
 def _require(name: str, names: Sequence[str], field: str) -> None:
     if not names or name in names:
         return
-    near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"it gives {', '.join(names)}"
+    hint = did_you_mean(name, names, f"it gives {', '.join(names)}")
     raise PermanentError(f'report.{field}: the query gives no column "{name}": {hint}')
 
 

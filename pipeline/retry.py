@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from pipeline.errors import PermanentError, TransientError
+from pipeline.mistakes import did_you_mean
 from pipeline.timing import parse_duration
 
 # What a schedule file may set; which errors are worth another attempt is for the code to say.
@@ -104,9 +104,8 @@ class Retry:
 
 def _read(name: str, value: Any) -> Any:
     if name not in _FIELDS:
-        near = difflib.get_close_matches(str(name), _FIELDS, n=1)
-        hint = f'did you mean "{near[0]}"? ' if near else ""
-        raise ValueError(f'retry has no field "{name}": {hint}It takes {", ".join(_FIELDS)}')
+        hint = did_you_mean(str(name), _FIELDS, lead=" ")
+        raise ValueError(f'retry has no field "{name}":{hint} It takes {", ".join(_FIELDS)}')
     if name not in _DURATIONS or (name == "give_up_after" and value is None):
         return value
     try:

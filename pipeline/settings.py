@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, Valid
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import DefinitionError
+from pipeline.mistakes import nearest
 
 PREFIX = "PIPELINE_"
 # A Unix socket's address has room for 107 characters (sockaddr_un, unix(7)).
@@ -260,9 +260,9 @@ def settings() -> Settings:
 def _misspelt(values: dict[str, str]) -> Iterator[str]:
     """A sentence for every name that is nearly a setting's: a team's own PIPELINE_ variables are left alone."""
     for name in sorted(values.keys() - Settings.model_fields.keys()):
-        near = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.8)
+        near = nearest(name, Settings.model_fields, alike=0.8)
         if near and not re.fullmatch(r"source_\w+_url", name):
-            yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near[0].upper()}?"
+            yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near.upper()}?"
 
 
 def _sentence(problem: Any, values: dict[str, str]) -> str:

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_wor
 from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
 from pipeline.handle import RunHandle
+from pipeline.mistakes import did_you_mean
 from pipeline.models import Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
@@ -98,8 +98,7 @@ def workflow(function: Function) -> Function:
 def find_workflow(name: str) -> Callable[..., Any]:
     """The workflow called `name`. Raises PermanentError with those that exist."""
     if name not in WORKFLOWS:
-        near = get_close_matches(name, WORKFLOWS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known workflows: {', '.join(sorted(WORKFLOWS))}"
+        hint = did_you_mean(name, WORKFLOWS, f"known workflows: {', '.join(sorted(WORKFLOWS))}")
         raise PermanentError("; ".join([f'there is no workflow "{name}": {hint}', *broken_workflows.values()]))
     return WORKFLOWS[name]
 
@@ -112,8 +111,7 @@ def bound_parameters(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         one.name: one for one in list(inspect.signature(find_workflow(name), eval_str=True).parameters.values())[1:]
     }
     for parameter in given.keys() - known.keys():
-        near = get_close_matches(parameter, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known parameters: {', '.join(known) or 'none'}"
+        hint = did_you_mean(parameter, known, f"known parameters: {', '.join(known) or 'none'}")
         raise Refused(f'there is no parameter "{parameter}": {hint}')
     bound = {}
     for parameter, one in known.items():

@@ -6,13 +6,13 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter
 from typing import BinaryIO
 
 from pipeline.adapters.folders import CHUNK, Folder, folder
 from pipeline.errors import DefinitionError, PermanentError
+from pipeline.mistakes import did_you_mean
 
 FIELDS = ("schedule", "report", "period", "key", "format")
 LONGEST_NAME = 150
@@ -53,8 +53,7 @@ def expand(pattern: str, values: Mapping[str, str]) -> str:
         url += text
         if field is not None:
             if field not in FIELDS or spec or conversion:
-                near = get_close_matches(field, FIELDS, n=1)
-                hint = f"did you mean {{{near[0]}}}?" if near else f"there are {', '.join(FIELDS)}"
+                hint = did_you_mean(field, FIELDS, f"there are {', '.join(FIELDS)}")
                 raise DefinitionError(f"knows no {{{field}}}: {hint}", place=pattern)
             url += safe_name(values[field])
     return url

@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 
 from pipeline import __version__, report, schedule
 from pipeline.errors import DefinitionError
+from pipeline.mistakes import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -149,8 +149,7 @@ def _named_report(name: str, raw: Mapping[str, tuple[Path, dict[str, Any]]], pla
     holders = [key for key, (_, definition) in raw.items() if isinstance(definition.get("report"), dict)]
     if name in holders:
         return {"name": name, **raw[name][1]["report"]}
-    near = get_close_matches(name, holders, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known reports: {', '.join(sorted(holders)) or 'none'}"
+    hint = did_you_mean(name, holders, f"known reports: {', '.join(sorted(holders)) or 'none'}")
     raise DefinitionError(f'"{name}" is no report: {hint}', place=place, field="report")
 
 
@@ -178,8 +177,7 @@ def _query(name: str, folder: Path, home: Path, place: str, field_name: str) -> 
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         known = sorted(other.name for other in folder.glob("*.sql"))
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"put it beside {place}"
+        hint = did_you_mean(name, known, f"put it beside {place}")
         raise DefinitionError(f'"{name}" cannot be read: {hint}', place=place, field=field_name) from None
 
 

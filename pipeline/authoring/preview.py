@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +11,7 @@ from pipeline.adapters import copies, datasets, documents, messages
 from pipeline.adapters.documents import Content, Document, DocumentFormat, MessageParts
 from pipeline.authoring.rehearsal import Fetched, Rehearsal
 from pipeline.errors import Refused
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
 from pipeline.schedule import Person
 from pipeline.settings import settings
@@ -103,8 +103,7 @@ def _key(run: Rehearsal, report: Report, wanted: str | None) -> tuple[str, int]:
 def _formats(report: Report, wanted: str | None) -> list[Any]:
     known = get_args(DocumentFormat)
     if wanted is not None and wanted not in known:
-        near = get_close_matches(wanted, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        hint = did_you_mean(wanted, known, f"there are {', '.join(known)}")
         raise Refused(f'"{wanted}" is no format: {hint}')
     return [wanted] if wanted else list(report.formats)
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from pipeline.adapters import home
 from pipeline.errors import NotFound, PermanentError, Refused
 from pipeline.handle import RunHandle
+from pipeline.mistakes import did_you_mean
 from pipeline.models import Run, Step
 from pipeline.report import Scalar
 from pipeline.services import runs
@@ -106,8 +106,7 @@ def _file(name: str) -> home.ScheduleFile:
     if name in loaded.errors_by_key:
         raise loaded.errors_by_key[name]
     if name not in loaded.files:
-        near = get_close_matches(name, loaded.files, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(loaded.files)) or 'none'}"
+        hint = did_you_mean(name, loaded.files, f"there are {', '.join(sorted(loaded.files)) or 'none'}")
         raise NotFound(f'there is no schedule "{name}" in {settings().home}/schedules: {hint}')
     if loaded.files[name].schedule.workflow:
         raise Refused(f'"{name}" runs a workflow: only reports have a preview')

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from pipeline import schedule, timing
 from pipeline.adapters import home
 from pipeline.db import clock
 from pipeline.errors import NotFound, Refused
+from pipeline.mistakes import did_you_mean
 from pipeline.models import (
     FINAL_RUN,
     DeliveryStatus,
@@ -156,9 +156,8 @@ def parameters(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> di
     defaults = definition.report.params
     for name in {**definition.params, **given}:
         if name not in defaults:
-            near = get_close_matches(name, defaults, n=1)
             known = f"known parameters: {', '.join(sorted(defaults))}" if defaults else "the report has no parameters"
-            raise Refused(f'there is no parameter "{name}": {f"did you mean {near[0]}?" if near else known}')
+            raise Refused(f'there is no parameter "{name}": {did_you_mean(name, defaults, known)}')
     merged = {**definition.params, **given}
     return {**defaults, **{name: _like(name, value, defaults[name]) for name, value in merged.items()}}
 
@@ -249,10 +248,8 @@ def _first(session: Session, statement: Any, otherwise: str) -> Run:
 
 def _nothing_called(session: Session, name: str) -> str:
     known = sorted(session.scalars(select(Run.schedule_key).distinct()))
-    near = get_close_matches(name, known, n=1)
-    return f'there is no run "{name}": ' + (
-        f"did you mean {near[0]}?" if near else f"there are runs of {', '.join(known) or 'nothing'}"
-    )
+    hint = did_you_mean(name, known, f"there are runs of {', '.join(known) or 'nothing'}")
+    return f'there is no run "{name}": {hint}'
 
 
 def lock(session: Session, run_id: UUID) -> Run:

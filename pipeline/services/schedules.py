@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import select
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 from pipeline.adapters.home import ScheduleFile
 from pipeline.db import clock, one_at_a_time
 from pipeline.errors import NotFound, Refused
+from pipeline.mistakes import did_you_mean
 from pipeline.models import Schedule, ScheduleRevision
 from pipeline.services import firing
 from pipeline.services.due import next_due
@@ -92,12 +92,7 @@ def current(session: Session, key: str) -> tuple[Schedule, dict[str, Any]]:
     row = session.get(Schedule, key)
     if row is None or row.retired_at is not None:
         known = sorted(session.scalars(select(Schedule.key).where(Schedule.retired_at.is_(None))))
-        near = get_close_matches(key, known, n=1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"known schedules: {', '.join(known) or 'none, see `pipeline check`'}"
-        )
+        hint = did_you_mean(key, known, f"known schedules: {', '.join(known) or 'none, see `pipeline check`'}")
         raise NotFound(f'there is no schedule "{key}": {hint}')
     revision = session.get_one(ScheduleRevision, (key, row.revision))
     return row, revision.definition

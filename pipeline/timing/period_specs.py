@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
+from pipeline.mistakes import did_you_mean
 from pipeline.timing.periods import Period, day_start
 from pipeline.timing.zones import DAY, find_zone, instant_of, to_utc
 
@@ -152,6 +152,5 @@ def _last_hours(count: int, local: datetime, zone: str) -> Period:
 
 
 def _unknown(written: str) -> str:
-    near = difflib.get_close_matches(written.casefold(), [*_WORDS, "last_7_days", "last_24_hours"], n=1)
-    hint = f'did you mean "{near[0]}"? ' if near else ""
-    return f'period "{written}" is not known: {hint}Allowed: {", ".join(_WORDS)}, {_EXAMPLES}'
+    hint = did_you_mean(written, [*_WORDS, "last_7_days", "last_24_hours"], lead=" ")
+    return f'period "{written}" is not known:{hint} Allowed: {", ".join(_WORDS)}, {_EXAMPLES}'

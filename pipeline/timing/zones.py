@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
+
+from pipeline.mistakes import did_you_mean
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -38,9 +39,7 @@ def find_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        known = {zone.casefold(): zone for zone in available_timezones()}
-        near = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
-        hint = f'did you mean "{known[near[0]]}"?' if near else "write an IANA name such as Europe/Berlin or UTC"
+        hint = did_you_mean(name, available_timezones(), "write an IANA name such as Europe/Berlin or UTC")
         raise ValueError(f'time zone "{name}" is not known: {hint}') from None
 
 

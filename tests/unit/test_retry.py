@@ -82,7 +82,7 @@ def test_a_schedule_file_overrides_what_it_names():
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [
-        ({"attemps": 3}, 'retry has no field "attemps": did you mean "attempts"? It takes attempts, first, factor'),
+        ({"attemps": 3}, 'retry has no field "attemps": did you mean attempts? It takes attempts, first, factor'),
         ({"on": "Exception"}, 'retry has no field "on"'),
         ({1: 2}, 'retry has no field "1"'),
         ({"attempts": 0}, "attempts 0 is not a whole number, 1 or more"),

@@ -158,7 +158,7 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ({"when": "0 0 30 2 *"}, 'when.cron "0 0 30 2 *": can never fire: February has no day 30'),
         (
             {"when": {"cron": "0 7 * * *", "timezone": "Europe/Berln"}},
-            'when.timezone time zone "Europe/Berln" is not known: did you mean "Europe/Berlin"?',
+            'when.timezone time zone "Europe/Berln" is not known: did you mean Europe/Berlin?',
         ),
         ({"when": {"cron": "0 7 * * *", "every": "5m"}}, "when needs exactly one of cron, every, at"),
         ({"when": {}}, "when needs exactly one of cron, every, at"),
@@ -251,13 +251,13 @@ def test_an_unknown_period_names_the_nearest(field):
     wrong = {"period": "lastweek"}
     (answer,) = refusal({"report": REPORT, **wrong} if field == "period" else {"report": {**REPORT, **wrong}})
 
-    assert answer.startswith(f'{field} "lastweek" is not known: did you mean "last_week"?')
+    assert answer.startswith(f'{field} "lastweek" is not known: did you mean last_week?')
 
 
 def test_an_unknown_field_of_a_retry_names_the_nearest():
     (answer,) = refusal({"report": REPORT, "retry": {"fetch": {"attemps": 5}}})
 
-    assert answer.startswith('retry.fetch has no field "attemps": did you mean "attempts"?')
+    assert answer.startswith('retry.fetch has no field "attemps": did you mean attempts?')
 
 
 def test_all_mistakes_are_told_at_once():

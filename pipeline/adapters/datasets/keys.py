@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.adapters.datasets.form import STREAMED
 from pipeline.errors import PermanentError
+from pipeline.mistakes import did_you_mean
 
 
 def as_text(array: Any) -> Any:
@@ -74,6 +74,5 @@ def known_column(file: Any, column: str) -> bool:
         return True
     if not names:
         return False
-    near = get_close_matches(column, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(column, names, lead="; ")
     raise PermanentError(f'column "{column}" is not in the rows: they have {", ".join(names)}{hint}')

@@ -6,7 +6,6 @@ from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.adapters.datasets.keys import as_text, known_column
+from pipeline.mistakes import did_you_mean
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -57,8 +57,7 @@ class Row(tuple[Any, ...]):
         return f"Row({', '.join(f'{name}={value!r}' for name, value in zip(self._positions, self, strict=True))})"
 
     def _unknown(self, column: str) -> str:
-        near = get_close_matches(column, self._positions, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(column, self._positions, lead="; ")
         return f'no column "{column}": the columns are {", ".join(self._positions)}{hint}'
 
 

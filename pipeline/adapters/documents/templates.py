@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pipeline.adapters.documents.bundles import BASE
 from pipeline.adapters.documents.locales import Localizer
 from pipeline.errors import DefinitionError
+from pipeline.mistakes import did_you_mean
 
 # Whose numbers and dates the filters write; set for the length of one rendering, so that macros see it too.
 _READER: ContextVar[Localizer] = ContextVar("reader")
@@ -160,10 +160,10 @@ def _reason(error: Exception, context: Mapping[str, Any]) -> str:
         kind = "the sandbox forbids it" if isinstance(error, SecurityError) else type(error).__name__
         return f"{kind}: {error}"
     missing = re.match(r"'(\w+)' is undefined", str(error))
-    near = get_close_matches(missing[1], context, n=1) if missing else []
-    if near:
-        return f"{error}: did you mean {near[0]}?"
-    return f"{error}; there is {', '.join(sorted(context))}" if missing else str(error)
+    if not missing:
+        return str(error)
+    known = ", ".join(sorted(context))
+    return f"{error}{did_you_mean(missing[1], context, f'; there is {known}', lead=': ')}"
 
 
 @lru_cache(maxsize=16)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from typing import Any
 
 from pipeline.errors import PermanentError
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Scalar, Source
 from pipeline.timing import Period
 
@@ -68,8 +68,7 @@ def check_names(source: Source, *, name: str, parameters: Iterable[str]) -> None
     if taken:
         raise PermanentError(f'source "{name}": {taken[0]} is the period\'s: give the parameter another name')
     for unknown in sorted(names_in(source) - set(known)):
-        near = get_close_matches(unknown, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(unknown, known, lead="; ")
         shown = f":{unknown}" if source.sql else f"{{{unknown}}}"
         raise PermanentError(f'source "{name}": {shown} is not known: there are {", ".join(known)}{hint}')
 

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +14,7 @@ import ijson
 
 from pipeline.adapters.sources.writer import DatasetWriter
 from pipeline.errors import PermanentError
+from pipeline.mistakes import did_you_mean
 
 # Bytes in one line of JSON lines.
 _LINE = 64 * 1024 * 1024
@@ -124,8 +124,7 @@ def _one_object(place: str, lists: Iterable[str]) -> PermanentError:
 def _check_path(path: Path, rows_at: str, place: str) -> None:
     lists = _lists(path)
     if rows_at not in lists:
-        near = get_close_matches(rows_at, lists, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
+        meant = did_you_mean(rows_at, lists, lead="; ")
         raise PermanentError(f'{place}: there is no list at rows_at "{rows_at}"{_hint(lists)}{meant}')
 
 

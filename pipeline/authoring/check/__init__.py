@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from pipeline import timing
@@ -14,6 +13,7 @@ from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.authoring.check import addresses, code, queries
 from pipeline.authoring.check.faults import Fault, Subject, read
 from pipeline.errors import DefinitionError, NotFound
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
 from pipeline.schedule import RETRIES, Schedule
 from pipeline.services import runs
@@ -75,8 +75,7 @@ def _check_names(names: Iterable[str], loaded: Loaded) -> None:
     known = [*loaded.files, *loaded.errors_by_key]
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
+            hint = did_you_mean(name, known, f"there are {', '.join(sorted(known)) or 'none'}")
             raise NotFound(f'there is no schedule file "{name}": {hint}')
 
 
@@ -175,5 +174,4 @@ def _unused(files: Sequence[ScheduleFile]) -> Iterator[Fault]:
 
 
 def _unused_because(kind: str, name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"is not used: no {kind} is called {name}" + (f": did you mean {near[0]}?" if near else "")
+    return f"is not used: no {kind} is called {name}{did_you_mean(name, known, lead=': ')}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from zoneinfo import available_timezones
 
 from pipeline.adapters import copies, messages
 from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.errors import DefinitionError, PermanentError
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
 from pipeline.schedule import Person
 from pipeline.settings import settings
@@ -37,8 +37,8 @@ def _wrong(person: Person, report: Report) -> Iterator[tuple[str, str]]:
     if person.locale and (problem := locale_problem(person.locale)):
         yield "locale", problem
     if person.zone and person.zone not in available_timezones():
-        near = get_close_matches(person.zone, available_timezones(), n=1)
-        yield "zone", f'"{person.zone}" is not an IANA time zone' + (f": did you mean {near[0]}?" if near else "")
+        hint = did_you_mean(person.zone, available_timezones(), lead=": ")
+        yield "zone", f'"{person.zone}" is not an IANA time zone{hint}'
 
 
 def check_message(subject: Subject) -> None:
@@ -76,8 +76,8 @@ def locale_problem(text: str) -> str | None:
     try:
         Locale.parse(text.replace("-", "_"))
     except (ValueError, UnknownLocaleError):
-        near = get_close_matches(text.replace("-", "_"), localedata.locale_identifiers(), n=1)
-        return f'"{text}" is not a locale: ' + (f"did you mean {near[0]}?" if near else "write en, de_DE or pt_BR")
+        known = localedata.locale_identifiers()
+        return f'"{text}" is not a locale: {did_you_mean(text.replace("-", "_"), known, "write en, de_DE or pt_BR")}'
     return None
 
 

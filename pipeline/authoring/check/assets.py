@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin
@@ -15,6 +14,7 @@ from jinja2 import nodes
 from pipeline.adapters.documents import resources
 from pipeline.adapters.documents.templates import Templates
 from pipeline.authoring.check.names import Found
+from pipeline.mistakes import did_you_mean
 
 # Addresses that a page loads, as against the href of a link to click on.
 _LOADED = re.compile(
@@ -76,6 +76,6 @@ def _refused(address: str, templates: Templates) -> str | None:
         resources.read(templates, urljoin(resources.ROOT, address))
     except LookupError as error:
         files = [one.relative_to(folder).as_posix() for folder in templates.folders[:2] for one in folder.rglob("*.*")]
-        near = get_close_matches(path, files, n=1)
-        return f'"{address}" is missing: did you mean {near[0]}?' if near else str(error)
+        hint = did_you_mean(path, files)
+        return f'"{address}" is missing: {hint}' if hint else str(error)
     return None

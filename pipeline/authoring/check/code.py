@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from inspect import Parameter, signature
 
 from pipeline.adapters import home
 from pipeline.authoring.check.faults import Fault, Subject
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
 from pipeline.settings import settings
 
@@ -31,8 +31,7 @@ def check_build(subject: Subject, report: Report, name: str) -> bool:
         if one.kind in {Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL} or one.default is not Parameter.empty:
             continue
         if one.name not in given:
-            near = get_close_matches(one.name, given, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(given)}"
+            hint = did_you_mean(one.name, given, f"there are {', '.join(given)}")
             subject.fault("", f'build() asks for "{one.name}", which is no source of the report: {hint}', place)
     return True
 
@@ -47,15 +46,13 @@ def check_workflow(subject: Subject) -> None:
 
     name = str(subject.schedule.workflow)
     if name not in tasks.WORKFLOWS:
-        near = get_close_matches(name, tasks.WORKFLOWS, n=1)
         known = ", ".join(sorted(tasks.WORKFLOWS))
-        hint = f"did you mean {near[0]}?" if near else f"there are {known}; workflows/*.py of the home adds one"
+        hint = did_you_mean(name, tasks.WORKFLOWS, f"there are {known}; workflows/*.py of the home adds one")
         subject.fault("workflow", f'"{name}" does not exist: {hint}')
         return
     taken = list(signature(tasks.WORKFLOWS[name]).parameters)[1:]
     for unknown in subject.schedule.params.keys() - set(taken):
-        near = get_close_matches(unknown, taken, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(taken) or 'none'}"
+        hint = did_you_mean(unknown, taken, f"it takes {', '.join(taken) or 'none'}")
         subject.fault(f"params.{unknown}", f"is no parameter of {name}: {hint}")
     with subject.telling("params"):
         tasks.bound_parameters(name, {one: value for one, value in subject.schedule.params.items() if one in taken})
@@ -65,8 +62,7 @@ def check_workflow(subject: Subject) -> None:
 def check_retries(subject: Subject, kinds: list[str]) -> None:
     """Check that every retry of the file is that of a kind of step there is."""
     for kind in subject.schedule.retry.keys() - set(kinds):
-        near = get_close_matches(kind, kinds, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(kinds)}"
+        hint = did_you_mean(kind, kinds, f"there are {', '.join(kinds)}")
         subject.fault(f"retry.{kind}", f"is no kind of step: {hint}")
 
 

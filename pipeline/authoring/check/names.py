@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from jinja2 import Environment, TemplateSyntaxError, meta, nodes
 
 from pipeline.adapters.documents.bundles import BASE
 from pipeline.adapters.documents.templates import Templates
+from pipeline.mistakes import did_you_mean
 
 Found = tuple[int, str]
 
@@ -21,8 +21,7 @@ def references(tree: nodes.Template, templates: Templates, inside: str) -> Itera
             found = templates.find(name)
             if found is None and not getattr(node, "ignore_missing", False):
                 known = [one for one in templates.environment.list_templates() if not one.endswith("words.json")]
-                near = get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:12])}"
+                hint = did_you_mean(name, known, f"there are {', '.join(known[:12])}")
                 yield node.lineno, f'"{name}" is not there: {hint}'
             elif isinstance(node, nodes.Extends) and found == templates.find(inside):
                 yield node.lineno, f'it extends itself: write {{% extends "{BASE}/{name}" %}}'
@@ -45,8 +44,7 @@ def blocks(tree: nodes.Template, templates: Templates) -> Iterator[Found]:
     inner = {block.name for outer in tree.find_all(nodes.Block) for block in outer.find_all(nodes.Block)}
     for block in tree.find_all(nodes.Block):
         if block.name not in known | inner:
-            near = get_close_matches(block.name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            hint = did_you_mean(block.name, known, f"there are {', '.join(sorted(known))}")
             yield block.lineno, f'block "{block.name}" is in none of the templates it extends: {hint}'
 
 
@@ -79,6 +77,5 @@ def unknown(tree: nodes.Template, environment: Environment, known: set[str]) -> 
     given = known | made | asked | environment.globals.keys() | {"loop", "self", "super", "caller", "varargs", "kwargs"}
     for name in sorted(meta.find_undeclared_variables(tree) - given):
         line = next(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(sorted(known))}"
+        hint = did_you_mean(name, known, f"there is {', '.join(sorted(known))}")
         yield line, f'"{name}" is not known: {hint}'

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pipeline.adapters import sources
 from pipeline.authoring.check.faults import Subject
 from pipeline.errors import PermanentError
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report, Source
 from pipeline.settings import environment, settings
 
@@ -50,10 +50,8 @@ def _check(
 
 def _known(unknown: str, params: Mapping[str, Any]) -> str:
     known = [*sources.PERIOD_VALUES, *params]
-    near = get_close_matches(unknown, known, n=1)
-    if near:
-        return f"did you mean :{near[0]}?"
-    return f"there are {', '.join(known)}; report.params adds one, with its default"
+    hint = f"there are {', '.join(known)}; report.params adds one, with its default"
+    return did_you_mean(unknown, known, hint)
 
 
 def _check_database(name: str) -> None:

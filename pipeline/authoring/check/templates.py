@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -19,6 +18,7 @@ from pipeline.adapters.documents.locales import localizer
 from pipeline.adapters.documents.templates import Templates
 from pipeline.authoring.check import assets, names
 from pipeline.authoring.check.faults import Subject
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
 from pipeline.settings import settings
 from pipeline.timing import period
@@ -48,8 +48,7 @@ def check_templates(subject: Subject, report: Report, name: str, *, has_build: b
     folder, wanted = settings().home / "templates", report.template or name
     if report.template and report.template != BASE and not (folder / report.template).is_dir():
         known = [path.name for path in folder.glob("*") if path.is_dir() and path.name != BASE]
-        near = get_close_matches(report.template, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "make it, or leave template out"
+        hint = did_you_mean(report.template, known, "make it, or leave template out")
         subject.fault("report.template", f'there is no folder "templates/{report.template}": {hint}')
     with _opened(subject, wanted) as templates:
         if templates:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipeline.errors import NotFound
+from pipeline.mistakes import did_you_mean
 from pipeline.models import Artifact, Document, Run, RunArtifact
 
 
@@ -64,12 +64,5 @@ def _missing(session: Session, run: Run, key: str) -> str:
             f": {document.error}" if document.error else ""
         )
     known = session.scalars(select(Document.key).where(Document.run_id == run.id).order_by(Document.key)).all()
-    near = get_close_matches(key, known, n=1)
-    hint = (
-        f"did you mean {near[0]}?"
-        if near
-        else f"it has {', '.join(known[:5])}{' …' if len(known) > 5 else ''}"
-        if known
-        else "it has none"
-    )
-    return f'the run has no document "{key}": {hint}'
+    held = f"it has {', '.join(known[:5]) or 'none'}{' …' if len(known) > 5 else ''}"
+    return f'the run has no document "{key}": {did_you_mean(key, known, held)}'

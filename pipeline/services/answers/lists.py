@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import and_, func, select
@@ -14,6 +13,7 @@ from pipeline import schedule as definitions
 from pipeline import timing
 from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.errors import DefinitionError, NotFound, Refused
+from pipeline.mistakes import did_you_mean
 from pipeline.models import Run, RunStatus, Schedule, ScheduleRevision
 from pipeline.services.answers.summary import RunSummary, summarise, title
 from pipeline.services.due import zone_of
@@ -47,15 +47,13 @@ def check_schedule(session: Session, key: str) -> None:
     if session.get(Schedule, key) is not None:
         return
     known = sorted(session.scalars(select(Schedule.key)))
-    near = get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known schedules: {', '.join(known) or 'none'}"
+    hint = did_you_mean(key, known, f"known schedules: {', '.join(known) or 'none'}")
     raise NotFound(f'there is no schedule "{key}": {hint}')
 
 
 def _status(text: str) -> str:
     if text not in set(RunStatus):
-        near = get_close_matches(text, list(RunStatus), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(RunStatus)}"
+        hint = did_you_mean(text, list(RunStatus), f"it is one of {', '.join(RunStatus)}")
         raise Refused(f'no run has the status "{text}": {hint}')
     return text
 

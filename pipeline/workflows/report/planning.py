@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pipeline.adapters.documents import bundle
 from pipeline.db import CHUNK, clock, insert_new, reading, transaction
 from pipeline.errors import PermanentError, Skip
 from pipeline.handle import RunHandle
+from pipeline.mistakes import did_you_mean
 from pipeline.models import Delivery, Document, Recipient, new_id
 from pipeline.report import WHOLE, Report, Source
 from pipeline.schedule import Person, Schedule
@@ -100,8 +100,7 @@ def scoped(counted: dict[str | None, int], keys: list[str]) -> dict[str | None, 
     """Only the keys that a trigger by hand asked for. Raises PermanentError for one without rows."""
     for key in keys:
         if key not in counted:
-            near = get_close_matches(key, [known for known in counted if known], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"{len(counted)} other keys have some"
+            hint = did_you_mean(key, [known for known in counted if known], f"{len(counted)} other keys have some")
             raise PermanentError(f'the key "{key}" has no rows in this period: {hint}')
     return {key: counted[key] for key in keys} if keys else counted
 

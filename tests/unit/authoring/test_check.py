@@ -57,7 +57,7 @@ FIELDS = {
       sql: "select 1 where a >= :strt and b = :regoin and t = '12:30'"
         """,
         "",
-        ["report.sql :regoin is not known: did you mean :region?", ":strt is not known: did you mean :start?"],
+        ["report.sql :regoin is not known: did you mean region?", ":strt is not known: did you mean start?"],
     ),
     "a locale": ("locale: dee", "", ['report.locale "dee" is not a locale: did you mean']),
     "the summary": ('summary: "{{ row_count }}"', "", ['summary "row_count" is not known: did you mean rows_count?']),
@@ -81,7 +81,7 @@ FIELDS = {
     "the recipients' database": (
         "",
         "recipients: {source: {database: shoop, sql: 'select :nd'}}",
-        ["recipients.source.sql :nd is not known: did you mean :end?", 'recipients.source.database database "shoop"'],
+        ["recipients.source.sql :nd is not known: did you mean end?", 'recipients.source.database database "shoop"'],
     ),
     "a recipient twice": (
         "", "recipients: [a@b.example, a@b.example]", ["recipients.1 a@b.example is there twice: take one out"]
@@ -91,7 +91,7 @@ FIELDS = {
         "params: {regoin: us, top: many}",
         ['params.regoin there is no parameter "regoin": did you mean region?', "params.top"],
     ),
-    "a folder": ("", "deliver_to: file:///x/{perid}.pdf", ["deliver_to", "knows no {perid}: did you mean {period}?"]),
+    "a folder": ("", "deliver_to: file:///x/{perid}.pdf", ["deliver_to", "knows no {perid}: did you mean period?"]),
     "a folder without a key": (
         "split_by: warehouse", "deliver_to: file:///x/{period}.pdf", ["would be the same file for every warehouse"]
     ),
@@ -172,7 +172,7 @@ def test_several_sources_are_named(write, monkeypatch):
         'report.sources.c.database the URL of "shop" needs the driver of oracle, which is missing: pip install oracledb'
         in found
     )
-    assert "recipients.query :ende is not known: did you mean :end?" in found
+    assert "recipients.query :ende is not known: did you mean end?" in found
     assert "secret" not in found
 
 

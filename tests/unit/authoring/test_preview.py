@@ -119,7 +119,7 @@ REFUSED = {
     ),
     "an unknown format": ({"format": "xls"}, Refused, '"xls" is no format: did you mean xlsx?'),
     "an unknown parameter": ({"params": {"treshold": 1}}, Refused, "did you mean threshold?"),
-    "an unknown period": ({"period": "lastweek"}, Refused, 'did you mean "last_week"?'),
+    "an unknown period": ({"period": "lastweek"}, Refused, "did you mean last_week?"),
 }
 
 

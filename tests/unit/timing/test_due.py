@@ -228,7 +228,7 @@ def test_a_naive_after_and_an_unknown_zone_are_refused():
     with pytest.raises(ValueError, match="no time zone"):
         next_after(Cron("0 7 * * *"), "UTC", datetime.fromisoformat("2026-11-16T07:00"))
     for spec in (Cron("0 7 * * *"), Every(60), At((utc("2027-01-01"),))):
-        with pytest.raises(ValueError, match='did you mean "Europe/Berlin"'):
+        with pytest.raises(ValueError, match="did you mean Europe/Berlin"):
             slots_after(spec, "Europe/Berlim", utc("2026-01-01T00:00"))
 
 
