@@ -54,6 +54,16 @@ class Trigger(StrEnum):
     BACKFILL = "backfill"
 
 
+class Door(StrEnum):
+    """Where a wish came in."""
+
+    CLI = "cli"
+    HTTP = "http"
+    CONSOLE = "console"
+    CELERY = "celery"
+    BEAT = "beat"  # nobody's wish: what the pipeline does by itself
+
+
 class Decision(StrEnum):
     FIRED = "fired"
     SKIPPED = "skipped"
@@ -493,3 +503,27 @@ class Heartbeat(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     detail: Mapped[dict[str, Any] | None]
+
+
+class Audit(Base):
+    """Who did what, through which door, from where. The database itself refuses to change or delete a row."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        one_of("source", Door),
+        Index("ix_audit_at", "at"),
+        Index("ix_audit_subject", "subject"),
+        Index("ix_audit_schedule_key", "schedule_key"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    at: Mapped[datetime]
+    action: Mapped[str]
+    # What it was done to: `run` and its id, `schedule` and its key. No foreign keys: the record outlives it.
+    kind: Mapped[str]
+    subject: Mapped[str]
+    schedule_key: Mapped[str | None]
+    by: Mapped[str]
+    source: Mapped[str]
+    address: Mapped[str | None]
+    detail: Mapped[dict[str, Any]]

@@ -26,10 +26,11 @@ from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
 from pipeline.handle import RunHandle
 from pipeline.mistakes import did_you_mean
-from pipeline.models import Run, RunStatus, Step, StepStatus, Trigger
+from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
 from pipeline.services import runs, schedules, steps
+from pipeline.services.audit import Actor
 from pipeline.settings import settings
 
 logger = log.get(__name__)
@@ -406,7 +407,7 @@ def start(
         to=_listed(to),
         send=send,
         trigger=Trigger.API,
-        by=by or f"celery:{self.request.origin or 'call'}",
+        actor=Actor(by or self.request.origin or "call", Door.CELERY, self.request.origin),
         idempotency_key=self.request.id,
     )
     return str(trigger(request)[0])

@@ -74,7 +74,7 @@ def make_run(schedule: str = "shipments", *, due_at: datetime = MONDAY, **values
     with transaction(durable=False) as session:
         row, stored = schedules.current(session, schedule)
         definition = definitions.parse(stored, schedule)
-        request = Request(schedule, trigger=values.pop("trigger", "schedule"), by=values.pop("by", "beat"))
+        request = Request(schedule, trigger=values.pop("trigger", "schedule"))
         run = runs.add(session, request, row, stored, definition, due_at=due_at, now=due_at)
         _set(run, {"id": run.id, **values})
         return run

@@ -1,4 +1,4 @@
-"""The commands that ask: runs, show, schedules, who, files."""
+"""The commands that ask: runs, show, schedules, who, files, audit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PANEL = "Look"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (runs, show, schedules, who, files):
+    for command in (runs, show, schedules, who, files, audit):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -125,3 +125,29 @@ def files(
         print_json(filing.placed_as_json(placed))
     else:
         filing.show_files(found_run, placed, copy)
+
+
+def audit(
+    subject: Annotated[
+        str | None,
+        typer.Argument(metavar="[SUBJECT]", help="A schedule, or an id's beginning: only its acts."),
+    ] = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Say who triggered, paused, loaded or changed what, when and from where.
+
+    The record only ever grows: the database refuses to change or delete it.
+    """
+    from pipeline.services import answers
+
+    after = earliest(since)
+    with looking() as session:
+        found = answers.audit(session, subject, after, limit)
+    if as_json:
+        print_json(found)
+        return
+    from pipeline.cli import histories
+
+    histories.show_audit(found, subject, full=len(found) == limit)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Json, check_database, print_json
+from pipeline.cli.options import By, Json, actor, check_database, print_json
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule: its file's name.")]
 Period = Annotated[
@@ -62,6 +62,7 @@ def trigger(
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key opens no second run.")
     ] = None,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Run a schedule now.
@@ -79,6 +80,7 @@ def trigger(
         to=to or [],
         send=not no_send,
         idempotency_key=idempotency_key,
+        by=by,
     )
     opened = triggering.trigger(request, ask=not (yes or as_json))
     if not wait:
@@ -109,6 +111,7 @@ def doctor(
 
 def sync(
     force: Annotated[bool, typer.Option("--force", help="Even if most schedules are gone from the folder.")] = False,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Load the home's schedule files, as every deployment does.
@@ -118,7 +121,7 @@ def sync(
     from pipeline.cli import loading, upkeep
 
     check_database()
-    synced, errors = loading.sync(force=force)
+    synced, errors = loading.sync(force=force, actor=actor(by))
     if as_json:
         print_json({**vars(synced), "errors": {place: str(error) for place, error in errors.items()}})
     else:

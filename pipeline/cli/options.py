@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from pipeline.services.audit import Actor
+
 
 def _noted(ctx: typer.Context, value: bool) -> bool:
     ctx.meta[AS_JSON] = value
@@ -30,6 +32,8 @@ RunText = Annotated[
     typer.Argument(metavar="[RUN]", help="An id's beginning, a task id, NAME or NAME@DAY. Default: the latest run."),
 ]
 Since = Annotated[str | None, typer.Option("--since", metavar="30d", help="A length of time, or a day: 2026-11-01.")]
+
+By = Annotated[str | None, typer.Option("--by", metavar="WHO", help="Who asks for it. Default: you@this-host.")]
 
 
 @contextmanager
@@ -81,6 +85,22 @@ def earliest(since: str | None) -> datetime | None:
         raise Refused(
             f'--since "{since}": write a length of time such as 30d or 12h, or a day such as 2026-11-01'
         ) from None
+
+
+def actor(by: str | None = None) -> Actor:
+    """Who types, for the record: `by`, or the system's user and host."""
+    import getpass
+    import socket
+
+    from pipeline.models import Door
+    from pipeline.services.audit import Actor
+
+    host = socket.gethostname()
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in /etc/passwd
+        user = "unknown"
+    return Actor(by or f"{user}@{host}", Door.CLI, host)
 
 
 def parameters(words: Sequence[str]) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from sqlalchemy import select
 
 from pipeline import log
 from pipeline.cli import loading, tables, waiting
-from pipeline.cli.options import parameters, print_json
+from pipeline.cli.options import actor, parameters, print_json
 from pipeline.db import reading
 from pipeline.errors import NotFound
 from pipeline.models import Run, Step, Trigger
@@ -34,20 +32,13 @@ class Opened:
     published: bool
 
 
-def request(name: str, params: Sequence[str], *, idempotency_key: str | None = None, **wish: Any) -> Request:
+def request(
+    name: str, params: Sequence[str], *, by: str | None = None, idempotency_key: str | None = None, **wish: Any
+) -> Request:
     """The wish for a run; `params` are KEY=VALUE, the rest is Request's. Raises Refused for a parameter without `=`."""
-    who = caller()
+    who = actor(by)
     scoped = f"{who}/{idempotency_key}" if idempotency_key else None
-    return Request(name, parameters(params), trigger=Trigger.MANUAL, by=who, idempotency_key=scoped, **wish)
-
-
-def caller() -> str:
-    """Who types: `cli:anna@host`."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an entry in /etc/passwd
-        user = "unknown"
-    return f"cli:{user}@{socket.gethostname()}"
+    return Request(name, parameters(params), trigger=Trigger.MANUAL, actor=who, idempotency_key=scoped, **wish)
 
 
 def trigger(wish: Request, *, ask: bool) -> Opened:
@@ -57,7 +48,7 @@ def trigger(wish: Request, *, ask: bool) -> Opened:
     """
     from pipeline.cli import reach
 
-    loading.refresh(wish.schedule_key)
+    loading.refresh(wish.schedule_key, wish.actor)
     try:
         if ask:
             reach.confirm(wish)

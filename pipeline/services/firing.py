@@ -79,7 +79,7 @@ def _fire(session: Session, row: Schedule, now: datetime) -> Run | None:
     elif due:
         missed = f"missed; {due[-1].due_at:%F %T} UTC stands for it"
         session.add_all(_decided(row, slot.due_at, now, Decision.COALESCED, missed) for slot in due[:-1])
-        request = runs.Request(schedule_key=row.key, trigger=Trigger.SCHEDULE, by="beat")
+        request = runs.Request(schedule_key=row.key, trigger=Trigger.SCHEDULE)
         run = runs.add(session, request, row, stored, definition, due_at=due[-1].due_at, now=now)
         decided = _decided(row, due[-1].due_at, now, Decision.FIRED, due[-1].note or None)
         decided.run_id = run.id

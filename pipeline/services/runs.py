@@ -32,7 +32,8 @@ from pipeline.models import (
     WaitingFor,
 )
 from pipeline.report import Report, Scalar
-from pipeline.services import steps
+from pipeline.services import audit, steps
+from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
 
@@ -61,13 +62,24 @@ class Request:
     to: Sequence[str] = ()
     send: bool = True
     trigger: Trigger = Trigger.MANUAL
-    by: str = "unknown"
+    actor: Actor = BEAT
     # Scoped to the caller by whoever makes it; `celery call` uses its task id.
     idempotency_key: str | None = None
 
     @property
     def scope(self) -> dict[str, Any]:
         return {"keys": sorted(self.keys), "to": sorted(self.to), "send": self.send}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What of it goes on record for good: to how many addresses, but not which; the run itself knows them."""
+        return {
+            "period": self.period,
+            "params": dict(self.params),
+            "keys": list(self.keys),
+            "to": len(self.to) or None,
+            "send": None if self.send else False,
+        }
 
     @property
     def hash(self) -> str:
@@ -95,7 +107,9 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
                 )
             return known, False
     definition = schedule.parse(stored, f"schedule {row.key}")
-    return add(session, request, row, stored, definition, due_at=now, now=now), True
+    run = add(session, request, row, stored, definition, due_at=now, now=now)
+    audit.record(session, request.actor, "trigger", "run", run.id, schedule=row.key, **request.told)
+    return run, True
 
 
 def add(
@@ -118,7 +132,7 @@ def add(
         schedule_key=row.key,
         revision=row.revision,
         trigger=request.trigger,
-        triggered_by=request.by,
+        triggered_by=str(request.actor),
         idempotency_key=request.idempotency_key,
         request_hash=request.hash,
         due_at=due_at,

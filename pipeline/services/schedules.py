@@ -16,7 +16,8 @@ from pipeline.db import clock, one_at_a_time
 from pipeline.errors import NotFound, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Schedule, ScheduleRevision
-from pipeline.services import firing
+from pipeline.services import audit, firing
+from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import next_due
 
 
@@ -30,7 +31,12 @@ class Synced:
 
 
 def sync(
-    session: Session, files: Mapping[str, ScheduleFile], kept: AbstractSet[str] = frozenset(), *, force: bool = False
+    session: Session,
+    files: Mapping[str, ScheduleFile],
+    kept: AbstractSet[str] = frozenset(),
+    *,
+    force: bool = False,
+    actor: Actor = BEAT,
 ) -> Synced:
     """Make the schedules' rows say what `files` say. A changed file never fires for instants already past.
 
@@ -54,6 +60,9 @@ def sync(
     for key in gone:
         _fire_overdue(session, rows[key], now)
         rows[key].retired_at, rows[key].next_due_at = now, None
+    for change, keys in vars(synced).items():
+        for key in keys:
+            audit.record(session, actor, "sync", "schedule", key, schedule=key, at=now, change=change)
     return synced
 
 

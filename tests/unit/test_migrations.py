@@ -10,10 +10,12 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from pipeline import db
-from pipeline.models import Base
+from pipeline.models import Audit, Base
+from pipeline.services import audit
 from pipeline.settings import settings
 from tests.conftest import forget_engine
 from tests.unit.test_models import ENUMS
@@ -109,3 +111,15 @@ def test_several_migrators_at_once_take_turns(empty):
 
 def test_migrations_lie_in_the_checkout(empty):
     assert (db.migrations() / "env.py").is_file()
+
+
+def test_what_is_on_record_can_be_neither_changed_nor_deleted(empty):
+    db.migrate()
+    with db.transaction() as session:
+        audit.record(session, audit.BEAT, "sync", "schedule", "shipments")
+
+    for statement in ("UPDATE audit SET by = 'nobody'", "DELETE FROM audit"):
+        with pytest.raises(DBAPIError, match="audit is append-only"), empty.begin() as connection:
+            connection.execute(text(statement))
+    with db.reading() as session:
+        assert [entry.by for entry in session.scalars(select(Audit))] == ["beat"]

@@ -23,6 +23,7 @@ ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("runs", "waiting_for"): models.WaitingFor,
     ("runs", "trigger"): models.Trigger,
     ("slots", "decision"): models.Decision,
+    ("audit", "source"): models.Door,
     ("steps", "status"): models.StepStatus,
     ("attempts", "outcome"): models.Outcome,
     ("documents", "status"): models.DocumentStatus,

@@ -3,6 +3,7 @@
 Each answer is a frozen dataclass that `as_json` turns into what machines read; all take a session and only read.
 """
 
+from pipeline.services.answers.audit import AuditEntry, audit
 from pipeline.services.answers.detail import RunDetail, show
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
@@ -13,12 +14,14 @@ from pipeline.services.answers.who import Answer, Who, who
 
 __all__ = [
     "Answer",
+    "AuditEntry",
     "DocumentFile",
     "RunDetail",
     "RunSummary",
     "ScheduleSummary",
     "Who",
     "as_json",
+    "audit",
     "files",
     "latest_runs",
     "progress",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cli import reach, triggering, waiting
+from pipeline.cli import reach, waiting
+from pipeline.cli.options import actor
 from pipeline.db import reading, transaction
 from pipeline.models import Run, Schedule, WaitingFor
 from pipeline.services import answers, runs
@@ -42,7 +43,7 @@ def test_a_file_that_was_saved_a_moment_ago_is_run(typed, database: Path):
     assert f"Run {str(run.id)[:13]} of shipments is opened: Your shipments" in result.stdout
     assert "nothing leaves this machine" in result.stdout
     assert "`pipeline show" in result.stdout
-    assert (run.trigger, run.triggered_by) == ("manual", triggering.caller())
+    assert (run.trigger, run.triggered_by) == ("manual", str(actor()))
 
 
 def test_period_parameters_and_scope_are_the_runs(typed, database: Path):

@@ -105,7 +105,7 @@ def test_many_runs_go_in_small_pieces_and_the_whole_is_the_same(monkeypatch):
     total = sum(went, Counter())
     assert (total["runs"], total["deliveries"], total["attempts"]) == (5, 10, 15)
     assert {name: count for name, count in counted().items() if count} == {
-        "schedules": 1, "schedule_revisions": 1, "slots": 5, "artifacts": 10,
+        "schedules": 1, "schedule_revisions": 1, "slots": 5, "artifacts": 10, "audit": 1,
     }  # fmt: skip
 
 

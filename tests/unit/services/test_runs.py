@@ -9,8 +9,9 @@ from sqlalchemy import func, select
 
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound, Refused
-from pipeline.models import Delivery, DeliveryStatus, Run, RunStatus, Trigger
+from pipeline.models import Delivery, DeliveryStatus, Door, Run, RunStatus, Trigger
 from pipeline.services import runs, schedules
+from pipeline.services.audit import Actor
 from pipeline.services.runs import Request
 from tests.factories import MONDAY, SHIPMENTS, finished_run, make_delivery, make_run, make_schedule, schedule_file
 from tests.unit.services import acts
@@ -43,10 +44,10 @@ def count():
 
 
 def test_a_trigger_opens_a_run_with_the_one_step_start(shipments, time):
-    run, new = open_run(by="anna")
+    run, new = open_run(actor=Actor("anna", Door.CLI, "desk-7"))
 
     assert new
-    assert (run.status, run.workflow, run.trigger, run.triggered_by) == ("queued", "report", Trigger.MANUAL, "anna")
+    assert (run.status, run.workflow, run.trigger, run.triggered_by) == ("queued", "report", Trigger.MANUAL, "cli:anna")
     assert (run.due_at, run.created_at, run.generation) == (MONDAY, MONDAY, 1)
     assert statuses(run) == {"start": "queued"}
     assert acts.step(run, "start").task == "run.expand"
@@ -55,7 +56,7 @@ def test_a_trigger_opens_a_run_with_the_one_step_start(shipments, time):
 def test_the_same_wish_under_the_same_key_is_the_same_run(shipments, time):
     first, _ = open_run(params={"limit": 5}, idempotency_key="task-1")
     time.passes(hours=1)
-    second, new = open_run(params={"limit": 5}, idempotency_key="task-1", by="somebody else")
+    second, new = open_run(params={"limit": 5}, idempotency_key="task-1", actor=Actor("somebody else", Door.CLI))
 
     assert (second.id, new) == (first.id, False)
     assert count() == 1
