@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -55,6 +55,17 @@ class Verdict:
         """Whether the address itself is dead: it goes on the suppression list."""
         return self.kind is Kind.RECIPIENT_PERMANENT
 
+    @property
+    def stops_everyone(self) -> bool:
+        """Whether the next recipient would hear the same: the relay is away, or it refuses us."""
+        return self.kind in {Kind.RELAY_DOWN, Kind.CONFIGURATION}
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the connection is over or out of step; the next message needs a new one."""
+        unheard = self.kind in {Kind.RELAY_DOWN, Kind.RECIPIENT_TRANSIENT, Kind.UNKNOWN}
+        return self.code == 421 or (unheard and not 400 <= self.code < 600)
+
 
 def classify(stage: Stage, code: int, text: str) -> Verdict:
     """The class of one reply, by the first of RULES that fits; `code` 0 (or any nonsense) means no usable reply."""
@@ -64,12 +75,53 @@ def classify(stage: Stage, code: int, text: str) -> Verdict:
     return Verdict(kind, stage, reply.code, reply.text, reply.enhanced, wait)
 
 
+class Streak:
+    """The same answer to one recipient after another: from some number on it is about us, not about them.
+
+    One process counts for itself, over one relay. Addresses that do not exist are never about us.
+    """
+
+    SAME_REPLIES, HANG_UPS = 10, 3
+
+    def __init__(self) -> None:
+        self._said, self._count = "", 0
+
+    def judged(self, verdict: Verdict) -> Verdict:
+        """The verdict on one delivery as it stands or, where it ends a streak, as one that stops everyone.
+
+        Ten refusals in the same words are our configuration's fault (a blocklisted relay gets them for everyone);
+        three connections in a row that end after a good MAIL FROM are a relay that is down.
+        """
+        said, allowed, instead = _streak_of(verdict)
+        self._count = self._count + 1 if said and said == self._said else 1
+        self._said = said
+        if not said or self._count < allowed:
+            return verdict
+        self._said = ""
+        text = f"{verdict.text} (the same to {allowed} recipients in a row)"
+        return replace(verdict, kind=instead, text=text)
+
+
+def _streak_of(verdict: Verdict) -> tuple[str, int, Kind]:
+    """What is counted as the same, how often it may come, and what it is then."""
+    if verdict.kind in {Kind.RECIPIENT_OTHER, Kind.CONTENT}:
+        # Without addresses, queue ids and times, which differ in every answer.
+        words = re.sub(r"<[^<>\s]+>|\S*[@\d]\S*", "", verdict.text)
+        return f"{verdict.code} {verdict.enhanced} {words}", Streak.SAME_REPLIES, Kind.CONFIGURATION
+    if verdict.kind is Kind.RECIPIENT_TRANSIENT and verdict.hung_up:
+        return "hung up", Streak.HANG_UPS, Kind.RELAY_DOWN
+    return "", 0, verdict.kind
+
+
 MAY_WAIT = {Kind.THROTTLED, Kind.RECIPIENT_TRANSIENT, Kind.RELAY_DOWN}
 # RFC 3463 and its registry: no such mailbox, moved without a forward, domain takes no mail (null MX), disabled.
 DEAD_ADDRESS = {"5.1.1", "5.1.6", "5.1.10", "5.2.1"}
-# The sender's authentication failed: RFC 7372 (20-26), Gmail (25 PTR, 26 DMARC, 27 SPF, 29 TLS, 30 DKIM),
-# Exchange (57 not signed in, 60 not allowed to send as, 515 the domain's SPF, DKIM or DMARC).
-OUR_AUTHENTICATION = {f"5.7.{n}" for n in (20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 57, 60, 515)}
+# The sender is refused: RFC 3463 (5.1.7 and 5.1.8, its address), RFC 7372 (20-26), Gmail (25 PTR, 26 DMARC, 27 SPF,
+# 29 TLS, 30 DKIM), Exchange (57 not signed in, 60 not allowed to send as, 501-503 and 705 banned for what it sent,
+# 708 and 750 its tenant or domain is new or not registered, 515 the domain's SPF, DKIM or DMARC).
+OUR_FAULT = {"5.1.7", "5.1.8"} | {
+    f"5.7.{n}" for n in (20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 57, 60, 501, 502, 503, 515, 705, 708, 750)
+}
 
 
 def _words(pattern: str) -> Callable[[Verdict], bool]:
@@ -79,7 +131,7 @@ def _words(pattern: str) -> Callable[[Verdict], bool]:
 
 
 _names_a_rate = _words(
-    r"too many|too (fast|quickly)|throttl|\brates?\b|rate-?limit|limit exceeded"
+    r"too (many|frequent|much)|too (fast|quickly)|throttl|\brates?\b|rate-?limit|limit exceeded"
     r"|(connection|relay|sending|hourly|daily|message)s? (limit|quota)"
 )
 # One mailbox that gets too much, or a server that wants to see us twice: no reason to slow the whole relay down.
@@ -92,13 +144,14 @@ _names_a_size = _words(
 _user_is_unknown = _words(
     r"(user|recipient|mailbox|account|address|person|alias)\b[^:;]{0,60}"
     r"(unknown|not found|(does not|doesn.?t|not) exist|disabled|inactive|no longer)"
+    r"|user (does not|doesn.?t) have an? \S+ account"
     r"|(unknown|no such|non-?existent|invalid|inactive) (local )?(user|recipient|mailbox|account|person|local part)"
     r"|no mailbox (here )?by that name|RecipNotFound|RecipientNotFound"
 )
 # Postfix and Exim answer RCPT with what they hold against MAIL FROM, and may quote "user unknown" doing so.
 _is_about_the_sender = _words(
-    r"sender address rejected|sender verif|verification failed for <|not verified\b|not authorized to perform"
-    r"|(sending|relay) (limit|quota)"
+    r"sender address rejected|sender verif|verification failed for <|not (match a )?verified\b"
+    r"|not authorized to perform|(sending|relay) (limit|quota)"
 )
 _asks_for_sign_in = _words(r"auth(entication)? (is )?(required|first)|(must|please) authenticate|authenticate first")
 
@@ -131,12 +184,13 @@ def _is_throttling(reply: Verdict) -> bool:
 
 def _is_ours(reply: Verdict) -> bool:
     refused_sign_in = reply.code in {530, 534, 535, 538} or _asks_for_sign_in(reply)
-    return refused_sign_in or reply.enhanced in OUR_AUTHENTICATION or _is_about_the_sender(reply)
+    return refused_sign_in or reply.enhanced in OUR_FAULT or _is_about_the_sender(reply)
 
 
 def _is_dead_address(reply: Verdict) -> bool:
     by_code = reply.enhanced in DEAD_ADDRESS
-    by_text = reply.stage is Stage.RCPT and reply.code == 550 and _user_is_unknown(reply)
+    # Yahoo says it with 554, some with 551 or 553; anything else that is said of everyone names no user.
+    by_text = reply.stage is Stage.RCPT and 550 <= reply.code <= 554 and _user_is_unknown(reply)
     return _after_mail(reply) and (by_code or by_text) and not _names_a_rate(reply)
 
 
@@ -157,12 +211,16 @@ def _is_full(reply: Verdict) -> bool:
 RULES: tuple[tuple[Kind, Callable[[Verdict], bool]], ...] = (
     (Kind.ACCEPTED, _is_success),
     (Kind.UNKNOWN, lambda reply: reply.stage is Stage.DOT and not _is_refusal(reply)),
+    # Silence, a lost connection, nonsense. After a good MAIL FROM the relay is there: it may be this recipient or this
+    # message that it chokes on, and one must not hold up all the others. Where it was not, the next connection tells.
+    (Kind.RECIPIENT_TRANSIENT, lambda reply: not _is_refusal(reply) and _after_mail(reply)),
     (Kind.RELAY_DOWN, lambda reply: not _is_refusal(reply)),
     (Kind.RELAY_DOWN, lambda reply: _temporary(reply) and _signing_on(reply)),
     (Kind.RECIPIENT_TRANSIENT, lambda reply: _temporary(reply) and _after_mail(reply) and _is_one_mailbox(reply)),
     (Kind.THROTTLED, lambda reply: _temporary(reply) and _is_throttling(reply)),
-    # Not one recipient was named yet, or the server says goodbye: whatever it is, it is the relay's trouble.
-    (Kind.RELAY_DOWN, lambda reply: reply.code == 421 or (_temporary(reply) and reply.stage is Stage.MAIL)),
+    # Not one recipient was named yet: whatever it is, it is the relay's trouble.
+    (Kind.RELAY_DOWN, lambda reply: _temporary(reply) and reply.stage is Stage.MAIL),
+    # A 421 here, too: the server says goodbye over this recipient's domain, and takes the others' on a new connection.
     (Kind.RECIPIENT_TRANSIENT, _temporary),
     # Everything below is a 5xx.
     (Kind.CONFIGURATION, lambda reply: _signing_on(reply) or _is_ours(reply)),

@@ -20,7 +20,7 @@ class NotAccepted(PipelineError):
 
 
 class RelayDown(NotAccepted, TransientError):
-    """The relay cannot be reached, or hung up: certainly not sent, even where the dot had been announced."""
+    """The relay cannot be reached, or sent us away before a recipient was named: certainly not sent."""
 
     def __init__(self, message: str, verdict: Verdict) -> None:
         super().__init__(message, verdict)
@@ -32,7 +32,10 @@ class ConfigurationFault(NotAccepted, PermanentError):
 
 
 class RecipientRefused(NotAccepted):
-    """This one delivery was refused, for now or for good by `verdict.kind`: certainly not sent."""
+    """This one delivery was refused, for now or for good by `verdict.kind`: certainly not sent.
+
+    Also where the relay hung up over it (`verdict.hung_up`): others are tried on a new connection.
+    """
 
 
 class Unknown(NotAccepted):

@@ -102,6 +102,21 @@ def test_a_busy_mailbox_is_tried_again_later(pipeline: Running) -> None:
     assert len(pipeline.taken(run)) == 1
 
 
+def test_a_recipient_over_whom_the_server_hangs_up_holds_nobody_else_up(pipeline: Running) -> None:
+    people = "recipients: [{email: 421@example.org, key: ACME}, {email: ok+later@example.org, key: BETA}]\n"
+    policy = "retry: {deliver: {first: 1s, give_up_after: 1s}}\n"
+    run = pipeline.run(pipeline.schedule("goodbye", REPORT + people + policy))
+
+    assert run.status == "partial"
+    found = pipeline.deliveries(run)
+    assert {address: one.status for address, one in found.items()} == {
+        "421@example.org": "expired",
+        "ok+later@example.org": "accepted",
+    }
+    assert "421 4.3.2 Service not available" in found["421@example.org"].reply
+    assert {one.outcome for one in pipeline.rows_of_attempts(run.id)} == {"succeeded"}
+
+
 def test_a_dead_relay_parks_the_deliveries_until_it_is_back(pipeline: Running) -> None:
     pipeline.schedule("patient", REPORT + RECIPIENTS + "retry: {deliver: {first: 1s}}\n")
     port = pipeline.smtp.port

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.replies import Kind, Stage, classify
+from pipeline.replies import Kind, Stage, Streak, Verdict, classify
 
 # A machine that is busy with other things fails no test.
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,7 +17,7 @@ data 354 End data with <CR><LF>.<CR><LF> -> accepted
 dot 250 2.0.0 Ok: queued as 4ZTk3x2vYqz -> accepted
 connect 421 4.7.0 mx.example.org Error: too many connections from 192.0.2.1 -> relay_down
 connect 421 4.3.2 All server ports are busy -> relay_down
-rcpt 421 4.4.2 mx.example.org Error: timeout exceeded -> relay_down
+rcpt 421 4.4.2 mx.example.org Error: timeout exceeded -> recipient_transient
 rcpt 421 4.7.0 mx.example.org Error: too many errors -> throttled
 rcpt 450 4.1.1 <a@example.org>: Recipient address rejected: unverified address: connect timed out -> recipient_transient
 rcpt 450 4.1.2 <a@example.org>: Recipient address rejected: Domain not found -> recipient_transient
@@ -59,7 +59,7 @@ rcpt 550 Verification failed for <r@example.com>\\nNo Such User Here\\nSender ve
 rcpt 503 AUTH first -> configuration
 dot 550 Administrative prohibition -> content
 dot 552 Message size exceeds maximum permitted -> message_too_large
-dot 421 Lost incoming connection -> relay_down
+dot 421 Lost incoming connection -> recipient_transient
 # Exchange and Outlook
 mail 421 4.3.2 Service not available, closing transmission channel -> relay_down
 mail 530 5.7.57 Client not authenticated to send anonymous mail during MAIL FROM -> configuration
@@ -70,7 +70,7 @@ rcpt 451 4.7.500 Server busy. Please try again later from [192.0.2.1]. (S77719) 
 rcpt 550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found by SMTP address lookup -> recipient_permanent
 rcpt 550 5.4.1 Recipient address rejected: Access denied. AS(201806281) -> recipient_other
 rcpt 550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain -> recipient_other
-rcpt 550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP -> recipient_other
+rcpt 550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP -> configuration
 dot 432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded -> throttled
 dot 550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found -> recipient_permanent
 dot 550 5.7.60 SMTP; Client does not have permissions to send as this sender -> configuration
@@ -91,7 +91,7 @@ mail 530 5.7.0 Authentication Required -> configuration
 auth 535 5.7.8 Username and Password not accepted -> configuration
 auth 454 4.7.0 Cannot authenticate due to a temporary system problem. Try again later -> relay_down
 dot 421 4.7.28 Gmail has detected an unusual rate of unsolicited mail -> throttled
-dot 421 4.3.0 Temporary System Problem. Try again later -> relay_down
+dot 421 4.3.0 Temporary System Problem. Try again later -> recipient_transient
 dot 550 5.7.26 This mail has been blocked because the sender is unauthenticated -> configuration
 dot 550 5.4.5 Daily user sending limit exceeded -> configuration
 dot 550 5.7.1 Our system has detected that this message is likely unsolicited mail -> content
@@ -107,8 +107,89 @@ dot 454 Throttling failure: Maximum sending rate exceeded. -> throttled
 dot 454 Throttling failure: Daily message quota exceeded. -> throttled
 dot 554 Message rejected: Email address is not verified. The following identities failed the check -> configuration
 dot 554 Access denied: User `arn` is not authorized to perform `ses:SendRawEmail' -> configuration
-# Mailgun, SMTP2GO, Yahoo, qmail, milters and gateways
+# Office 365 (learn.microsoft.com: NDR error codes in Exchange Online) and Outlook.com (its postmaster page)
+mail 421 RP-001 (BAY) The mail server IP connecting has exceeded the rate limit allowed -> throttled
+mail 550 SC-001 (COL) Mail rejected by Outlook.com for policy reasons -> configuration
+mail 550 OU-002 (COL) Mail rejected by Outlook.com for policy reasons -> configuration
+mail 451 4.7.652 The mail server [192.0.2.1] has exceeded the maximum number of connections. (S844) -> throttled
+rcpt 451 4.4.62 Mail sent to the wrong Office 365 region. ATTR35 -> recipient_transient
+rcpt 452 4.5.3 Recipients belong to multiple regions ATTR38 -> recipient_transient
+rcpt 550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302). -> recipient_other
+dot 550 5.1.8 Access denied, bad outbound sender AS(42004) -> configuration
+dot 550 5.7.501 Access denied, spam abuse detected from this account -> configuration
+dot 550 5.7.705 Access denied, tenant has exceeded threshold -> configuration
+dot 550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains -> configuration
+dot 554 5.2.0 STOREDRV.Deliver; delivery result banner -> content
+dot 451 4.7.0 Temporary server error. Please try again later. PRX2 -> throttled
+# Yahoo (senders.yahooinc.com/smtp-error-codes; smtp.codes/yahoo)
+mail 421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume - 4.16.55.1 -> throttled
+mail 421 4.7.1 [TS03] All messages from 192.0.2.1 will be permanently deferred -> throttled
+mail 421 Max message per connection reached, closing transmission channel -> relay_down
+mail 553 5.7.2 [TSS11] All messages from 192.0.2.1 will be permanently deferred -> configuration
+rcpt 450 User is receiving mail too quickly -> recipient_transient
+rcpt 451 mta4.example Resources temporarily unavailable. Please try again later [#4.16.1]. -> recipient_transient
+rcpt 452 temporary domain failure <a@example.org> -> recipient_transient
+rcpt 554 delivery error: dd This user doesn't have a yahoo.com account (a@example.org) [0] - mta1 -> recipient_permanent
+rcpt 552 1 Requested mail action aborted, mailbox not found -> recipient_permanent
+dot 554 5.7.9 Message not accepted for policy reasons. See https://postmaster.example/error-codes -> content
+dot 554 Message not allowed - [PH01] Email not accepted for policy reasons. -> content
+# SendGrid (docs: SMTP errors and troubleshooting)
+auth 535 Authentication failed: Bad username / password -> configuration
+auth 451 Authentication failed: Maximum credits exceeded -> relay_down
+dot 250 Ok: queued as xW8Y2v1TQ5yN -> accepted
+dot 550 The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved. \
+-> configuration
+rcpt 450 too frequent connects from 192.0.2.1, please try again later. -> throttled
+rcpt 451 Temporary local problem - please try later -> recipient_transient
+rcpt 452 Too many recipients received this hour -> throttled
+rcpt 550 Invalid recipient a@example.org -> recipient_permanent
+dot 552 message size exceeds limit -> message_too_large
+# Mailgun
+auth 535 5.7.0 Mailgun is not loving your login or password -> configuration
 dot 250 Great success -> accepted
+dot 421 Domain example.com is not allowed to send: recipient limit exceeded. Try again after tomorrow -> throttled
+rcpt 550 5.7.1 Relaying denied -> recipient_other
+# Mimecast (support: Policies - Mimecast SMTP error codes)
+rcpt 421 Sender address blocked -> recipient_transient
+rcpt 451 Internal resource is temporarily unavailable - https://community.mimecast.example/docs/DOC-1369#451 \
+-> recipient_transient
+rcpt 550 Invalid Recipient - https://community.mimecast.example/docs/DOC-1369#550 [Aj3QXapeMpqZ.us32] \
+-> recipient_permanent
+rcpt 550 Administrative prohibition - envelope blocked - https://community.mimecast.example/docs/DOC-1369#550 \
+-> recipient_other
+dot 550 Email rejected due to security policies - https://community.mimecast.example/docs/DOC-1369#550 -> content
+dot 554 Email rejected due to security policies - MCSpamSignature.x -> content
+# Proofpoint, Barracuda, Cisco, MessageLabs
+rcpt 550 5.1.1 User Unknown -> recipient_permanent
+rcpt 554 Blocked - see https://ipcheck.proofpoint.example/?ip=192.0.2.1 -> recipient_other
+dot 550 5.7.0 Local Policy Violation -> content
+dot 554 5.7.1 [P4] Message blocked due to spam content in the message. -> content
+dot 550 permanent failure for one or more recipients (a@example.org:blocked) -> content
+connect 554 Your access to this mail system has been rejected due to poor reputation -> configuration
+rcpt 550 Invalid recipient <a@example.org>\\n(#5.1.1) -> recipient_permanent
+# Comcast, GMX, T-Online
+mail 421 4.1.0 192.0.2.1 Throttled - try again later. -> throttled
+connect 554 Transaction failed\\nReject due to policy restrictions.\\nSee https://gmx.example -> configuration
+connect 554 IP=192.0.2.1 - A problem occurred. (Ask your postmaster for help) -> configuration
+# Greylisting: postgrey, milter-greylist, SQLgrey, rspamd, Exim
+rcpt 450 4.2.0 <a@example.org>: Recipient address rejected: Greylisted for 300 seconds -> recipient_transient
+rcpt 451 4.7.1 Greylisting in action, please come back in 00:04:59 -> recipient_transient
+rcpt 450 4.0.0 <a@example.org>: Recipient address rejected: Greylisted for 5 minutes -> recipient_transient
+rcpt 451 4.7.1 Try again later -> throttled
+rcpt 451 Greylisted, please try again in 180 seconds -> recipient_transient
+rcpt 421 Please try again later (gray listed) -> recipient_transient
+# Odd spacing, no enhanced code, the code in the middle, in several lines, of another class than the reply's
+rcpt 550   5.1.1    <a@example.org>    User   unknown -> recipient_permanent
+rcpt 550 5.1.1: User unknown -> recipient_permanent
+rcpt 550 User unknown -> recipient_permanent
+rcpt 550 sorry; (#5.1.1) -> recipient_permanent
+rcpt 550 5.7.1 Our records say:\\n5.7.1 you may not send here.\\n5.7.1 Call us. -> recipient_other
+rcpt 450 5.1.1 User unknown, for now -> recipient_transient
+rcpt 550 4.1.1 No such user -> recipient_permanent
+rcpt 551 User not local; please try <b@example.net> -> recipient_other
+rcpt 550 \\n -> recipient_other
+dot 451 \\t4.3.0\\tlater -> recipient_transient
+# SMTP2GO, qmail, milters and gateways
 rcpt 550 Relay access denied - please authenticate -> configuration
 dot 550 From header sender domain not verified -> configuration
 dot 421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to user complaints -> throttled
@@ -123,10 +204,12 @@ rcpt 501 5.1.3 Bad recipient address syntax -> recipient_other
 connect 554 5.7.1 You are not allowed to connect -> configuration
 # No reply, half a reply, a reply to something else
 connect 0 timed out -> relay_down
-rcpt 0 Connection unexpectedly closed -> relay_down
-rcpt 354 go ahead -> relay_down
-data 250 ok -> relay_down
-data 0 Connection unexpectedly closed -> relay_down
+mail 0 timed out -> relay_down
+mail 0 Connection unexpectedly closed -> relay_down
+rcpt 0 Connection unexpectedly closed -> recipient_transient
+rcpt 354 go ahead -> recipient_transient
+data 250 ok -> recipient_transient
+data 0 Connection unexpectedly closed -> recipient_transient
 dot 0 timed out -> unknown
 dot 354 go ahead -> unknown
 dot 999 whatever -> unknown
@@ -138,7 +221,8 @@ def table():
         if not line.startswith("#"):
             reply, _, kind = line.partition(" -> ")
             stage, code, text = reply.split(" ", 2)
-            yield pytest.param(Stage(stage), int(code), text.replace("\\n", "\n"), Kind(kind), id=reply[:60])
+            said = text.replace("\\n", "\n").replace("\\t", "\t")
+            yield pytest.param(Stage(stage), int(code), said, Kind(kind), id=reply[:60])
 
 
 @pytest.mark.parametrize(("stage", "code", "text", "kind"), list(table()))
@@ -179,6 +263,49 @@ def test_only_a_dead_address_is_suppressed_and_only_silence_after_the_dot_leaves
     assert classify(Stage.DATA, 0, "reset").certainly_not_sent
     assert not classify(Stage.DOT, 0, "reset").certainly_not_sent
     assert not classify(Stage.DOT, 250, "ok").certainly_not_sent
+
+
+def test_a_goodbye_over_one_recipient_puts_off_that_one_and_asks_for_a_new_connection():
+    goodbye = classify(Stage.RCPT, 421, "4.7.0 example.org is not for you now, try again in 5 minutes")
+    assert (goodbye.kind, goodbye.wait, goodbye.hung_up, goodbye.stops_everyone) == (Kind.THROTTLED, 300, True, False)
+    silence = classify(Stage.DATA, 0, "Connection unexpectedly closed")
+    assert (silence.kind, silence.hung_up, silence.stops_everyone) == (Kind.RECIPIENT_TRANSIENT, True, False)
+    before = classify(Stage.MAIL, 421, "4.3.2 shutting down")
+    assert (before.kind, before.hung_up, before.stops_everyone) == (Kind.RELAY_DOWN, True, True)
+    busy = classify(Stage.RCPT, 450, "4.2.0 mailbox busy")
+    assert (busy.hung_up, busy.stops_everyone) == (False, False)
+    assert not Verdict(Kind.POISON, Stage.MAIL, 0, "needs SMTPUTF8").hung_up
+
+
+def judged(streak, stage, *replies):
+    return [streak.judged(classify(stage, code, text)) for code, text in replies]
+
+
+def test_the_same_refusal_to_ten_recipients_in_a_row_is_about_us():
+    blocked = [(554, f"5.7.1 <r{n}@example.org>: Relay access denied, id=4Zq{n}x at 07:00:{n:02}") for n in range(10)]
+    *first, last = judged(Streak(), Stage.RCPT, *blocked)
+    assert {one.kind for one in first} == {Kind.RECIPIENT_OTHER}
+    assert last.kind is Kind.CONFIGURATION
+    assert last.text.startswith("5.7.1 <r9@example.org>: Relay access denied")
+    assert last.text.endswith("(the same to 10 recipients in a row)")
+    assert (last.code, last.enhanced, last.stage) == (554, "5.7.1", Stage.RCPT)
+
+
+def test_a_streak_ends_with_any_other_answer_and_bounces_never_make_one():
+    blocked, taken, gone = (554, "5.7.1 Relay access denied"), (250, "2.1.5 Ok"), (550, "5.1.1 User unknown")
+    for between in (taken, gone, (554, "5.7.1 Another reason")):
+        found = judged(Streak(), Stage.RCPT, *[blocked] * 9, between, *[blocked] * 9)
+        assert Kind.CONFIGURATION not in {one.kind for one in found}
+    bounces = judged(Streak(), Stage.RCPT, *[gone] * 30)
+    assert {one.kind for one in bounces} == {Kind.RECIPIENT_PERMANENT}
+
+
+def test_a_relay_that_hangs_up_on_three_recipients_in_a_row_is_down():
+    kinds = [one.kind for one in judged(Streak(), Stage.RCPT, (421, "bye"), (0, "reset"), (0, "timed out"), (421, ""))]
+    transient = Kind.RECIPIENT_TRANSIENT
+    assert kinds == [transient, transient, Kind.RELAY_DOWN, transient]
+    kept = judged(Streak(), Stage.RCPT, (421, "bye"), (421, "bye"), (450, "4.2.0 busy"), (421, "bye"))
+    assert {one.kind for one in kept} == {transient}
 
 
 @calm

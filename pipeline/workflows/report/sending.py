@@ -18,7 +18,7 @@ from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import Parked, PermanentError, StaleClaim
 from pipeline.handle import RunHandle
 from pipeline.models import Artifact, Channel, Delivery, DeliveryStatus, Document
-from pipeline.replies import Kind, Verdict
+from pipeline.replies import Kind, Streak, Verdict
 from pipeline.report import Report
 from pipeline.schedule import Person
 from pipeline.services import artifacts, deliveries, documents, places, steps
@@ -116,6 +116,7 @@ class Post:
             self.suppressed = documents.suppressions(session, [delivery.address for delivery in claimed])
         self.templates: Path = templates_of(run)
         self._encoded: dict[tuple[UUID, str], messages.EncodedAttachment] = {}
+        self.streak = Streak()
 
     def deliver(self, delivery: Delivery) -> None:
         """One delivery; a message or file that cannot be made fails alone, naming what is wrong."""
@@ -148,7 +149,10 @@ class Post:
             raise Parked(str(error), retry_after=error.verdict.wait) from error
         except mailer.NotAccepted as error:
             verdict = error.verdict
+        judged = self.streak.judged(verdict)
         self._settle(delivery, place, verdict)
+        if judged.stops_everyone:
+            raise Parked(f"relay {relay}: {judged.code} {judged.text}")
 
     def message(self, delivery: Delivery) -> bytes:
         """The exact bytes of one message: the same on every attempt."""

@@ -111,9 +111,9 @@ def test_a_stale_claim_found_before_the_dot_keeps_the_message_from_going_out(rel
         ("554", RecipientRefused, (Stage.RCPT, Kind.RECIPIENT_OTHER)),
         ("451x2", RecipientRefused, (Stage.RCPT, Kind.RECIPIENT_TRANSIENT)),
         ("530", ConfigurationFault, (Stage.RCPT, Kind.CONFIGURATION)),
-        ("421", RelayDown, (Stage.RCPT, Kind.RELAY_DOWN)),
-        ("drop-before-354", RelayDown, (Stage.DATA, Kind.RELAY_DOWN)),
-        ("drop-mid-body", RelayDown, (Stage.DATA, Kind.RELAY_DOWN)),
+        ("421", RecipientRefused, (Stage.RCPT, Kind.RECIPIENT_TRANSIENT)),
+        ("drop-before-354", RecipientRefused, (Stage.DATA, Kind.RECIPIENT_TRANSIENT)),
+        ("drop-mid-body", RecipientRefused, (Stage.DATA, Kind.RECIPIENT_TRANSIENT)),
         ("552-mid-body", RecipientRefused, (Stage.DATA, Kind.MESSAGE_TOO_LARGE)),
         ("dot-451", RecipientRefused, (Stage.DOT, Kind.THROTTLED)),
         ("dot-554", RecipientRefused, (Stage.DOT, Kind.CONTENT)),
@@ -349,7 +349,7 @@ def test_smtps_speaks_tls_from_the_start_and_knows_as_much_about_the_dot(
     smtp_server.start()
     relay = connected(smtp_server.url)
     relay.send(SENDER, "ok@example.org", message("1"), nothing)
-    with pytest.raises(RelayDown if behaviour == "drop-mid-body" else Unknown):
+    with pytest.raises(RecipientRefused if behaviour == "drop-mid-body" else Unknown):
         relay.send(SENDER, f"{behaviour}@example.org", message("2"), committing(relay, behaviour))
     relay.send(SENDER, "ok@example.org", message("3"), nothing)
     stored = ["1", "3"] if behaviour == "drop-mid-body" else ["1", "2", "3"]
@@ -431,7 +431,7 @@ def test_a_secret_in_a_relays_url_is_not_shown():
 
 
 def test_a_fault_survives_the_way_to_another_process(relay):
-    with pytest.raises(RelayDown) as caught:
+    with pytest.raises(RecipientRefused) as caught:
         relay.send(SENDER, "421@example.org", message(), nothing)
     copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert (str(copy), copy.verdict) == (str(caught.value), caught.value.verdict)
