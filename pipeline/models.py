@@ -66,8 +66,10 @@ class Door(StrEnum):
 
 class Decision(StrEnum):
     FIRED = "fired"
-    SKIPPED = "skipped"
-    COALESCED = "coalesced"
+    SKIPPED = "skipped"  # a run was in the way, the clocks dropped it, or it could not be fired
+    COALESCED = "coalesced"  # missed, and a later one stands for it
+    LATE = "late"  # missed, and too late to be made up for
+    PAUSED = "paused"
 
 
 class StepStatus(StrEnum):
@@ -243,6 +245,13 @@ class Run(Base):
         one_of("trigger", Trigger),
         Index("ix_runs_schedule_key_created_at", "schedule_key", "created_at"),
         Index("ix_runs_created_at", "created_at"),
+        # What is asked at every fire: it must not grow with finished runs.
+        Index(
+            "ix_runs_open",
+            "schedule_key",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
         Index(
             "ix_runs_unfinished",
             "status",

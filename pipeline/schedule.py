@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pipeline import timing
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, no_field, sentences
+from pipeline.policies import CatchUp, Duration, Overlap
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
 
@@ -44,6 +45,9 @@ class When(Model):
         "shift", description="A wall time that does not exist (DST): fire after it, or drop it."
     )
     overlap: Literal["first", "second", "both"] = Field("first", description="A wall time that comes twice (DST).")
+    jitter: Duration | None = Field(
+        None, description="Each run starts up to so much after its slot: the same for a slot everywhere. Default: none."
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -68,7 +72,9 @@ class When(Model):
 
     def spec(self, default_zone: str) -> timing.Spec:
         """The value `timing.next_after` takes. Raises ValueError naming the field that cannot be meant."""
-        return timing.spec(self.model_dump(exclude={"timezone"}, exclude_none=True), self.timezone or default_zone)
+        return timing.spec(
+            self.model_dump(exclude={"timezone", "jitter"}, exclude_none=True), self.timezone or default_zone
+        )
 
 
 class Person(Model):
@@ -140,6 +146,10 @@ class Schedule(Model):
         None, description="What a run is about. Default: the report's period; for a workflow yesterday."
     )
     when: Annotated[When, BeforeValidator(lambda v: {"cron": v} if isinstance(v, str) else v)] | None = None
+    catch_up: Annotated[CatchUp, BeforeValidator(lambda v: {"mode": v} if isinstance(v, str) else v)] = CatchUp()
+    overlap: Overlap = Field(
+        Overlap.SKIP, description="A slot that is due while a run of this schedule is active: skip it, queue its run …"
+    )
     recipients: Annotated[Recipients, BeforeValidator(_recipients)] = Recipients()
     message: Message = Message()
     deliver_to: Annotated[list[str], OneOrMany] = Field(
@@ -227,6 +237,7 @@ def parse(definition: Mapping[str, Any], place: str) -> Schedule:
 _OWNERS: Owners = {
     "report": Report,
     "when": When,
+    "catch_up": CatchUp,
     "recipients": Recipients,
     "source": Source,
     "sources": Source,

@@ -1,0 +1,64 @@
+"""What a schedule does about slots that were missed, and about a run that is still active when the next one is due."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from pipeline import timing
+from pipeline.report import Model
+
+
+def _duration(value: Any) -> str:
+    """A length of time as it is written in a file, longer than none; numbers are seconds."""
+    length = timing.parse_duration(value)
+    if not length:
+        raise ValueError(f'"{value}" is no time at all: leave it out, or write it like 2m')
+    return value if isinstance(value, str) else timing.format_duration(length)
+
+
+Duration = Annotated[str, BeforeValidator(_duration)]
+
+
+class Overlap(StrEnum):
+    """What happens to a slot that is due while an earlier run of its schedule is still active."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    CANCEL = "cancel"
+    ALLOW = "allow"
+
+
+class Mode(StrEnum):
+    """Which of the slots that nobody was there for are made up for."""
+
+    LATEST = "latest"
+    ALL = "all"
+    NONE = "none"
+
+
+# How late a slot may be and still fire. A slot that is `none`'s to fire is due now: beat is a moment late, no more.
+_WINDOWS = {Mode.LATEST: timedelta(hours=24), Mode.ALL: timedelta(hours=24), Mode.NONE: timedelta(minutes=1)}
+
+
+class CatchUp(Model):
+    """What is made up for after a downtime of beat; a plain word is short for its mode."""
+
+    mode: Mode = Field(Mode.LATEST, description="Of the missed slots the latest fires, all of them, or none.")
+    window: Duration | None = Field(
+        None, description="How late a slot may be and still fire. Default: 24h, with none 1m."
+    )
+    max: int = Field(10, ge=1, le=500, description="How many slots `all` makes up for, the newest ones.")
+
+    @property
+    def lateness(self) -> timedelta:
+        """How late a slot may be and still fire."""
+        return timing.parse_duration(self.window) if self.window else _WINDOWS[self.mode]
+
+    @property
+    def most(self) -> int:
+        """How many of the slots that are due fire at most."""
+        return self.max if self.mode == Mode.ALL else 1
