@@ -38,6 +38,7 @@ class SqlScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._queue: Queue[UUID] = Queue(WAITING_TO_PUBLISH)
         self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._last: dict[str, float] = {}
         self._seen: dict[Path, int] | None = None
         super().__init__(*args, **kwargs)
@@ -47,7 +48,9 @@ class SqlScheduler(Scheduler):
         if settings().watches_schedules:
             self._safely(self._load)
         for work in (self._publish, self._heal):
-            threading.Thread(target=work, name=f"beat-{work.__name__.strip('_')}", daemon=True).start()
+            thread = threading.Thread(target=work, name=f"beat-{work.__name__.strip('_')}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due; returns the seconds until the next look."""
@@ -62,6 +65,8 @@ class SqlScheduler(Scheduler):
 
     def close(self) -> None:
         self._stopped.set()
+        for thread in self._threads:  # one that waits for a dead broker is left behind: it ends with the process
+            thread.join(2)
 
     def sync(self) -> None:
         """Nothing is kept in memory: everything was committed when it was decided."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from pipeline.policies import Mode
 from pipeline.retry import Retry
 from pipeline.schedule import RETRIES, Schedule
 
@@ -15,13 +16,17 @@ FILE = "schedule.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _TEXT: dict[str, Any] = {"type": "string"}
+_SECONDS: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0}
 # The forms that a validator turns into the field's own type before pydantic looks at it.
 _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("Schedule", "when"): [{**_TEXT, "description": 'A cron expression: "0 7 * * mon".'}],
+    ("Schedule", "catch_up"): [{"enum": [*Mode]}],
     ("Schedule", "deliver_to"): [_TEXT],
     ("Schedule", "period"): [{"type": "integer"}],
     ("Schedule", "allow_failed"): [{**_TEXT, "pattern": r"^\d+(\.\d+)?%$"}],
     ("When", "at"): [_TEXT],
+    ("When", "jitter"): [_SECONDS],
+    ("CatchUp", "window"): [_SECONDS],
     ("Message", "attach"): [{"enum": ["pdf", "xlsx", "csv", "html"]}],
     ("Person", "key"): [{"type": "integer"}],
     ("Report", "period"): [{"type": "integer"}],
@@ -35,6 +40,10 @@ _DESCRIPTIONS = {
         "Schedule",
         "when",
     ): "When it is due: a cron expression, or cron, every or at with its options. Left out: by hand.",
+    (
+        "Schedule",
+        "catch_up",
+    ): "What is made up for after a downtime of beat: latest, all or none, or mode with its options.",
     ("Schedule", "recipients"): "Who gets the documents: addresses, people with a key each, a query, or a file.",
     ("Schedule", "message"): "How the e-mail around the documents looks.",
     ("Message", "reply_to"): "Where answers go, an address.",
