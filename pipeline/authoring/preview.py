@@ -16,7 +16,7 @@ from pipeline.report import Report
 from pipeline.schedule import Person
 from pipeline.settings import settings
 from pipeline.timing import Period
-from pipeline.workflows.report import planning, rendering, sending
+from pipeline.workflows.report import composing, planning, rendering
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _attached(
 ) -> list[messages.Attachment]:
     wanted = run.definition.message.attach or list(made)
     return [
-        messages.Attachment(sending.attachment_name(run, report, key, kind), document.media_type, document.data)
+        messages.Attachment(composing.attachment_name(run, report, key, kind), document.media_type, document.data)
         for kind, document in made.items()
         if kind in wanted
     ]

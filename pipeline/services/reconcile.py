@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Run, RunStatus, Step, StepStatus
-from pipeline.services import deliveries, runs, steps
+from pipeline.services import late, runs, steps
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -29,7 +29,7 @@ def reconcile(session: Session) -> set[UUID]:
     healed = {step.run_id for step in _release_dead(session, now)}
     healed |= set(_forget_lost_messages(session, now))
     healed |= set(_finish_joins(session, now))
-    healed |= deliveries.sweep(session, now)
+    healed |= late.sweep(session, now)
     return healed | set(_unpublished(session, now))
 
 

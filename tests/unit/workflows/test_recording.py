@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.db import reading, transaction
 from pipeline.models import Delivery, new_id
-from pipeline.services import deliveries
-from pipeline.workflows.report.sending import Ledger
+from pipeline.services import ledger
+from pipeline.workflows.report.recording import Journal
 from tests.factories import make_delivery, make_run
 
 RELAY = "relay.example:25"
@@ -27,14 +27,14 @@ def test_an_answer_is_kept_when_another_delivery_of_the_batch_was_taken_over(run
     sent, taken = (make_delivery(run, f"{name}@acme.example", status="queued") for name in ("anna", "otto"))
     slept, other = new_id(), new_id()
     with transaction() as session:
-        deliveries.claim(session, run.id, 0, slept)
-    ledger = Ledger(slept)
-    ledger.dot(sent, RELAY)
+        ledger.claim(session, run.id, 0, slept)
+    journal = Journal(slept)
+    journal.dot(sent, RELAY)
     with transaction() as session:
-        deliveries.claim(session, run.id, 0, other)
+        ledger.claim(session, run.id, 0, other)
 
-    ledger.settle(taken, "failed", "550 no such user")
-    ledger.accepted(sent, RELAY, 250, "250 OK")
-    ledger.flush()
+    journal.settle(taken, "failed", "550 no such user")
+    journal.accepted(sent, RELAY, 250, "250 OK")
+    journal.flush()
 
     assert (status(sent), status(taken)) == ("accepted", "sending")
