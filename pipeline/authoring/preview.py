@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pipeline.adapters import copies, datasets, documents, messages
+from pipeline import example
+from pipeline.adapters import copies, datasets, documents, messages, sources
 from pipeline.adapters.documents import Content, Document, DocumentFormat, MessageParts
 from pipeline.authoring.rehearsal import Fetched, Rehearsal
 from pipeline.errors import Refused
@@ -45,7 +46,8 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
     Without a key it is the first one's, without a format in all of the report's. Raises PermanentError as a run would.
     """
     report = planning.report_of(run.definition)
-    key, keys = _key(run, report, key)
+    notes = _notes(run)
+    key, keys = _key(run, report, key, notes)
     templates = _templates(run, report)
     content = _content(run, report, key)
     made = {
@@ -65,7 +67,7 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
         keys=keys,
         files={kind: _written(run, key, document) for kind, document in made.items()},
         pages=next((document.pages for document in made.values() if document.pages is not None), None),
-        warnings=[warning for document in made.values() for warning in document.warnings],
+        warnings=[*notes, *(warning for document in made.values() for warning in document.warnings)],
         sender=sender,
         reply_to=said.reply_to,
         recipients=people,
@@ -82,17 +84,25 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
     )
 
 
-def _key(run: Rehearsal, report: Report, wanted: str | None) -> tuple[str, int]:
+def _notes(run: Rehearsal) -> list[str]:
+    """What an author may want to know of the sources, though they answered."""
+    notes = []
+    for name in planning.source_names(run.definition):
+        source = planning.source_named(run.definition, name)
+        if shifted := sources.shifted(source, home=run.home, database_url=example.source_url):
+            notes.append(f'source "{name}": time: {shifted}')
+    return notes
+
+
+def _key(run: Rehearsal, report: Report, wanted: str | None, notes: list[str]) -> tuple[str, int]:
     """The key to show and how many there are. Raises PermanentError when there are no rows, or none of that key."""
     counted = planning.rows_by_key(run.get(f"dataset:{report.main_source}"), report)
     keys = sorted(key for key in counted if key is not None)
     if wanted is not None and not report.split_by:
         raise Refused(f'there is no key "{wanted}": the report is not split, it makes one document')
     if not any(counted.values()) and (report.split_by or run.definition.on_empty != "send"):
-        raise Refused(
-            f'source "{report.main_source}" gave no rows for {run.period.label}: try another with --period, such as '
-            "last_month or 2026-11"
-        )
+        hint = "; ".join(notes) or "try another with --period, such as last_month or 2026-11"
+        raise Refused(f'source "{report.main_source}" gave no rows for {run.period.label}: {hint}')
     if wanted is not None:
         planning.scoped(counted, [wanted])
     if not keys:

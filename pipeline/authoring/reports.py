@@ -40,19 +40,16 @@ class Answers:
     database: str | None = None
     sql: str | None = None
     file: str | None = None
+    time: str | None = None
     period: str | None = None
     split_by: str | None = None
     formats: Sequence[str] = ("pdf",)
     when: str | None = None
     to: Any = None
 
-    @property
-    def source(self) -> Source:
-        return Source(database=self.database, sql=self.sql) if self.sql else Source(url=self.file)
-
     def definition(self) -> dict[str, Any]:
         """The schedule file's mapping, with the query written out."""
-        source = {"database": self.database, "sql": self.sql} if self.sql else {"url": self.file}
+        source = {"database": self.database, "sql": self.sql, "time": self.time} if self.sql else {"url": self.file}
         report = {
             "title": self.title,
             "period": self.period,
@@ -96,6 +93,12 @@ def refuse_name(name: str) -> None:
 def asks_for_period(source: Source) -> bool:
     """Whether what the source gives depends on the period."""
     return bool(sources.names_in(source) & set(sources.PERIOD_VALUES))
+
+
+def with_time(source: Source) -> Source:
+    """The source as it has to be: one whose query compares days with instants is given days."""
+    shifted = sources.shifted(source, home=settings().home, database_url=example.source_url)
+    return source.model_copy(update={"time": "date"}) if shifted else source
 
 
 def tried(source: Source, period: str) -> Sample:

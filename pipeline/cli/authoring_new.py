@@ -55,7 +55,7 @@ def answered(name: str, said: Said) -> reports.Answers:
         said, _place(said), f"Where are its rows? {_known()}", _read_place, need="--database or --file"
     )
     source, period, sample = _queried(said, database, file)
-    show_sample(sample, period)
+    show_sample(sample, period, of_days=source.time == "date")
     split_by = _asked(
         said,
         said.split_by,
@@ -75,6 +75,7 @@ def answered(name: str, said: Said) -> reports.Answers:
         database=database,
         sql=source.sql,
         file=file,
+        time=source.time if "time" in source.model_fields_set else None,
         period=period,
         split_by=split_by or None,
         formats=tuple(said.formats),
@@ -130,6 +131,7 @@ def _queried(said: Said, database: str | None, file: str | None) -> tuple[Source
     while True:
         try:
             source = Source(url=file) if file else Source(database=database, sql=_query(said, text))
+            source = reports.with_time(source)
             period = _period(said, source)
             return source, period, reports.tried(source, period)
         except PipelineError as error:

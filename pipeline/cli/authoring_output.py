@@ -101,14 +101,16 @@ def _listed(rows: tuple[tuple[str, str], ...], style: str = "") -> Table:
     return made
 
 
-def show_sample(sample: Sample, period: str) -> None:
-    """Print the first rows as a table with types."""
+def show_sample(sample: Sample, period: str, *, of_days: bool = False) -> None:
+    """Print the first rows as a table with types; `of_days`: that the query was found to compare days."""
     out = tables.console()
     bound = "".join(f"  :{name} = {value}" for name, value in sample.bound.items())
     out.print()
     if sample.rows:
         out.print(_sample(sample))
     out.print(tables.words(f"{sample.count:,} rows" + (f" for {period}{bound}" if bound else ""), "dim"))
+    if of_days:
+        out.print(tables.words("The query compares days, so the report says time: date.", "dim"))
     if not sample.count:
         out.print(tables.words("The query is fine, and gives no rows for this period.", "yellow"))
     out.print()

@@ -237,3 +237,14 @@ def test_the_session_is_gone_when_the_fetch_is_over(fetch, connect):
             time.sleep(0.05)
         assert connection.execute(count).fetchone() == (0,)
     assert threading.active_count() == threads
+
+
+def test_a_column_of_dates_that_is_compared_with_instants_is_told(fetch, postgresql_url, tmp_path):
+    def told(sql: str, **fields: str) -> str | None:
+        source = Source(database="warehouse", sql=sql, **fields)
+        return sources.shifted(source, home=tmp_path, database_url=lambda _: postgresql_url)
+
+    for sql in ("select * from Shipments s where s.Day >= :start", "select 1 from public.shipments where :end > day"):
+        assert told(sql).startswith('"day" holds days, and :start and :end are instants')
+        assert told(sql, time="naive_local") is None
+    assert told("select * from shipments where at >= :start and wall < :end") is None

@@ -23,7 +23,10 @@ from pipeline.timing import Period
 if TYPE_CHECKING:
     from pipeline.adapters.sources.writer import DatasetWriter
 
-__all__ = ["PERIOD_VALUES", "Dataset", "check_names", "fetch", "names_in"]
+__all__ = ["PERIOD_VALUES", "Dataset", "check_names", "fetch", "names_in", "shifted"]
+
+# Seconds that a look at a query's tables may take, a round trip.
+_LOOK = 15
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,26 @@ def fetch(  # noqa: PLR0913 - one verb, all of it from the run and the settings
         writer = _from_database(request, database_url) if source.sql else _from_address(request)
         writer.finish(destination)
     return Dataset(writer.rows, destination.stat().st_size, tuple(writer.kinds), shown(values))
+
+
+def shifted(source: Source, *, home: Path, database_url: Callable[[str], str]) -> str | None:
+    """Tell, after the word `time`, what is wrong where a query compares days with instants; None where nothing is.
+
+    Connects to the database if the query has such a comparison at all. Raises PermanentError for a URL that is none.
+    """
+    if not source.sql:
+        return None
+    from pipeline.adapters.sources import days, sql
+
+    column = days.days_compared(
+        source, sql.Database.at(database_url(str(source.database)), place="", home=home, timeout=_LOOK)
+    )
+    if column is None:
+        return None
+    return (
+        f'"{column}" holds days, and :start and :end are instants: rows may be counted a day off; '
+        "say time: date (or time: utc, if that is what you mean)"
+    )
 
 
 @dataclass(frozen=True)

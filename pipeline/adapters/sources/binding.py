@@ -51,6 +51,11 @@ class Statement:
         return cls(text, frozenset(names))
 
 
+def without_text(sql: str) -> str:
+    """Give the query without quoted text and comments; quoted names stay."""
+    return _SQL.sub(lambda found: found[0] if not found["quoted"] or found[0][0] in '"`' else " ", sql)
+
+
 def names_in(source: Source) -> frozenset[str]:
     """Give the names that the source's query or address asks for: `:name` in SQL, `{name}` in an address."""
     if source.sql:

@@ -42,6 +42,8 @@ def _check(
     if source.database:
         with subject.telling(f"{field}.database"):
             _check_database(source.database)
+            if shifted := _shifted(source):
+                subject.fault(f"{field}.time", shifted)
     for missing in _missing_variables(source):
         subject.fault(f"{field}.headers", f"{missing} is not set: set {missing} in the environment or in .env")
     if source.url and not _is_there(source.url):
@@ -71,6 +73,14 @@ def _check_database(name: str) -> None:
         raise PermanentError(
             f"{place} needs the driver of {driver}, which is missing: {dialects.driver_command(driver)}"
         ) from None
+
+
+def _shifted(source: Source) -> str | None:
+    """Only a database that is a file of this machine is looked into: nothing is connected to."""
+    url = settings().source_url(str(source.database))
+    return (
+        sources.shifted(source, home=settings().home, database_url=lambda _: url) if url.startswith("sqlite") else None
+    )
 
 
 def _missing_variables(source: Source) -> Iterator[str]:

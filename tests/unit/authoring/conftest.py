@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,12 +29,14 @@ def write(home: Path) -> Write:
 
 @pytest.fixture(autouse=True)
 def forgotten_workflows() -> Iterator[None]:
-    """A home's workflows are registered for the whole process: take out what this test brought."""
-    from pipeline import tasks
+    """A home's workflows are registered for the whole process: take out what this test brought, and nothing else."""
+    from pipeline import tasks, workflows
 
-    workflows, steps, modules = dict(tasks.WORKFLOWS), dict(tasks.STEPS), set(sys.modules)
+    for module in pkgutil.iter_modules(workflows.__path__, "pipeline.workflows."):
+        importlib.import_module(module.name)
+    known, steps, modules = dict(tasks.WORKFLOWS), dict(tasks.STEPS), set(sys.modules)
     yield
-    for registry, before in ((tasks.WORKFLOWS, workflows), (tasks.STEPS, steps)):
+    for registry, before in ((tasks.WORKFLOWS, known), (tasks.STEPS, steps)):
         registry.clear()
         registry.update(before)
     for name in set(sys.modules) - modules:

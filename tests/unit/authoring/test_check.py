@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from pipeline.authoring import homes
@@ -358,3 +361,14 @@ def test_the_shipped_home_is_in_order(monkeypatch, home):
     found = check()
     assert (found.faults, found.notes) == ([], [])
     assert [one.name for one in found.fine] == ["stock"]
+
+
+def test_days_in_a_database_that_is_a_file_are_told_where_instants_are_compared(write, home):
+    with closing(sqlite3.connect(home / "shop.db")) as connection:
+        connection.executescript("create table sales (day text); insert into sales values ('2026-11-09');")
+    report = "title: Sales, database: shop, sql: 'select * from sales where day >= :start'"
+    write({".env": "PIPELINE_SOURCE_SHOP_URL=sqlite:///shop.db", "schedules/sales.yaml": f"report: {{{report}}}"})
+    (said,) = told()
+    assert said.startswith('schedules/sales.yaml: report.time "day" holds days, and :start and :end are instants: ')
+    write({"schedules/sales.yaml": f"report: {{{report}, time: date}}"})
+    assert told() == []

@@ -212,6 +212,21 @@ def test_new_answers_can_be_said_in_advance(shop, ours):
     assert typed("check", "orders").exit_code == 0
 
 
+def test_new_writes_time_date_where_the_query_compares_days(shop, ours):
+    query = "select * from orders where ordered_on >= :start and ordered_on < :end"
+    made = typed("new", "days", "--yes", "--database", "shop", "--query", query, "--period", "2026-11", "--no-open")
+    assert "The query compares days, so the report says time: date." in made.output
+    assert "6 rows for 2026-11  :end = 2026-12-01  :start = 2026-11-01" in made.output
+    path = ours / "schedules" / "days.yaml"
+    written = path.read_text(encoding="utf-8")
+    assert "  time: date\n" in written
+    path.write_text(written.replace("  time: date\n", ""), encoding="utf-8")
+    unsure = typed("preview", "days", "--no-open")
+    assert 'source "rows": time: "ordered_on" holds days, and :start and :end are instants' in unsure.output
+    path.write_text(written.replace("  time: date\n", "").replace("2026-11", "2013-11"), encoding="utf-8")
+    assert 'gave no rows for 2013-11: source "rows": time: "ordered_on" holds days' in typed("preview", "days").output
+
+
 def test_new_from_a_file_needs_no_query(ours):
     made = typed("new", "stock_list", "--no-open", answers="Stock list\ndata/stock.csv\n\n\n\n")
     assert made.exit_code == 0, made.output
