@@ -122,6 +122,12 @@ class Phase(StrEnum):
     DOT = "dot"
 
 
+class NoticeStatus(StrEnum):
+    WAITING = "waiting"  # to be sent, or to be tried again
+    SENT = "sent"
+    FAILED = "failed"  # refused for good, or given up
+
+
 FINAL_RUN = frozenset(
     {
         RunStatus.SUCCEEDED,
@@ -504,6 +510,77 @@ class RunEvent(Base):
     at: Mapped[datetime]
     kind: Mapped[str]
     text: Mapped[str]
+
+
+class Notice(Base):
+    """Something that somebody should know; `kind` (pipeline/notice.py) names the folder with its words, hence no CHECK.
+
+    Several rows may tell of one matter (a schedule that fails every minute); those without `told_at` were kept back.
+    """
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        UniqueConstraint("subject", "kind", "episode"),
+        Index("ix_notices_run_id", "run_id"),
+        Index("ix_notices_created_at", "created_at"),
+        Index(
+            "ix_notices_open",
+            "subject",
+            postgresql_where=text("closed_at IS NULL"),
+            sqlite_where=text("closed_at IS NULL"),
+        ),
+        Index(
+            "ix_notices_told",
+            "subject",
+            "kind",
+            "told_at",
+            postgresql_where=text("told_at IS NOT NULL"),
+            sqlite_where=text("told_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    subject: Mapped[str]
+    kind: Mapped[str]
+    episode: Mapped[str]
+    schedule_key: Mapped[str | None]
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"))
+    facts: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    # How long nothing more of the same is told: an index into `notice.QUIET`.
+    level: Mapped[int] = mapped_column(default=0)
+    # When the matter ended; at once for one that cannot end.
+    closed_at: Mapped[datetime | None]
+
+
+class NoticeDelivery(Base):
+    """One notice on its way to one address or webhook."""
+
+    __tablename__ = "notice_deliveries"
+    __table_args__ = (
+        UniqueConstraint("notice_id", "target"),
+        one_of("status", NoticeStatus),
+        Index("ix_notice_deliveries_target_sent_at", "target", "sent_at"),
+        Index(
+            "ix_notice_deliveries_waiting",
+            "not_before",
+            postgresql_where=text("status = 'waiting'"),
+            sqlite_where=text("status = 'waiting'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    notice_id: Mapped[UUID] = mapped_column(ForeignKey("notices.id"))
+    target: Mapped[str]
+    status: Mapped[str] = mapped_column(default=NoticeStatus.WAITING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime]
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    # What the other side said last.
+    answer: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
 
 
 class Heartbeat(Base):

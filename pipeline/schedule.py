@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from pipeline import timing
+from pipeline import notice, timing
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, no_field, sentences
 from pipeline.policies import CatchUp, Duration, Overlap
@@ -163,6 +163,11 @@ class Schedule(Model):
     allow_failed: Annotated[float, BeforeValidator(_share)] = Field(
         0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
     )
+    notify: Annotated[list[str] | None, OneOrMany] = Field(
+        None,
+        description="Who hears of failures, lateness and recovery: e-mail addresses and the URLs of webhooks. "
+        "Default: PIPELINE_NOTIFY; [] is nobody.",
+    )
 
     @field_validator("period")
     @classmethod
@@ -186,6 +191,13 @@ class Schedule(Model):
                 RETRIES.get(kind, Retry()).overridden(fields)
             except ValueError as error:
                 raise ValueError(f".{kind} {str(error).removeprefix('retry ')}") from None
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _can_be_told(cls, value: list[str] | None) -> list[str] | None:
+        for written in value or ():
+            notice.target(written)
         return value
 
     @model_validator(mode="after")

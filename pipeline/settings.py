@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pipeline import notice
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import nearest
 
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
     timezone: str = "UTC"
     # The locale of dates and numbers where neither the report nor the recipient names one.
     locale: str = "en"
-    # Who hears of failures: addresses and webhooks, separated by commas. Not used yet.
+    # Who hears of failures where a schedule names nobody: addresses and webhooks, separated by commas.
     notify: Words = Field(default_factory=list)
     # Worker processes of the embedded tree. Default: one per core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
@@ -136,6 +137,13 @@ class Settings(BaseSettings):
     def _sender_has_an_address(cls, value: str) -> str:
         if not re.fullmatch(r"[^\r\n]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+", value):
             raise ValueError("must be an address, such as reports@example.com or Reports <reports@example.com>")
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _can_be_told(cls, value: list[str]) -> list[str]:
+        for written in value:
+            notice.target(written)
         return value
 
     @field_validator("timezone")

@@ -18,6 +18,8 @@ from pipeline.models import (
     Delivery,
     DeliveryAttempt,
     Document,
+    Notice,
+    NoticeDelivery,
     Run,
     RunArtifact,
     RunEvent,
@@ -35,6 +37,10 @@ def _of_its_deliveries(runs: Sequence[UUID]) -> ColumnElement[bool]:
     return DeliveryAttempt.delivery_id.in_(select(Delivery.id).where(Delivery.run_id.in_(runs)))
 
 
+def _of_its_notices(runs: Sequence[UUID]) -> ColumnElement[bool]:
+    return NoticeDelivery.notice_id.in_(select(Notice.id).where(Notice.run_id.in_(runs)))
+
+
 # What belongs to a run, and must go before what it refers to. The steps go first of all: a run without steps cannot be
 # rerun, so that nobody gets a report twice from a run whose deliveries are half forgotten.
 BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
@@ -45,6 +51,8 @@ BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
     (RunArtifact, RunArtifact.run_id.in_),
     (Document, Document.run_id.in_),
     (RunEvent, RunEvent.run_id.in_),
+    (NoticeDelivery, _of_its_notices),
+    (Notice, Notice.run_id.in_),
 )
 
 

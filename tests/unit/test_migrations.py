@@ -94,6 +94,8 @@ def test_what_must_be_unique_is_so_in_the_database(empty):
         "uq_deliveries_run_id_channel_address_key",
         "uq_artifacts_uri",
         "uq_recipients_address",
+        "uq_notices_subject_kind_episode",
+        "uq_notice_deliveries_notice_id_target",
     }
 
 

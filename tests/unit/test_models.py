@@ -30,6 +30,7 @@ ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("deliveries", "channel"): models.Channel,
     ("deliveries", "status"): models.DeliveryStatus,
     ("deliveries", "phase"): models.Phase,
+    ("notice_deliveries", "status"): models.NoticeStatus,
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from zoneinfo import available_timezones
 
+from pipeline import notice
 from pipeline.adapters import copies, messages
 from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.errors import DefinitionError, PermanentError
@@ -42,12 +43,14 @@ def _wrong(person: Person, report: Report) -> Iterator[tuple[str, str]]:
 
 
 def check_message(subject: Subject) -> None:
-    """Check the sender, where answers go, and the folders that get a copy."""
+    """Check the sender, where answers go, who is told, and the folders that get a copy."""
     message = subject.schedule.message
     for field, text in (("message.from", message.sender), ("message.reply_to", message.reply_to)):
         problem = _address_problem(messages.split_address(text)[1]) if text else None
         if problem:
             subject.fault(field, problem)
+    for problem in _unmailable(subject.schedule.notify or ()):
+        subject.fault("notify", problem)
     report = subject.schedule.report
     for pattern in subject.schedule.deliver_to:
         try:
@@ -94,7 +97,12 @@ def wrong_settings() -> Iterator[Fault]:
     sender = _address_problem(messages.split_address(settings().mail_from)[1])
     if sender:
         yield Fault("", "PIPELINE_MAIL_FROM", sender)
-    for one in settings().notify:
-        problem = None if one.startswith(("http://", "https://")) else _address_problem(one)
+    for problem in _unmailable(settings().notify):
+        yield Fault("", "PIPELINE_NOTIFY", problem)
+
+
+def _unmailable(targets: Iterable[str]) -> Iterator[str]:
+    for one in map(notice.target, targets):
+        problem = _address_problem(one.where) if one.shape == notice.Shape.MAIL else None
         if problem:
-            yield Fault("", "PIPELINE_NOTIFY", problem)
+            yield problem

@@ -344,7 +344,7 @@ def test_files_that_nothing_uses_are_noted_as_perhaps_misnamed(stock):
 def test_settings_that_only_mail_needs_are_looked_at_too(stock, monkeypatch):
     stock()
     monkeypatch.setenv("PIPELINE_MAIL_FROM", "Reports <nobody@-x-.example>")
-    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@x.example, https://hooks.example/1, nobody")
+    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@x.example, https://hooks.example/1, ops@-x-.example")
     settings.cache_clear()
     assert [line.partition(" ")[0] for line in told()] == ["PIPELINE_MAIL_FROM", "PIPELINE_NOTIFY"]
 

@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 
 from pipeline.db import reading, transaction
 from pipeline.models import Artifact, Base, RunArtifact, Slot
-from pipeline.services import artifacts, retention
+from pipeline.notice import Kind
+from pipeline.services import artifacts, notices, retention
 from tests.factories import (
     MONDAY,
     finished_run,
@@ -40,6 +41,7 @@ def a_whole_run(due_at, **values):
         delivery = make_delivery(run, f"{key.lower()}@example.com", key, document_id=document.id)
         make_delivery_attempt(delivery, "accepted")
     with transaction() as session:
+        notices.tell(session, Kind.UNCERTAIN, notices.about_run(run.id), "1", run=run, targets=["ops@example.com"])
         slot = {"schedule_key": run.schedule_key, "due_at": due_at, "decision": "fired", "decided_at": due_at}
         session.add(Slot(**slot, run_id=run.id))
     return run
@@ -71,7 +73,16 @@ def test_an_old_run_goes_with_all_that_belongs_to_it():
 
     assert went == [
         Counter(
-            attempts=3, steps=2, delivery_attempts=2, deliveries=2, run_artifacts=2, documents=2, run_events=1, runs=1
+            attempts=3,
+            steps=2,
+            delivery_attempts=2,
+            deliveries=2,
+            run_artifacts=2,
+            documents=2,
+            run_events=1,
+            notice_deliveries=1,
+            notices=1,
+            runs=1,
         )
     ]
     after = counted()

@@ -1,0 +1,124 @@
+"""What a notice is about and where it goes, as values: kinds, targets, and for how long nothing more is said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+
+class Kind(StrEnum):
+    """What happened; each kind is a folder of words in templates/_notices/."""
+
+    RUN_FAILED = "run_failed"
+    RUN_PARTIAL = "run_partial"
+    # The run waits for somebody to mend a setting, an account or the relay.
+    RUN_BLOCKED = "run_blocked"
+    APPROVAL_WANTED = "approval_wanted"
+    # Nobody can say whether these messages went out; they are held.
+    UNCERTAIN = "uncertain"
+    # A run waited for its data or for another schedule, and no longer does.
+    GAVE_UP = "gave_up"
+    SLOT_DROPPED = "slot_dropped"
+    LATE_START = "late_start"
+    LATE_FINISH = "late_finish"
+    FILE_REFUSED = "file_refused"
+    # Beat is alive, and yet slots that are due are not decided.
+    NOT_FIRED = "not_fired"
+    BEAT_SILENT = "beat_silent"
+    NOBODY_WORKS = "nobody_works"
+    RECOVERED = "recovered"
+    DIGEST = "digest"
+    TEST = "test"
+
+
+# Matters that go on until they end (`notices.settle`); the others are over when they are told.
+LASTING = frozenset(
+    {
+        Kind.RUN_FAILED,
+        Kind.RUN_PARTIAL,
+        Kind.RUN_BLOCKED,
+        Kind.APPROVAL_WANTED,
+        Kind.UNCERTAIN,
+        Kind.GAVE_UP,
+        Kind.LATE_START,
+        Kind.LATE_FINISH,
+        Kind.FILE_REFUSED,
+        Kind.NOT_FIRED,
+        Kind.NOBODY_WORKS,
+    }
+)
+# Nothing goes on before a person has acted: they are told again as long as nobody has.
+WANTS_A_PERSON = frozenset({Kind.RUN_BLOCKED, Kind.APPROVAL_WANTED, Kind.UNCERTAIN})
+
+# After a notice nothing more of the same kind and subject is told for so long; each time longer.
+QUIET = (timedelta(hours=1), timedelta(hours=4), timedelta(hours=24))
+
+
+def level_after(level: int, since: timedelta) -> int | None:
+    """The level of a notice told `since` after one of `level` about the same, or None where it is kept back.
+
+    Longer and longer under a storm, and from the beginning after a rest: a schedule that fails every minute is told of
+    at once and after 1, 5, 29 and 53 hours, one that fails once a day every day.
+    """
+    if since < QUIET[level]:
+        return None
+    longer = min(level + 1, len(QUIET) - 1)
+    return longer if since < 2 * QUIET[longer] else 0
+
+
+class Shape(StrEnum):
+    """How a target is spoken to."""
+
+    MAIL = "mail"
+    SLACK = "slack"
+    TEAMS = "teams"
+    JSON = "json"
+
+
+# Whose incoming webhooks are known by their host.
+_HOSTS = (
+    (re.compile(r"(^|\.)slack(-gov)?\.com$"), Shape.SLACK),
+    (re.compile(r"\.webhook\.office\.com$|\.logic\.azure\.(com|us)$|\.api\.powerplatform\.com$"), Shape.TEAMS),
+)
+_EXPLICIT = re.compile(r"(slack|teams|json)\+(?=https?://)")
+_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Somebody who is told: an e-mail address, or the URL of a webhook and the shape that it takes."""
+
+    where: str
+    shape: Shape
+
+    def __str__(self) -> str:
+        """The target as it may be shown: who knows a webhook's path may write to it."""
+        if self.shape == Shape.MAIL:
+            return self.where
+        return f"{self.shape} webhook {urlsplit(self.where).hostname} …{self.where[-4:]}"
+
+
+def target(written: str) -> Target:
+    """The target that a schedule file or PIPELINE_NOTIFY names. Raises ValueError with a sentence for what is none.
+
+    A webhook's shape goes by its host; `slack+https://…`, `teams+https://…` and `json+https://…` say it outright.
+    """
+    if "://" not in written and _ADDRESS.fullmatch(written):
+        return Target(written, Shape.MAIL)
+    explicit = _EXPLICIT.match(written)
+    url = written[explicit.end() :] if explicit else written
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in {"http", "https"} and parts.port != 0 else None
+    except ValueError:  # a port above 65535
+        host = None
+    if not host or re.search(r"\s", url):
+        raise ValueError(
+            f'"{written}" is neither an e-mail address nor the URL of a webhook, such as https://host/path'
+        )
+    if explicit:
+        return Target(url, Shape(explicit[1]))
+    return Target(url, next((shape for pattern, shape in _HOSTS if pattern.search(host)), Shape.JSON))

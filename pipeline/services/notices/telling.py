@@ -1,0 +1,172 @@
+"""Makes a notice a row, once, with a row for everybody who is to hear of it; beat sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from pipeline import notice
+from pipeline.db import clock, insert_new, one_at_a_time
+from pipeline.models import Notice, NoticeDelivery, NoticeStatus, Run, Schedule, ScheduleRevision, new_id
+from pipeline.notice import Kind
+from pipeline.settings import settings
+
+
+def about_schedule(key: str) -> str:
+    """The subject of what concerns a schedule: whether its runs succeed and come in time."""
+    return f"schedule:{key}"
+
+
+def about_run(run_id: UUID) -> str:
+    """The subject of what concerns one run alone: that it is blocked, wants an approval, or holds messages."""
+    return f"run:{run_id}"
+
+
+def tell(
+    session: Session,
+    kind: Kind,
+    subject: str,
+    episode: str,
+    *,
+    run: Run | None = None,
+    schedule_key: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    targets: Sequence[str] | None = None,
+) -> bool:
+    """Have somebody told of something; the same subject, kind and episode are one notice, however often it is called.
+
+    It goes to the `notify` of the run's or the schedule's definition, by default to PIPELINE_NOTIFY, or to `targets`.
+    `facts` (JSON) is what its words need beyond the run: `reason`, `affected`, `heals`, `command`, all sentences. Where
+    the same has been told of the subject a while ago, the row is kept without being told (`notice.level_after`).
+    Returns whether somebody will hear of it. Call it in the transaction that makes it true.
+    """
+    lasting = kind in notice.LASTING
+    if lasting:
+        one_at_a_time(session, subject)
+    now = clock(session)
+    key = run.schedule_key if run else schedule_key
+    level = _level(session, kind, subject, now) if lasting else 0
+    row = {
+        "id": new_id(),
+        "subject": subject,
+        "kind": kind,
+        "episode": episode,
+        "schedule_key": key,
+        "run_id": run.id if run else None,
+        "facts": {**(_of_run(run) if run else {}), **(facts or {})},
+        "created_at": now,
+        "told_at": None if level is None else now,
+        "level": level or 0,
+        "closed_at": None if lasting else now,
+    }
+    if not insert_new(session, Notice, [row]) or level is None:
+        return False
+    return _address(session, row, targets if targets is not None else _targets(session, run, key))
+
+
+def settle(session: Session, subject: str, *kinds: Kind, **facts: Any) -> bool:
+    """The matters of these kinds (all where none is named) have ended: whoever was told of one hears of its end.
+
+    `facts` say how it ended. Returns whether somebody will hear of it. Does nothing where nothing was open: call it
+    whenever all is well.
+    """
+    open_ones = [Notice.subject == subject, Notice.closed_at.is_(None)]
+    if kinds:
+        open_ones.append(Notice.kind.in_(kinds))
+    if session.scalar(select(Notice.id).where(*open_ones).limit(1)) is None:
+        return False
+    one_at_a_time(session, subject)
+    ended = session.scalars(select(Notice).where(*open_ones).order_by(Notice.created_at)).all()
+    now = clock(session)
+    session.execute(
+        update(Notice)
+        .where(Notice.id.in_([row.id for row in ended]))
+        .values(closed_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    told = [row for row in ended if row.told_at is not None]
+    if not told:
+        return False
+    first = told[0]
+    said = {
+        "of": sorted({row.kind for row in told}),
+        "since": first.created_at.isoformat(),
+        "times": len(ended),
+        "first": first.facts,
+    }
+    row = {
+        "id": new_id(),
+        "subject": subject,
+        "kind": Kind.RECOVERED,
+        "episode": first.episode,
+        "schedule_key": first.schedule_key,
+        "run_id": first.run_id,
+        "facts": {**said, **facts},
+        "created_at": now,
+        "told_at": now,
+        "level": 0,
+        "closed_at": now,
+    }
+    if not insert_new(session, Notice, [row]):
+        return False
+    return _address(session, row, sorted(set(_told_targets(session, told))))
+
+
+def _level(session: Session, kind: Kind, subject: str, now: datetime) -> int | None:
+    """How much has been said about it lately: None where nothing more is."""
+    told = (Notice.subject == subject, Notice.kind == kind, Notice.told_at.is_not(None))
+    last = session.execute(select(Notice.told_at, Notice.level).where(*told).order_by(Notice.told_at.desc())).first()
+    return 0 if last is None else notice.level_after(last.level, now - last.told_at)
+
+
+def _of_run(run: Run) -> dict[str, Any]:
+    return {
+        "run": str(run.id),
+        "schedule": run.schedule_key,
+        "period": run.period["label"],
+        "due_at": run.due_at.isoformat(),
+        "zone": run.zone,
+        "trigger": run.trigger,
+    }
+
+
+def _targets(session: Session, run: Run | None, key: str | None) -> Sequence[str]:
+    definition = run.definition if run else _definition(session, key) if key else {}
+    said = definition.get("notify")
+    if said is None:
+        return settings().notify
+    return [said] if isinstance(said, str) else said
+
+
+def _definition(session: Session, key: str) -> Mapping[str, Any]:
+    of_key = select(ScheduleRevision.definition).join(
+        Schedule, (Schedule.key == ScheduleRevision.schedule_key) & (Schedule.revision == ScheduleRevision.revision)
+    )
+    return session.scalar(of_key.where(Schedule.key == key)) or {}
+
+
+def _told_targets(session: Session, rows: Iterable[Notice]) -> Iterable[str]:
+    ids = [row.id for row in rows]
+    return session.scalars(select(NoticeDelivery.target).where(NoticeDelivery.notice_id.in_(ids)))
+
+
+def _address(session: Session, row: Mapping[str, Any], targets: Sequence[str]) -> bool:
+    rows = [
+        {
+            "id": new_id(),
+            "notice_id": row["id"],
+            "target": target,
+            "status": NoticeStatus.WAITING,
+            "attempts": 0,
+            "not_before": row["created_at"],
+        }
+        for target in dict.fromkeys(targets)
+    ]
+    if rows:
+        insert_new(session, NoticeDelivery, rows)
+    return bool(rows)
