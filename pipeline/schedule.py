@@ -6,16 +6,19 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from pipeline import notice, timing
+from pipeline import notice, readiness, targets, timing
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, no_field, sentences
 from pipeline.policies import CatchUp, Duration, Overlap
+from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
+from pipeline.targets import Command, ForeignTask
 
 # The kinds of step whose retry a schedule file may set.
 RETRIES: dict[str, Retry] = {
@@ -23,6 +26,9 @@ RETRIES: dict[str, Retry] = {
     "plan": Retry(attempts=3, first=10, factor=2, ceiling=60),
     "render": Retry(attempts=3, first=10, factor=2, ceiling=60),
     "deliver": Retry(attempts=8, first=60, factor=2, ceiling=3600, give_up_after=86400),
+    "command": Retry(attempts=5, first=60, factor=2, ceiling=900),
+    # A task of another application has its own retries; it is sent again only where the schedule says so.
+    "task": Retry(attempts=1, first=60, factor=2, ceiling=900),
 }
 
 
@@ -114,6 +120,10 @@ def _recipients(value: Any) -> Any:
     return value
 
 
+def _command(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else {"run": value}
+
+
 def _share(value: Any) -> float:
     try:
         share = float(value[:-1]) / 100 if isinstance(value, str) and value.endswith("%") else float(value)
@@ -136,20 +146,24 @@ class Message(Model):
 
 
 class Schedule(Model):
-    """One schedule file. Exactly one of `report` and `workflow`; without `when` it is triggered by hand only."""
+    """One schedule file. Exactly one of `report`, `workflow`, `task`, `command`; without `when` by hand only."""
 
     report: Report | str | None = Field(None, description="A report, or the name of a schedule file that holds one.")
     workflow: str | None = Field(None, pattern=NAME, description="The name of a @workflow function.")
+    task: Annotated[ForeignTask, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] | None = None
+    command: Annotated[Command, BeforeValidator(_command)] | None = None
     params: dict[str, Scalar] = Field({}, description="Values for the report's or workflow's parameters.")
     description: str | None = Field(None, description="What it is for; shown by `pipeline schedules`.")
     period: Text | None = Field(
-        None, description="What a run is about. Default: the report's period; for a workflow yesterday."
+        None, description="What a run is about. Default: the report's period; for anything else yesterday."
     )
     when: Annotated[When, BeforeValidator(lambda v: {"cron": v} if isinstance(v, str) else v)] | None = None
     catch_up: Annotated[CatchUp, BeforeValidator(lambda v: {"mode": v} if isinstance(v, str) else v)] = CatchUp()
     overlap: Overlap = Field(
         Overlap.SKIP, description="A slot that is due while a run of this schedule is active: skip it, queue its run …"
     )
+    ready_when: ReadyWhen | None = None
+    after: Annotated[After, BeforeValidator(readiness.after)] | None = None
     recipients: Annotated[Recipients, BeforeValidator(_recipients)] = Recipients()
     message: Message = Message()
     deliver_to: Annotated[list[str], OneOrMany] = Field(
@@ -157,7 +171,7 @@ class Schedule(Model):
         description="Folders (fsspec URLs) that get a copy: file:///reports/{period}/ with {schedule} {period} {key}.",
     )
     retry: dict[str, dict[str, Any]] = Field(
-        {}, description="By kind of step (fetch, plan, render, deliver): attempts, first …"
+        {}, description="By kind of step (fetch, plan, render, deliver; command; task): attempts, first …"
     )
     on_empty: Literal["fail", "skip", "send"] = Field("fail", description="What to do when the sources give no rows.")
     allow_failed: Annotated[float, BeforeValidator(_share)] = Field(
@@ -202,10 +216,12 @@ class Schedule(Model):
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.report is None) == (self.workflow is None):
-            raise ValueError("needs exactly one of report, workflow")
-        if self.workflow and (self.recipients != Recipients() or self.deliver_to):
-            raise ValueError("recipients and deliver_to belong to a report, not to a workflow")
+        if sum(target is not None for target in (self.report, self.workflow, self.task, self.command)) != 1:
+            raise ValueError("needs exactly one of report, workflow, task, command")
+        if self.kind != "report" and (self.recipients != Recipients() or self.deliver_to):
+            raise ValueError(f"recipients and deliver_to belong to a report, not to a {self.kind}")
+        if target := self.command or self.task:
+            targets.check(target, self.params)
         if isinstance(self.report, Report):
             self._check_against(self.report)
         return self
@@ -218,8 +234,18 @@ class Schedule(Model):
             raise ValueError(f"message.attach names {', '.join(sorted(unknown))}, which report.formats does not make")
 
     @property
-    def kind(self) -> Literal["report", "workflow"]:
-        return "report" if self.report is not None else "workflow"
+    def kind(self) -> Literal["report", "workflow", "task", "command"]:
+        if self.report is not None or self.workflow is not None:
+            return "report" if self.report is not None else "workflow"
+        return "command" if self.command is not None else "task"
+
+    @property
+    def target(self) -> str:
+        """What it runs, by its name: a report's or workflow's, a task's, or a program's."""
+        if self.command is not None:
+            return PurePath(self.command.run[0]).name
+        named = self.workflow or (self.task.name if self.task else self.report)
+        return (named.name or named.title) if isinstance(named, Report) else str(named)
 
     @property
     def period_spec(self) -> str:
@@ -255,6 +281,10 @@ _OWNERS: Owners = {
     "sources": Source,
     "people": Person,
     "message": Message,
+    "task": ForeignTask,
+    "command": Command,
+    "ready_when": ReadyWhen,
+    "after": After,
     "columns": Column,
     "chart": Chart,
 }

@@ -269,7 +269,7 @@ def _misspelt(values: dict[str, str]) -> Iterator[str]:
     """A sentence for every name that is nearly a setting's: a team's own PIPELINE_ variables are left alone."""
     for name in sorted(values.keys() - Settings.model_fields.keys()):
         near = nearest(name, Settings.model_fields, alike=0.8)
-        if near and not re.fullmatch(r"source_\w+_url", name):
+        if near and not re.fullmatch(r"source_\w+_url|param_\w+", name):
             yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near.upper()}?"
 
 

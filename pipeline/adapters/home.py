@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import __version__, report, schedule
+from pipeline import __version__, readiness, report, schedule
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean
 
@@ -75,12 +75,24 @@ def load(home: Path) -> Loaded:
             raw[path.stem] = (path, read(path, home))
         except DefinitionError as error:
             loaded.errors[_place(path, home)] = error
+    # What is wrong is there all the same: nobody who waits for it is to blame.
+    orders: dict[str, list[str]] = {key: [] for key in loaded.errors_by_key}
+    orders |= {key: readiness.named(definition) for key, (_, definition) in raw.items()}
     for key, (path, definition) in raw.items():
         try:
             loaded.files[key] = _complete(key, path, home, definition, raw)
+            _check_order(loaded.files[key], orders)
         except DefinitionError as error:
+            loaded.files.pop(key, None)
             loaded.errors[_place(path, home)] = error
     return loaded
+
+
+def _check_order(file: ScheduleFile, orders: Mapping[str, list[str]]) -> None:
+    try:
+        readiness.check_order(file.key, orders)
+    except ValueError as error:
+        raise DefinitionError(str(error), place=file.place, field="after") from None
 
 
 def _paths(folder: Path) -> Iterator[Path]:

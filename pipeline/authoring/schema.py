@@ -17,6 +17,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _SECONDS: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0}
+# A number that YAML makes of a word is taken as it was written.
+_WORD: dict[str, Any] = {"anyOf": [_TEXT, {"type": "integer"}]}
 # The forms that a validator turns into the field's own type before pydantic looks at it.
 _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("Schedule", "when"): [{**_TEXT, "description": 'A cron expression: "0 7 * * mon".'}],
@@ -24,6 +26,17 @@ _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("Schedule", "deliver_to"): [_TEXT],
     ("Schedule", "period"): [{"type": "integer"}],
     ("Schedule", "allow_failed"): [{**_TEXT, "pattern": r"^\d+(\.\d+)?%$"}],
+    ("Schedule", "task"): [{**_TEXT, "description": "Its name: myapp.tasks.nightly."}],
+    ("Schedule", "command"): [
+        {"type": "array", "items": _WORD, "minItems": 1, "description": "The program and its arguments."}
+    ],
+    ("Schedule", "after"): [_TEXT, {"type": "array", "items": _TEXT, "description": "The schedules' keys."}],
+    ("Command", "time_limit"): [_SECONDS],
+    ("ForeignTask", "time_limit"): [_SECONDS],
+    ("ReadyWhen", "every"): [_SECONDS],
+    ("ReadyWhen", "give_up_after"): [_SECONDS],
+    ("After", "schedules"): [_TEXT],
+    ("After", "give_up_after"): [_SECONDS],
     ("When", "at"): [_TEXT],
     ("When", "jitter"): [_SECONDS],
     ("CatchUp", "window"): [_SECONDS],
@@ -45,6 +58,10 @@ _DESCRIPTIONS = {
         "catch_up",
     ): "What is made up for after a downtime of beat: latest, all or none, or mode with its options.",
     ("Schedule", "recipients"): "Who gets the documents: addresses, people with a key each, a query, or a file.",
+    ("Schedule", "task"): "A Celery task of another application, by its name or with its arguments, queue and limit.",
+    ("Schedule", "command"): "A program and its arguments, or these with folder, environment and time limit.",
+    ("Schedule", "ready_when"): "What a run waits for before it starts: a query that gives a true value, or a file.",
+    ("Schedule", "after"): "Schedules whose run for the same period has to succeed before this one's starts.",
     ("Schedule", "message"): "How the e-mail around the documents looks.",
     ("Message", "reply_to"): "Where answers go, an address.",
     ("Person", "email"): "The address, without a name.",
@@ -77,6 +94,8 @@ def json_schema() -> dict[str, Any]:
     owners["Report"]["properties"]["columns"]["anyOf"][-1]["additionalProperties"] = {
         "anyOf": [_TEXT, {"$ref": "#/$defs/Column"}, {"type": "null"}]
     }
+    owners["Command"]["properties"]["run"]["items"] = _WORD
+    owners["Command"]["properties"]["environment"]["additionalProperties"] = _WORD
     made["$defs"]["Retry"] = _retry()
     of_kinds = {kind: {"$ref": "#/$defs/Retry", "default": _default(retry)} for kind, retry in RETRIES.items()}
     made["properties"]["retry"] |= {"properties": of_kinds, "additionalProperties": {"$ref": "#/$defs/Retry"}}

@@ -81,6 +81,26 @@ def test_a_workflow_needs_no_report():
     assert found.period_spec == "yesterday"
 
 
+def test_a_program_and_a_task_of_another_application_have_short_forms():
+    rotate = schedule.parse({"command": ["/opt/bin/rotate.sh", "--day", "{due_date}", 7]}, PLACE)
+    nightly = schedule.parse({"task": "myapp.tasks.nightly"}, PLACE)
+
+    assert (rotate.kind, rotate.target, rotate.command.time_limit) == ("command", "rotate.sh", "1h")
+    assert rotate.command.run == ["/opt/bin/rotate.sh", "--day", "{due_date}", "7"]
+    assert (nightly.kind, nightly.target, nightly.task.queue) == ("task", "myapp.tasks.nightly", "celery")
+    assert (rotate.retry_for("command").attempts, nightly.retry_for("task").attempts) == (5, 1)
+
+
+def test_a_run_may_wait_for_data_and_for_other_schedules():
+    query = {"database": "warehouse", "query": "select max(day) >= :end from load_log", "every": "5m"}
+    found = parse(ready_when={**query, "give_up_after": "3h"}, after="nightly_import")
+
+    assert found.ready_when.source == Source(database="warehouse", sql=query["query"])
+    assert (found.ready_when.give_up_after, found.ready_when.otherwise) == ("3h", "fail")
+    assert found.after.schedules == ["nightly_import"]
+    assert parse(after=["a", "b"]).after.schedules == ["a", "b"]
+
+
 # ---- short forms
 
 
@@ -197,8 +217,8 @@ def test_a_retry_is_the_files_over_the_steps_own():
             {"report": {**REPORT, "formats": ["pdf", "doc"]}},
             "report.formats.1 \"doc\": input should be 'pdf', 'xlsx', 'csv' or 'html'",
         ),
-        ({"workflow": "nightly"}, "needs exactly one of report, workflow"),
-        ({"report": None}, "needs exactly one of report, workflow"),
+        ({"workflow": "nightly"}, "needs exactly one of report, workflow, task, command"),
+        ({"report": None}, "needs exactly one of report, workflow, task, command"),
         (
             {"report": None, "workflow": "n", "recipients": ["a@x.example"]},
             "recipients and deliver_to belong to a report, not to a workflow",
@@ -238,6 +258,43 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ({"allow_failed": [1]}, 'allow_failed "[1]" is not a share of all documents: write it like 2% or 0.02'),
         ({"on_empty": "sned"}, "on_empty \"sned\": input should be 'fail', 'skip' or 'send'"),
         ({1: "x"}, "1 must be a word"),
+        ({"report": None, "command": ["a"], "task": "b"}, "needs exactly one of report, workflow, task, command"),
+        (
+            {"report": None, "task": "b", "deliver_to": "file:///x/"},
+            "recipients and deliver_to belong to a report, not to a task",
+        ),
+        (
+            {"report": None, "command": "rotate.sh --day 1"},
+            'command.run is a list of words: [program, argument, …]; what needs a shell: [/bin/sh, -c, "… | …"]',
+        ),
+        (
+            {"report": None, "command": {"run": ["a"], "environment": {"DAY": "{due_dat}"}}},
+            "command.environment.DAY {due_dat} is not known: did you mean due_date?; {{due_dat}} is the text {due_dat}",
+        ),
+        (
+            {"report": None, "task": {"name": "t", "kwargs": {"day": ["{dya}"]}}, "params": {"day": 1}},
+            "task.kwargs.day {dya} is not known: did you mean day?; {{dya}} is the text {dya}",
+        ),
+        (
+            {"report": None, "command": ["a"], "params": {"run": 1}},
+            "params.run cannot be a parameter: {run} is the run's id",
+        ),
+        (
+            {"report": None, "command": {"run": ["a"], "time_limit": "0s"}},
+            'command.time_limit "0s" is no time at all: leave it out, or write it like 2m',
+        ),
+        (
+            {"ready_when": {"query": "select 1"}},
+            "ready_when query needs database: the name of a PIPELINE_SOURCE_<NAME>_URL",
+        ),
+        ({"ready_when": {"every": "5m"}}, "ready_when needs either query (with database) or url"),
+        (
+            {"ready_when": {"url": "https://x.example/a"}},
+            'ready_when.url "https://x.example/a": a web address cannot be waited for; a path or an fsspec URL can',
+        ),
+        ({"ready_when": {"url": "a", "evry": "5m"}}, "ready_when.evry is not a field here: did you mean every?"),
+        ({"after": ["Nightly"]}, "after.schedules.0 \"Nightly\": string should match pattern '^[a-z][a-z0-9_]*$'"),
+        ({"after": {"give_up_after": "1h"}}, "after.schedules is missing"),
     ],
 )
 def test_a_mistake_is_told_at_its_field_with_the_way_out(fields, answer):

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import timing
 from pipeline.adapters import home
 from pipeline.adapters.home import Loaded, ScheduleFile
-from pipeline.authoring.check import addresses, code, queries
+from pipeline.authoring.check import addresses, code, queries, targets
 from pipeline.authoring.check.faults import Fault, Subject, read
 from pipeline.errors import DefinitionError, NotFound
 from pipeline.mistakes import did_you_mean
@@ -103,11 +103,14 @@ def _check_file(file: ScheduleFile, found: Checked, seen: set[str]) -> None:
         parts = _check_report(subject, file.schedule.report, seen)
     else:
         code.check_workflow(subject)
+        targets.check_command(subject, found.notes)
+        targets.check_task(subject)
         parts = [f"{name}={value}" for name, value in file.schedule.params.items()]
+    queries.check_readiness(subject)
     addresses.check_message(subject)
     found.faults += subject.faults
     if not subject.faults:
-        target = file.schedule.workflow or _report_name(file)
+        target = _report_name(file) if file.schedule.kind == "report" else file.schedule.target
         found.fine.append(Fine(file.key, target, _when(file.schedule), tuple(parts)))
 
 
@@ -127,7 +130,7 @@ def _check_report(subject: Subject, report: Report, seen: set[str]) -> list[str]
     has_templates = check_templates(quiet, report, name, has_build=has_build)
     queries.check_recipients(subject, report)
     addresses.check_people(subject, report)
-    code.check_retries(subject, list(RETRIES))
+    code.check_retries(subject, [kind for kind in RETRIES if kind not in {"command", "task"}])
     for parameter, value in subject.schedule.params.items():
         with subject.telling(f"params.{parameter}"):
             runs.parameters(subject.schedule.model_copy(update={"params": {}}), {parameter: value})

@@ -44,7 +44,9 @@ def check_workflow(subject: Subject) -> None:
     """Check that the workflow a schedule names exists and takes these parameters, and its retries name steps."""
     from pipeline import tasks
 
-    name = str(subject.schedule.workflow)
+    name = subject.schedule.workflow
+    if name is None:
+        return
     if name not in tasks.WORKFLOWS:
         known = ", ".join(sorted(tasks.WORKFLOWS))
         hint = did_you_mean(name, tasks.WORKFLOWS, f"there are {known}; workflows/*.py of the home adds one")

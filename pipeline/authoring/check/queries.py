@@ -10,6 +10,7 @@ from pipeline.adapters import sources
 from pipeline.authoring.check.faults import Subject
 from pipeline.errors import PermanentError
 from pipeline.mistakes import did_you_mean
+from pipeline.readiness import DUE_VALUES
 from pipeline.report import Report, Source
 from pipeline.settings import environment, settings
 
@@ -32,8 +33,25 @@ def check_recipients(subject: Subject, report: Report) -> None:
         _check(subject, "recipients.source" if long else "recipients", source, report.params, names)
 
 
-def _check(
-    subject: Subject, field: str, source: Source, params: Mapping[str, Any], names: tuple[str, str] = ("sql", "url")
+def check_readiness(subject: Subject) -> None:
+    """Check the condition of `ready_when`; it is given the due instant beside the period and the parameters."""
+    condition = subject.schedule.ready_when
+    if condition is not None:
+        report = subject.schedule.report
+        params = {**(report.params if isinstance(report, Report) else {}), **subject.schedule.params}
+        known = {**dict.fromkeys(DUE_VALUES), **params}
+        # A file that is not there yet is what is waited for.
+        _check(subject, "ready_when", condition.source, known, ("query", "url"), there=False)
+
+
+def _check(  # noqa: PLR0913 - one check for all the places a source is written in
+    subject: Subject,
+    field: str,
+    source: Source,
+    params: Mapping[str, Any],
+    names: tuple[str, str] = ("sql", "url"),
+    *,
+    there: bool = True,
 ) -> None:
     asks = f"{field}.{names[0] if source.sql else names[1]}"
     for unknown in sorted(sources.names_in(source) - {*sources.PERIOD_VALUES, *params}):
@@ -46,13 +64,13 @@ def _check(
                 subject.fault(f"{field}.time", shifted)
     for missing in _missing_variables(source):
         subject.fault(f"{field}.headers", f"{missing} is not set: set {missing} in the environment or in .env")
-    if source.url and not _is_there(source.url):
+    if there and source.url and not _is_there(source.url):
         subject.fault(asks, f'"{source.url}" does not exist in the home: a relative path starts there')
 
 
 def _known(unknown: str, params: Mapping[str, Any]) -> str:
     known = [*sources.PERIOD_VALUES, *params]
-    hint = f"there are {', '.join(known)}; report.params adds one, with its default"
+    hint = f"there are {', '.join(known)}; params adds one, with its default"
     return did_you_mean(unknown, known, hint)
 
 

@@ -129,7 +129,7 @@ def _schedule(known: _Sources, last: RunSummary | None) -> ScheduleSummary:
         key=known.key,
         title=title(definition, known.key),
         description=definition.get("description"),
-        target=f"workflow {definition['workflow']}" if definition.get("workflow") else "report",
+        target=_target(parsed),
         when=timing.describe(parsed.when.spec(zone), zone) if parsed and parsed.when else None,
         zone=zone,
         next_due_at=None if known.row is None or known.row.paused else known.row.next_due_at,
@@ -137,6 +137,12 @@ def _schedule(known: _Sources, last: RunSummary | None) -> ScheduleSummary:
         note=note,
         last_run=last,
     )
+
+
+def _target(definition: definitions.Schedule | None) -> str:
+    if definition is None or definition.kind == "report":
+        return "report"
+    return f"{definition.kind} {definition.target}"
 
 
 def _parsed(definition: dict[str, Any], key: str) -> definitions.Schedule | None:

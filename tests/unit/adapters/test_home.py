@@ -218,6 +218,26 @@ def test_a_files_name_is_the_schedules_key(write, name, wanted):
     assert only_error(write({f"schedules/{name}.yaml": "x"})).endswith(f"a letter first; rename it to {wanted}.yaml")
 
 
+def test_schedules_that_wait_for_each_other_in_a_circle_are_told_and_harm_no_other(write):
+    task = "task: myapp.tasks.nightly"
+    loaded = write(
+        {
+            "schedules/a.yaml": f"{task}\nafter: b",
+            "schedules/b.yaml": f"{task}\nafter: [a, c]",
+            "schedules/c.yaml": task,
+            "schedules/d.yaml": f"{task}\nafter: [c, broken]",
+            "schedules/e.yaml": f"{task}\nafter: cc",
+            "schedules/broken.yaml": "tsk: x",
+        }
+    )
+
+    assert sorted(loaded.files) == ["c", "d"]
+    assert str(loaded.errors["schedules/a.yaml"]) == (
+        "schedules/a.yaml: after is a circle in which each waits for the next: a -> b -> a"
+    )
+    assert str(loaded.errors["schedules/e.yaml"]) == 'schedules/e.yaml: after "cc" is no schedule: did you mean c?'
+
+
 def test_two_files_of_one_name_are_told(write):
     loaded = write({**FILES, "schedules/shipments.yml": "report: x"})
 

@@ -60,6 +60,7 @@ PLAIN: dict[str, Callable[[Any, Any], bool]] = {
     "minItems": lambda value, said: not isinstance(value, list) or len(value) >= said,
     "maxItems": lambda value, said: not isinstance(value, list) or len(value) <= said,
     "minimum": lambda value, said: not _is(value, "number") or value >= said,
+    "exclusiveMinimum": lambda value, said: not _is(value, "number") or value > said,
     "maximum": lambda value, said: not _is(value, "number") or value <= said,
     "required": lambda value, said: not isinstance(value, dict) or set(said) <= value.keys(),
 }

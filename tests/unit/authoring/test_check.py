@@ -330,6 +330,44 @@ def test_stylesheets_are_read_for_grammar_and_files(stock):
     assert "is not a stylesheet: Unmatched }" in found[2]
 
 
+def test_a_program_that_is_not_here_is_a_note_and_a_secret_that_is_not_set_a_fault(home, write):
+    write(
+        {
+            "bin/here.sh": "",
+            "schedules/rotate.yaml": """
+                command:
+                  run: [/opt/nowhere/rotate.sh, "{due_date}"]
+                  environment: {TOKEN: $NO_TOKEN}
+                retry: {comand: {attempts: 2}}
+            """,
+            "schedules/here.yaml": "command: [bin/here.sh]",
+            "schedules/shell.yaml": 'command: [sh, -c, "echo {region} {due_date}"]\nparams: {region: eu}',
+            "schedules/nightly.yaml": "task: {name: myapp.tasks.nightly, results: $NO_SUCH_URL}",
+        }
+    )
+    (home / "bin/here.sh").chmod(0o755)
+    found = check()
+    assert [str(fault) for fault in found.faults] == [
+        "schedules/nightly.yaml: task.results NO_SUCH_URL is not set: set it in the environment or in .env",
+        "schedules/rotate.yaml: command.environment.TOKEN NO_TOKEN is not set: set it in the environment or in .env",
+        "schedules/rotate.yaml: retry.comand is no kind of step: did you mean command?",
+    ]
+    assert [str(note) for note in found.notes] == [
+        'schedules/rotate.yaml: command the program "/opt/nowhere/rotate.sh" is not on this machine: workers need it',
+        'schedules/shell.yaml: command a shell would run what is in {region}: write "$PIPELINE_PARAM_REGION" instead',
+    ]
+    assert [(one.name, one.target) for one in found.fine] == [("here", "here.sh"), ("shell", "sh")]
+
+
+def test_what_a_run_waits_for_is_looked_at(stock):
+    stock(rest='ready_when: {database: d, query: "select :ende, :due"}\n    after: stok')
+    assert told() == ['schedules/stock.yaml: after "stok" is no schedule: there are no others']
+    stock("params: {site: x}", rest='ready_when: {database: d, query: "select :ende, :due, :site"}')
+    unknown, database = told()
+    assert unknown == "schedules/stock.yaml: ready_when.query :ende is not known: did you mean end?"
+    assert 'ready_when.database database "d" is not known' in database
+
+
 def test_files_that_nothing_uses_are_noted_as_perhaps_misnamed(stock):
     stock(**{"reports/stok.py": "", "templates/stocks/subject.txt": "x", "schedules/old.sql": "select 1"})
     found = check()

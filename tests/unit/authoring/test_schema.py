@@ -22,6 +22,16 @@ RIGHT = {
         "report": {"title": "T", "sources": {"a": {"url": "a.csv"}, "b": {"url": "https://x/", "format": "json"}}}
     },
     "people by number": {"report": {**SOURCE, "split_by": "id"}, "recipients": [{"key": 7, "email": "me@example.com"}]},
+    "a program": {"command": ["/opt/bin/rotate.sh", "--day", "{due_date}", 7]},
+    "a program with more": {
+        "command": {"run": ["a"], "cwd": "work", "environment": {"N": 1, "T": "$T"}, "time_limit": "2h"}
+    },
+    "a task": {"task": "myapp.tasks.nightly", "after": "import"},
+    "a task with more": {"task": {"name": "t", "args": [1], "kwargs": {"a": [None]}, "queue": "q", "time_limit": 60}},
+    "waiting for data": {"task": "t", "ready_when": {"database": "d", "query": "select 1", "every": 30}},
+    "waiting for a file": {"task": "t", "ready_when": {"url": "in/{due_date}.csv", "otherwise": "skip"}},
+    "waiting for others": {"task": "t", "after": ["a", "b"]},
+    "waiting for others, with more": {"task": "t", "after": {"schedules": "a", "give_up_after": "1h"}},
     "a workflow's own retries": {"workflow": "w", "retry": {"download": {"ceiling": 30, "jitter": 0}}},
 }
 OF_A_REPORT = {
@@ -58,6 +68,9 @@ WRONG = {
     "recipients by half": {"report": SOURCE, "recipients": {"query": "select 1"}},
     "a retry's field that is none": {"report": SOURCE, "retry": {"fetch": {"tries": 3}}},
     "a policy that is none": {"report": SOURCE, "on_empty": "shout"},
+    "no command": {"command": []},
+    "a command line": {"command": "rotate.sh --day 1"},
+    "a circle's end": {"task": "t", "after": {"schedules": ["a"], "otherwise": "wait"}},
     "text for a number": {"report": {**SOURCE, "chart": {"x": "a", "y": "b", "limit": "many"}}},
 }
 
