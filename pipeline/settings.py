@@ -127,10 +127,14 @@ class Settings(BaseSettings):
 
     @field_validator("mail")
     @classmethod
-    def _mail_mode_is_known(cls, value: str) -> str:
-        if value in {"catch", "live"} or re.fullmatch(r"redirect:[^@\s]+@[^@\s]+", value):
-            return value
-        raise ValueError("must be catch, live or redirect:ADDRESS")
+    def _mail_mode_is_known(cls, value: str, info: ValidationInfo) -> str:
+        if value not in {"catch", "live"} and not re.fullmatch(r"redirect:[^@\s]+@[^@\s]+", value):
+            raise ValueError("must be catch, live or redirect:ADDRESS")
+        if value != "catch" and info.data.get("smtp_url") == "":
+            raise ValueError(
+                "needs a relay: set PIPELINE_SMTP_URL=smtp://user:password@host:port, or PIPELINE_MAIL=catch"
+            )
+        return value
 
     @field_validator("mail_from")
     @classmethod

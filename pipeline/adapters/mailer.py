@@ -50,15 +50,9 @@ class Target(NamedTuple):
 
 
 def target(settings: Settings, address: str) -> Target:
-    """Where PIPELINE_MAIL sends a message for `address`. Raises ConfigurationFault when there is no relay to use."""
+    """Where PIPELINE_MAIL sends a message for `address`."""
     if settings.mail == "catch":
         return Target(settings.catcher_url, address)
-    if not settings.smtp_url:
-        text = (
-            f"PIPELINE_MAIL is {settings.mail}, but there is no relay: "
-            "set PIPELINE_SMTP_URL=smtp://user:password@host:port, or PIPELINE_MAIL=catch"
-        )
-        raise ConfigurationFault(text, Verdict(Kind.CONFIGURATION, Stage.CONNECT, 0, text))
     return Target(settings.smtp_url, settings.mail.removeprefix("redirect:") if settings.mail != "live" else address)
 
 

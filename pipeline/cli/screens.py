@@ -153,7 +153,9 @@ def _what_about(step: StepDetail, run: RunSummary) -> Text:
     """The retry policy, the next try, and the error unless the run's own error says it already."""
     found = tables.words(_policy(step), "dim")
     if step.next_try_at and step.status == "queued":
-        found.append_text(tables.words(f"\nnext try {wording.clock_time(step.next_try_at, run.zone)}", "yellow"))
+        parked = step.outcomes.get("parked", 0)
+        vain = f", after {parked} in vain" if parked else ""
+        found.append_text(tables.words(f"\nnext try {wording.clock_time(step.next_try_at, run.zone)}{vain}", "yellow"))
     if step.worker:
         found.append_text(tables.words(f"\non {_process(step.worker)}", "dim"))
     if step.error and step.error not in (run.error or ""):

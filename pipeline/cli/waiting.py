@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from pipeline.db import reading
 from pipeline.errors import PermanentError
 from pipeline.models import FINAL_RUN, OPEN_DELIVERY, DeliveryStatus, DocumentStatus, Run, WaitingFor
 from pipeline.services import answers
+from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -29,7 +31,7 @@ def wait(run_id: UUID, troubles: Callable[[], Sequence[str]] = list) -> None:
     not the run.
     """
     with _progress() as progress:
-        bars = Bars(progress)
+        bars, told = Bars(progress), None
         while True:
             began = time.monotonic()
             with reading() as session:
@@ -37,6 +39,9 @@ def wait(run_id: UUID, troubles: Callable[[], Sequence[str]] = list) -> None:
             bars.update(found)
             if found["status"] in FINAL_RUN or found["waiting_for"] in DECISIONS:
                 return
+            if (obstacle := _obstacle(found)) and found["held_up"]["error"] != told:
+                told = found["held_up"]["error"]
+                progress.console.print(tables.words(obstacle, "yellow"), soft_wrap=True)
             if trouble := troubles():
                 raise PermanentError("\n".join(trouble))
             time.sleep(max(LOOK, (time.monotonic() - began) * SHARE))
@@ -77,6 +82,15 @@ class Bars:
         lost = deliveries[DeliveryStatus.FAILED]
         said = f"{lost:,} failed" if lost else ""
         self._progress.update(self._deliveries, total=deliveries["total"], completed=settled, note=said)
+
+
+def _obstacle(found: dict[str, Any]) -> str:
+    """What a step waits for, and until when; nobody should watch a bar that stands still and not know why."""
+    held_up = found["held_up"]
+    if not held_up:
+        return ""
+    at = wording.clock_time(datetime.fromisoformat(held_up["next_try_at"]), found["period"]["zone"])
+    return f"{held_up['step']} waits: {held_up['error']}. It is tried again by itself at {at}; Ctrl-C stops waiting."
 
 
 def _note(found: dict[str, Any]) -> str:

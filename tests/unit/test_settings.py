@@ -98,7 +98,15 @@ def test_who_hears_of_failures_is_a_list(say, between):
 
 @pytest.mark.parametrize("said", ["catch", "live", "redirect:me@example.com"])
 def test_mail_has_three_modes(say, said):
-    assert say(mail=said).mail == said
+    assert say(mail=said, smtp_url="smtp://relay.example.com").mail == said
+
+
+@pytest.mark.parametrize("said", ["live", "redirect:me@example.com"])
+def test_mail_that_leaves_needs_a_relay(say, said):
+    assert refusal(say, mail=said) == (
+        f'PIPELINE_MAIL="{said}": needs a relay: set PIPELINE_SMTP_URL=smtp://user:password@host:port, '
+        "or PIPELINE_MAIL=catch"
+    )
 
 
 def test_rabbitmq_needs_a_place_for_results(say):

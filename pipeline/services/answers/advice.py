@@ -132,6 +132,7 @@ def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> st
         return "no worker has taken it up yet: `pipeline up` starts one, `pipeline doctor` finds the fault"
     retried = [step for step in steps if step.status == StepStatus.QUEUED and step.next_try_at]
     if idle and retried:
-        due = min(step.next_try_at for step in retried if step.next_try_at)
-        return f"nothing to do: it is tried again by itself on {wording.moment(due, run.zone)}"
+        due, error = min((step.next_try_at, step.error or "") for step in retried if step.next_try_at)
+        why = f"mend what it says ({error}), or wait" if error else "nothing to do"
+        return f"{why}: it is tried again by itself on {wording.moment(due, run.zone)}"
     return f"it is on its way: `pipeline show {wording.short(run.id)}` again shows how far"

@@ -33,12 +33,27 @@ def progress(session: Session, run: Run) -> dict[str, Any]:
         "documents": _with_total(session, run, Document, DocumentStatus),
         "deliveries": _with_total(session, run, Delivery, DeliveryStatus),
         "steps": _with_total(session, run, Step, StepStatus),
+        "held_up": _held_up(session, run),
         "error": run.error,
         "traceback": _traceback(session, run) if run.status == RunStatus.FAILED else None,
         "created_at": plain.instant(run.created_at),
         "started_at": plain.instant(run.started_at),
         "finished_at": plain.instant(run.finished_at),
     }
+
+
+def _held_up(session: Session, run: Run) -> dict[str, Any] | None:
+    """The step that is tried again next, and what stood in its way; None when none waits so."""
+    waits = (
+        Step.run_id == run.id,
+        Step.status == StepStatus.QUEUED,
+        Step.not_before.is_not(None),
+        Step.error.is_not(None),
+    )
+    step = session.scalar(select(Step).where(*waits).order_by(Step.not_before).limit(1))
+    if step is None:
+        return None
+    return {"step": step.name, "error": step.error, "next_try_at": plain.instant(step.not_before)}
 
 
 def _with_total(session: Session, run: Run, table: Any, statuses: Any) -> Counts:

@@ -151,6 +151,7 @@ def live(typed, monkeypatch):
     from pipeline.cli import application
 
     monkeypatch.setenv("PIPELINE_MAIL", "live")
+    monkeypatch.setenv("PIPELINE_SMTP_URL", "smtp://relay.invalid")
     monkeypatch.setattr(reach, "on_terminal", lambda: True)  # the runner's standard input is none
     settings.cache_clear()
     return lambda *words, answer="": CliRunner().invoke(application(), ["trigger", *words], input=answer)
@@ -242,6 +243,26 @@ def test_waiting_for_machines_prints_the_progress_at_the_end(typed, database: Pa
     found = json.loads(result.stdout)
     assert (found["status"], found["new"]) == ("partial", True)
     assert found["documents"]["total"] == 0
+
+
+def test_what_holds_a_run_up_is_said_once_while_it_is_waited_for(typed, database: Path, monkeypatch):
+    save(database)
+    looks = []
+
+    def slept(_seconds: float) -> None:
+        looks.append(1)
+        (run,) = all_runs()
+        if len(looks) == 1:
+            factories.make_step(
+                run, "deliver:0", status="queued", not_before=factories.MONDAY, error="relay a:25 cannot be reached"
+            )
+        elif len(looks) == 4:
+            with transaction() as session:
+                runs.close(session, runs.lock(session, run.id), "failed")
+
+    monkeypatch.setattr(waiting.time, "sleep", slept)
+    result = typed("trigger", "shipments", "--wait")
+    assert result.stderr.count("deliver:0 waits: relay a:25 cannot be reached. It is tried again by itself at ") == 1
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_run(typed, database: Path, monkeypatch):

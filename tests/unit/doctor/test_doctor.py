@@ -41,12 +41,6 @@ def test_what_does_not_answer_is_a_fault_with_the_setting_to_correct(home, monke
     assert all("secret" not in check.found for check in checks.values())
 
 
-def test_live_mail_without_a_relay_is_a_fault(home, monkeypatch):
-    monkeypatch.setenv("PIPELINE_MAIL", "live")
-
-    assert "set PIPELINE_SMTP_URL to smtp://" in examined()["mail relay"].advice
-
-
 def test_the_place_for_rabbitmqs_results_is_looked_at_too(home, monkeypatch):
     monkeypatch.setenv("PIPELINE_BROKER_URL", "amqp://127.0.0.1:1")
     monkeypatch.setenv("PIPELINE_RESULT_URL", "redis://127.0.0.1:1")

@@ -206,6 +206,21 @@ def test_what_waits_for_its_turn_is_no_problem_until_the_run_is_over():
 
 
 @sqlite_only
+def test_what_holds_a_run_up_is_told_with_the_time_of_the_next_try():
+    run = factories.make_run(status="running")
+    due = MONDAY + 300 * SECOND
+    factories.make_step(run, "deliver:0", status="queued", attempts=("parked",), not_before=due, error="no relay")
+    with transaction() as session:
+        session.query(factories.Step).filter_by(name="start").update({"status": "succeeded"})
+    with reading() as session:
+        found, progress = answers.show(session, run), answers.progress(session, run)
+    assert found.next.startswith("mend what it says (no relay), or wait: it is tried again by itself on Mon 16 Nov")
+    assert progress["held_up"] == {
+        "step": "deliver:0", "error": "no relay", "next_try_at": "2026-11-16T06:05:00.000Z"
+    }  # fmt: skip
+
+
+@sqlite_only
 def test_after_a_failure_the_way_out_is_the_traceback_and_the_same_trigger():
     run = factories.finished_run(
         status="failed",
