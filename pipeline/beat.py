@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 from uuid import UUID
@@ -17,16 +16,17 @@ from celery.beat import Scheduler
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pipeline import log, tasks
-from pipeline.adapters import home
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PipelineError
 from pipeline.models import Heartbeat
-from pipeline.services import firing, schedules
+from pipeline.services import firing
 from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
+from pipeline.watcher import Watcher
 
 logger = log.get(__name__)
-# Seconds between two looks: for due slots at most, for what to heal, at the schedule files, and signs of life.
+# Seconds between two looks: for due slots at most, for what to heal, at the schedule files
+# once looking has failed, and signs of life.
 TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
 # Runs that wait for the publisher at most; what does not fit is published by reconcile.
 WAITING_TO_PUBLISH = 10_000
@@ -40,22 +40,22 @@ class SqlScheduler(Scheduler):
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._last: dict[str, float] = {}
-        self._seen: dict[Path, int] | None = None
+        self._watcher = Watcher()
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Load the schedule files where they are watched, and start the two threads."""
+        """Load the schedule files where they are watched, and start the threads."""
+        threads = [self._publish, self._heal]
         if settings().watches_schedules:
-            self._safely(self._load)
-        for work in (self._publish, self._heal):
+            self._safely(self._watcher.look)
+            threads.append(self._watch)
+        for work in threads:
             thread = threading.Thread(target=work, name=f"beat-{work.__name__.strip('_')}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due; returns the seconds until the next look."""
-        if settings().watches_schedules:
-            self._every(WATCH, self._load)
         self._every(HEARTBEAT, self._beat)
         return self._safely(self._fire) or TICK
 
@@ -81,19 +81,6 @@ class SqlScheduler(Scheduler):
             soonest, now = firing.soonest(session), clock(session)
         return TICK if soonest is None else min(TICK, max(0.01, (soonest - now).total_seconds()))
 
-    def _load(self) -> None:
-        folder = settings().home / "schedules"
-        seen = {path: path.stat().st_mtime_ns for path in folder.glob("*")}
-        if seen == self._seen:
-            return
-        loaded = home.load(settings().home)
-        for error in loaded.errors.values():
-            logger.error("schedule file refused, its last good revision goes on", error=str(error))
-        with transaction() as session:
-            synced = schedules.sync(session, loaded.files, loaded.errors_by_key.keys())
-        self._seen = seen
-        logger.info("schedules loaded", added=synced.added, changed=synced.changed, retired=synced.retired)
-
     def _beat(self) -> None:
         name = f"beat@{socket.gethostname()}:{os.getpid()}"
         with transaction(durable=False) as session:
@@ -110,6 +97,11 @@ class SqlScheduler(Scheduler):
     def _heal(self) -> None:
         while not self._stopped.wait(HEAL):
             self._safely(self._reconcile)
+
+    def _watch(self) -> None:
+        pause = WATCH
+        while not self._stopped.wait(pause):
+            pause = self._safely(self._watcher.look) or WATCH
 
     def _reconcile(self) -> None:
         with transaction(durable=False) as session:

@@ -229,6 +229,18 @@ class ScheduleRevision(Base):
     created_at: Mapped[datetime]
 
 
+class BadFile(Base):
+    """A schedule file that is wrong, since when, and what is wrong; its schedule goes on as the file last said."""
+
+    __tablename__ = "bad_files"
+
+    # Its place in the home: `schedules/weekly.yaml`.
+    file: Mapped[str] = mapped_column(primary_key=True)
+    schedule_key: Mapped[str]
+    error: Mapped[str]
+    since: Mapped[datetime]
+
+
 class Slot(Base):
     __tablename__ = "slots"
     __table_args__ = (UniqueConstraint("schedule_key", "due_at", "origin"), one_of("decision", Decision))

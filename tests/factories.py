@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline import schedule as definitions
-from pipeline.adapters.home import ScheduleFile
+from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.db import reading, transaction
 from pipeline.models import (
     Artifact,
@@ -25,7 +25,7 @@ from pipeline.models import (
     Step,
     new_id,
 )
-from pipeline.services import runs, schedules
+from pipeline.services import loading, runs, schedules
 from pipeline.services.runs import Request
 
 # Monday 16 November 2026, 07:00 in Berlin.
@@ -60,8 +60,7 @@ def make_schedule(key: str = "shipments", **changes: Any) -> Schedule:
     """The schedule's row, synced from a file like `schedule_file(key, **changes)` beside those that are there."""
     file = schedule_file(key, **changes)
     with transaction(durable=False) as session:
-        known = {row.key for row in session.query(Schedule)}
-        schedules.sync(session, {key: file}, kept=known)
+        loading.sync(session, Loaded({key: file}), retire=False)
         return session.get_one(Schedule, key)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Hashable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline import __version__, readiness, report, schedule
+from pipeline.adapters.reading import Reader, Stamp, stamp
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean
 
@@ -36,6 +37,8 @@ class Loaded:
 
     files: dict[str, ScheduleFile] = field(default_factory=dict)
     errors: dict[str, DefinitionError] = field(default_factory=dict)
+    # Every file that was read, queries too, as it was just before.
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
     @property
     def errors_by_key(self) -> dict[str, DefinitionError]:
@@ -43,48 +46,40 @@ class Loaded:
         return {Path(place).stem: error for place, error in self.errors.items()}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: a key given twice is a mistake, and a date stays the text that was written."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML reads the class attribute
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.MarkedYAMLError(None, None, "a name must be a word", key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(None, None, f'"{key}" is given twice', key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+def stamps(home: Path, used: Iterable[str] = ()) -> dict[str, Stamp]:
+    """The stamps, as they are now, of the home's schedule files and of the other files that are `used`."""
+    return {path: stamp(path) for path in {*_names(home), *used}}
 
 
-def load(home: Path) -> Loaded:
-    """Every schedule file of `home`; a bad one never hides the others."""
-    loaded = Loaded()
-    raw: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for path in _paths(home / "schedules"):
+def load(home: Path, reader: Reader | None = None) -> Loaded:
+    """Every schedule file of `home`; a bad one never hides the others. Raises OSError for a folder that is not ours.
+
+    Whoever loads again and again hands in the same `reader`.
+    """
+    reader = reader or Reader()
+    reader.stamps = {}
+    loaded = Loaded(stamps=reader.stamps)
+    raw: dict[Path, dict[str, Any]] = {}
+    paths = [Path(name) for name in _names(home)]
+    there = frozenset(paths)
+    for path in paths:
         try:
-            _check_name(path, home, raw)
-            raw[path.stem] = (path, read(path, home))
+            _check_name(path, home, there)
+            raw[path] = reader.yaml(path, _place(path, home))
         except DefinitionError as error:
             loaded.errors[_place(path, home)] = error
+    reports = _Reports({path.stem: found.get("report") for path, found in raw.items()}, loaded.errors_by_key)
     # What is wrong is there all the same: nobody who waits for it is to blame.
     orders: dict[str, list[str]] = {key: [] for key in loaded.errors_by_key}
-    orders |= {key: readiness.named(definition) for key, (_, definition) in raw.items()}
-    for key, (path, definition) in raw.items():
+    orders |= {path.stem: readiness.named(definition) for path, definition in raw.items()}
+    for path, definition in raw.items():
+        written = _Written(path, home, reader)
         try:
-            loaded.files[key] = _complete(key, path, home, definition, raw)
-            _check_order(loaded.files[key], orders)
+            file = _complete(definition, written, reports)
+            _check_order(file, orders)
+            loaded.files[file.key] = file
         except DefinitionError as error:
-            loaded.files.pop(key, None)
-            loaded.errors[_place(path, home)] = error
+            loaded.errors[written.place] = error
     return loaded
 
 
@@ -95,15 +90,21 @@ def _check_order(file: ScheduleFile, orders: Mapping[str, list[str]]) -> None:
         raise DefinitionError(str(error), place=file.place, field="after") from None
 
 
-def _paths(folder: Path) -> Iterator[Path]:
-    return iter(sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)) if folder.is_dir() else iter(())
+def _names(home: Path) -> list[str]:
+    """The paths of the schedule files, in order; hidden ones are an editor's."""
+    try:
+        with os.scandir(home / "schedules") as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(SUFFIXES) and entry.name[0] != "."]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [str(home / "schedules" / name) for name in sorted(names)]
 
 
 def _place(path: Path, home: Path) -> str:
     return str(path.relative_to(home))
 
 
-def _check_name(path: Path, home: Path, taken: Mapping[str, tuple[Path, Any]]) -> None:
+def _check_name(path: Path, home: Path, there: AbstractSet[Path]) -> None:
     import re
 
     if not re.fullmatch(report.NAME, path.stem):
@@ -114,83 +115,88 @@ def _check_name(path: Path, home: Path, taken: Mapping[str, tuple[Path, Any]]) -
             f"rename it to {wanted}.yaml",
             place=_place(path, home),
         )
-    if path.stem in taken:
-        raise DefinitionError(
-            f"{_place(taken[path.stem][0], home)} is called the same: rename one of them", place=_place(path, home)
-        )
+    for suffix in SUFFIXES:
+        other = path.with_suffix(suffix)
+        if other != path and other in there:
+            raise DefinitionError(
+                f"{_place(other, home)} is called the same, and neither is loaded: rename or remove one of them",
+                place=_place(path, home),
+            )
 
 
-def read(path: Path, home: Path) -> dict[str, Any]:
-    """The mapping in one YAML file. Raises DefinitionError with the line that is wrong."""
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except UnicodeDecodeError as error:
-        raise DefinitionError(
-            f"is not UTF-8 text: {error.reason} at byte {error.start}", place=_place(path, home)
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise DefinitionError(f"{line}{error.problem or error.context}", place=_place(path, home)) from None
-    except yaml.reader.ReaderError as error:
-        raise DefinitionError(
-            f"holds the character #x{error.character:04x}, which YAML does not allow", place=_place(path, home)
-        ) from None
-    except OSError as error:
-        raise DefinitionError(f"cannot be read: {error.strerror}", place=_place(path, home)) from None
-    if not isinstance(found, dict):
-        raise DefinitionError("must be a mapping of fields such as report, when, recipients", place=_place(path, home))
-    return found
+@dataclass(frozen=True)
+class _Written:
+    """A schedule file whose definition is being completed with what lies in other files."""
+
+    path: Path
+    home: Path
+    reader: Reader
+
+    @property
+    def place(self) -> str:
+        return _place(self.path, self.home)
 
 
-def _complete(key: str, path: Path, home: Path, definition: dict[str, Any], raw: Mapping[str, Any]) -> ScheduleFile:
-    place = _place(path, home)
+@dataclass(frozen=True)
+class _Reports:
+    """What each file says under `report`, by key, and which files could not be read."""
+
+    said: Mapping[str, Any]
+    errors: Mapping[str, DefinitionError]
+
+    def named(self, name: str, place: str) -> dict[str, Any]:
+        """The report that another file holds. Raises DefinitionError."""
+        holders = sorted(key for key, said in self.said.items() if isinstance(said, dict))
+        if name in holders:
+            return {"name": name, **self.said[name]}
+        if name in self.errors:
+            reason = f"cannot be read: {self.errors[name].place} is wrong"
+        else:
+            reason = "is no report: " + did_you_mean(name, holders, f"known reports: {', '.join(holders) or 'none'}")
+        raise DefinitionError(f'"{name}" {reason}', place=place, field="report")
+
+
+def _complete(definition: dict[str, Any], written: _Written, reports: _Reports) -> ScheduleFile:
+    key, place = written.path.stem, written.place
     if isinstance(definition.get("report"), str):
-        definition = {**definition, "report": _named_report(definition["report"], raw, place)}
+        definition = {**definition, "report": reports.named(definition["report"], place)}
     elif isinstance(definition.get("report"), dict):
         definition = {**definition, "report": {"name": key, **definition["report"]}}
     try:
-        definition = _with_queries(definition, path.parent, home, place)
+        definition = _with_queries(definition, written)
     except RecursionError:
         raise DefinitionError("holds itself: an alias stands inside of its own anchor", place=place) from None
     parsed = schedule.parse(definition, place)
     return ScheduleFile(key, place, definition, parsed, schedule.revision(definition))
 
 
-def _named_report(name: str, raw: Mapping[str, tuple[Path, dict[str, Any]]], place: str) -> dict[str, Any]:
-    holders = [key for key, (_, definition) in raw.items() if isinstance(definition.get("report"), dict)]
-    if name in holders:
-        return {"name": name, **raw[name][1]["report"]}
-    hint = did_you_mean(name, holders, f"known reports: {', '.join(sorted(holders)) or 'none'}")
-    raise DefinitionError(f'"{name}" is no report: {hint}', place=place, field="report")
-
-
-def _with_queries(value: Any, folder: Path, home: Path, place: str, field_name: str = "") -> Any:
+def _with_queries(value: Any, written: _Written, field_name: str = "") -> Any:
     """`value` with every `sql:` or `query:` that names a .sql file replaced by the file's text."""
     if isinstance(value, list):
-        return [_with_queries(item, folder, home, place, field_name) for item in value]
+        return [_with_queries(item, written, field_name) for item in value]
     if not isinstance(value, dict):
         return value
     found = {}
     for name, item in value.items():
         where = f"{field_name}.{name}".strip(".")
         if name in {"sql", "query"} and isinstance(item, str) and item.endswith(".sql") and " " not in item.strip():
-            found[name] = _query(item.strip(), folder, home, place, where)
+            found[name] = _query(item.strip(), written, where)
         else:
-            found[name] = _with_queries(item, folder, home, place, where)
+            found[name] = _with_queries(item, written, where)
     return found
 
 
-def _query(name: str, folder: Path, home: Path, place: str, field_name: str) -> str:
+def _query(name: str, written: _Written, field_name: str) -> str:
+    folder = written.path.parent
     path = (folder / name).resolve()
-    if not path.is_relative_to(home.resolve()):
-        raise DefinitionError(f'"{name}" lies outside the home', place=place, field=field_name)
+    if not path.is_relative_to(written.home.resolve()):
+        raise DefinitionError(f'"{name}" lies outside the home', place=written.place, field=field_name)
     try:
-        return path.read_text(encoding="utf-8")
+        return written.reader.text(path)
     except (OSError, UnicodeDecodeError):
         known = sorted(other.name for other in folder.glob("*.sql"))
-        hint = did_you_mean(name, known, f"put it beside {place}")
-        raise DefinitionError(f'"{name}" cannot be read: {hint}', place=place, field=field_name) from None
+        hint = did_you_mean(name, known, f"put it beside {written.place}")
+        raise DefinitionError(f'"{name}" cannot be read: {hint}', place=written.place, field=field_name) from None
 
 
 def build_for(home: Path, name: str) -> Callable[..., Mapping[str, Any]] | None:

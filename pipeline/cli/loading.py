@@ -6,29 +6,27 @@ from pipeline.adapters import home
 from pipeline.cli import tables
 from pipeline.db import transaction
 from pipeline.errors import DefinitionError, Refused
-from pipeline.services import schedules
+from pipeline.services import loading
 from pipeline.services.audit import Actor
-from pipeline.services.schedules import Synced
+from pipeline.services.loading import Synced
 from pipeline.settings import settings
 
 
 def sync(*, force: bool, actor: Actor) -> tuple[Synced, dict[str, DefinitionError]]:
     """Load all files: what changed, and the error of each bad one by its place; a bad one's last good revision goes on.
 
-    Raises Refused for a missing or empty folder, or when most schedules would go, unless `force`.
+    Raises Refused for a folder without any, unless `force`.
     """
     loaded = home.load(settings().home)
-    if not force and not loaded.files and not loaded.errors:
-        folder = settings().home / "schedules"
-        found = "is empty" if folder.is_dir() else "is not there"
-        raise Refused(f"{folder} {found}: nothing was changed; is the home right (PIPELINE_HOME)? If it is: --force")
-    return _sync(loaded, actor, force=force), loaded.errors
+    with transaction() as session:
+        return loading.sync(session, loaded, force=force, actor=actor), loaded.errors
 
 
 def refresh(name: str, actor: Actor) -> None:
     """Before `name` is run: load the home's files where they are watched, so that what was saved a moment ago counts.
 
-    Raises the error of the named file; those of other files must not be in its way.
+    What is gone is left to who watches: it may be an editor's doing, and back in a moment. Raises the error of the
+    named file; those of other files must not be in its way.
     """
     if not settings().watches_schedules:
         return
@@ -36,14 +34,10 @@ def refresh(name: str, actor: Actor) -> None:
     if name in loaded.errors_by_key:
         raise loaded.errors_by_key[name]
     try:
-        _sync(loaded, actor, force=False)
+        with transaction() as session:
+            loading.sync(session, loaded, retire=False, actor=actor)
     except Refused as refused:
         tables.console(stderr=True).print(tables.hint(f"The schedule files were not loaded: {refused}"))
-
-
-def _sync(loaded: home.Loaded, actor: Actor, *, force: bool) -> Synced:
-    with transaction() as session:
-        return schedules.sync(session, loaded.files, loaded.errors_by_key.keys(), force=force, actor=actor)
 
 
 def unloaded(name: str) -> str:

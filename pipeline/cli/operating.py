@@ -110,13 +110,14 @@ def doctor(
 
 
 def sync(
-    force: Annotated[bool, typer.Option("--force", help="Even if most schedules are gone from the folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Retire what is gone, however much it is.")] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Load the home's schedule files, as every deployment does.
 
-    A file that is wrong is named, its last good revision goes on, and this exits 1; the others are loaded.
+    A file that is wrong is named, its last good revision goes on, and this exits 1; the others are loaded. So does a
+    schedule whose file is gone when more than half of all are, in case the folder is the wrong one.
     """
     from pipeline.cli import loading, upkeep
 
@@ -126,7 +127,7 @@ def sync(
         print_json({**vars(synced), "errors": {place: str(error) for place, error in errors.items()}})
     else:
         upkeep.show_synced(synced, errors)
-    if errors:
+    if errors or synced.withheld:
         raise typer.Exit(1)
 
 

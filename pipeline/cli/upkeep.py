@@ -16,7 +16,7 @@ from pipeline.errors import DefinitionError
 from pipeline.models import Run, RunEvent
 from pipeline.services import reconcile as healer
 from pipeline.services.answers import wording
-from pipeline.services.schedules import Synced
+from pipeline.services.loading import Synced
 from pipeline.settings import masked, settings
 
 MARKS = {Verdict.OK: "✓", Verdict.WARNING: "!", Verdict.FAULT: "✗"}
@@ -54,13 +54,15 @@ def _sum(checks: Sequence[Check]) -> object:
 def show_synced(synced: Synced, errors: Mapping[str, DefinitionError]) -> None:
     """Print what loading changed, and every bad file with its error."""
     out, err = tables.console(), tables.console(stderr=True)
-    rows = [(what, ", ".join(keys)) for what, keys in vars(synced).items()]
+    rows = [(what, ", ".join(getattr(synced, what))) for what in ("added", "changed", "retired")]
     if any(keys for _, keys in rows):
         out.print(tables.pairs(rows))
     else:
         out.print("Nothing has changed.")
     for error in errors.values():
         err.print(tables.words(str(error), "red"))
+    if synced.warning:
+        err.print(tables.hint(synced.warning))
 
 
 def migrate() -> None:

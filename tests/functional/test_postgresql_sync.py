@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from pipeline import db
+from pipeline.adapters.home import Loaded
 from pipeline.models import Base, Schedule
-from pipeline.services import schedules
+from pipeline.services import loading
 from pipeline.settings import settings
 from tests.conftest import forget_engine
 from tests.factories import schedule_file
@@ -28,7 +29,7 @@ def test_two_syncs_at_once_take_turns(home, postgresql_url, monkeypatch):
     def sync(_):
         together.wait()
         with db.transaction() as session:
-            return len(schedules.sync(session, files).added)
+            return len(loading.sync(session, Loaded(files)).added)
 
     with ThreadPoolExecutor(4) as threads:
         added = list(threads.map(sync, range(4)))

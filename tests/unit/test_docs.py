@@ -25,7 +25,7 @@ from pipeline.authoring.check import check
 from pipeline.cli import application
 from pipeline.db import reading, transaction
 from pipeline.models import Run, Step
-from pipeline.services import schedules
+from pipeline.services import loading
 from pipeline.services.runs import Request
 from pipeline.settings import Settings, settings
 from pipeline.timing.periods import day_start
@@ -277,7 +277,7 @@ def test_the_workflow_that_is_shown_imports_its_days(database, shown, worker):
         file.parent.mkdir(exist_ok=True)
         file.write_text("day,region,amount\n" + "".join(f"{day},{row}\n" for row in rows.splitlines()))
     with transaction() as session:
-        schedules.sync(session, homes.load(shown).files)
+        loading.sync(session, homes.load(shown))
 
     def run(**wish):
         run_id, _ = tasks.trigger(Request("nightly_import", **wish))

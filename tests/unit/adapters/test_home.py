@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from pipeline import __version__
 from pipeline.adapters import home as homes
+from pipeline.adapters.reading import Reader
 from pipeline.errors import DefinitionError
 
 SHIPMENTS = """
@@ -94,7 +96,7 @@ def test_a_report_may_be_another_files(write):
 
 def test_a_home_without_schedules_is_empty(write, tmp_path):
     assert homes.load(tmp_path).files == {}
-    assert write({"schedules/notes.txt": "nothing to see"}).errors == {}
+    assert write({"schedules/notes.txt": "nothing to see", "schedules/.#weekly.yaml": "an editor's"}).errors == {}
 
 
 def test_words_that_look_like_numbers_and_dates_stay_what_was_written(write):
@@ -238,13 +240,50 @@ def test_schedules_that_wait_for_each_other_in_a_circle_are_told_and_harm_no_oth
     assert str(loaded.errors["schedules/e.yaml"]) == 'schedules/e.yaml: after "cc" is no schedule: did you mean c?'
 
 
-def test_two_files_of_one_name_are_told(write):
-    loaded = write({**FILES, "schedules/shipments.yml": "report: x"})
+def test_two_files_of_one_name_are_both_refused(write):
+    loaded = write({f"schedules/{name}": "workflow: x" for name in ("a.yaml", "a.yml", "b.yml")})
 
-    assert list(loaded.files) == ["shipments"]
-    assert only_error(loaded) == (
-        "schedules/shipments.yml: schedules/shipments.yaml is called the same: rename one of them"
-    )
+    assert list(loaded.files) == ["b"]
+    assert {place: str(error) for place, error in loaded.errors.items()} == {
+        "schedules/a.yaml": "schedules/a.yaml: schedules/a.yml is called the same, and neither is loaded: "
+        "rename or remove one of them",
+        "schedules/a.yml": "schedules/a.yml: schedules/a.yaml is called the same, and neither is loaded: "
+        "rename or remove one of them",
+    }
+
+
+def test_a_report_in_a_file_that_cannot_be_read_is_not_called_unknown(write):
+    loaded = write({"schedules/a.yaml": "report: [", "schedules/b.yaml": "report: a"})
+
+    said = 'schedules/b.yaml: report "a" cannot be read: schedules/a.yaml is wrong'
+    assert str(loaded.errors["schedules/b.yaml"]) == said
+
+
+# ---- reading again
+
+
+def test_only_what_has_changed_is_read_again(write, tmp_path, monkeypatch):
+    write({**FILES, "schedules/other.yaml": "workflow: x"})
+    reader, read = Reader(), []
+    before = homes.load(tmp_path, reader)
+    assert homes.stamps(tmp_path, before.stamps) == before.stamps
+    original = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: read.append(path.name) or original(path, **how))
+    (tmp_path / "schedules" / "people.sql").write_text("select 'a@x.example' as email")
+
+    assert homes.stamps(tmp_path, before.stamps) != before.stamps
+    after = homes.load(tmp_path, reader)
+    assert read == ["people.sql"]
+    assert after.files["other"] == before.files["other"]
+    assert after.files["shipments"].schedule.recipients.source.sql == "select 'a@x.example' as email"
+
+
+def test_a_query_that_is_missing_is_waited_for(write, tmp_path):
+    before = write({"schedules/shipments.yaml": SHIPMENTS, "schedules/people.sql": "select 1"})
+    assert homes.stamps(tmp_path, before.stamps) == before.stamps
+    (tmp_path / "schedules" / "shipments.sql").write_text("select 2")
+
+    assert homes.stamps(tmp_path, before.stamps) != before.stamps
 
 
 def test_a_mistake_is_told_with_the_file_and_the_field(write):

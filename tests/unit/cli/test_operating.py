@@ -29,7 +29,8 @@ def save(home: Path, key: str, text: str | None = None) -> None:
 def test_sync_loads_the_files_and_says_what_changed(typed, as_json, database: Path):
     for key in ("daily", "weekly", "monthly"):
         save(database, key)
-    assert as_json("sync") == {"added": ["daily", "monthly", "weekly"], "changed": [], "retired": [], "errors": {}}
+    added = ["daily", "monthly", "weekly"]
+    assert as_json("sync") == {"added": added, "changed": [], "retired": [], "withheld": [], "errors": {}}
     assert "Nothing has changed." in typed("sync").stdout
     (database / "schedules" / "weekly.yaml").unlink()
     assert typed("sync").stdout.split() == ["added", "changed", "retired", "weekly"][2:]
@@ -42,6 +43,19 @@ def test_sync_loads_the_good_files_and_exits_1_for_the_bad_one(typed, database: 
     assert result.exit_code == 1
     assert "daily" in result.stdout
     assert "schedules/weekly.yaml: when" in result.stderr
+
+
+def test_sync_says_what_it_did_not_retire_and_exits_1(typed, database: Path):
+    for key in ("daily", "weekly", "monthly", "yearly"):
+        save(database, key)
+    typed("sync")
+    for key in ("daily", "weekly", "monthly"):
+        (database / "schedules" / f"{key}.yaml").rename(database / f"{key}.yaml")
+    save(database, "hourly")
+    result = typed("sync")
+    assert (result.exit_code, result.stdout.split()) == (1, ["added", "hourly"])
+    assert "3 schedules are gone from the folder" in result.stderr
+    assert typed("sync", "--force").stdout.split() == ["retired", "daily,", "monthly,", "weekly"]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
+from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
+from pipeline.errors import DefinitionError
 from pipeline.models import Schedule, Slot
-from pipeline.services import firing, schedules
+from pipeline.services import firing, loading
 from tests.factories import schedule_file
 
 
@@ -16,9 +18,11 @@ def utc(*parts):
     return datetime(*parts, tzinfo=UTC)
 
 
-def sync(*files, kept=(), force=False):
+def sync(*files, wrong=(), **options):
+    """Load these files; `wrong` are the keys of some that are there and cannot be read."""
+    errors = {f"schedules/{key}.yaml": DefinitionError("is wrong", place=f"schedules/{key}.yaml") for key in wrong}
     with transaction() as session:
-        return schedules.sync(session, {file.key: file for file in files}, set(kept), force=force)
+        return loading.sync(session, Loaded({file.key: file for file in files}, errors), **options)
 
 
 def fire():

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
+from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound, Refused
 from pipeline.models import Delivery, DeliveryStatus, Door, Run, RunStatus, Trigger
-from pipeline.services import runs, schedules
+from pipeline.services import loading, runs
 from pipeline.services.audit import Actor
 from pipeline.services.runs import Request
 from tests.factories import MONDAY, SHIPMENTS, finished_run, make_delivery, make_run, make_schedule, schedule_file
@@ -104,7 +105,7 @@ def test_without_any_schedule_the_way_out_is_named(time):
 
 def test_a_schedule_that_was_retired_is_not_there(shipments):
     with transaction() as session:
-        schedules.sync(session, {}, force=True)
+        loading.sync(session, Loaded(), force=True)
     with pytest.raises(NotFound, match='there is no schedule "shipments"'):
         open_run()
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
-from pipeline.db import reading
+from pipeline.adapters.home import Loaded
+from pipeline.db import reading, transaction
 from pipeline.errors import Refused
-from pipeline.models import ScheduleRevision
-from pipeline.services.schedules import Synced
+from pipeline.models import BadFile, ScheduleRevision
+from pipeline.services import audit, loading
+from pipeline.services.loading import Synced
 from tests.factories import MONDAY, SHIPMENTS, make_schedule, schedule_file
 from tests.unit.services import acts
 from tests.unit.services.looks import at, change, fire, row, slots, sync, utc
 
 pytestmark = pytest.mark.usefixtures("time")
 WEEK, HOUR = timedelta(days=7), timedelta(hours=1)
+only_postgresql = pytest.mark.parametrize(
+    "database", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
+)
 
 
 # ---- loading
@@ -86,37 +92,68 @@ def test_a_file_that_comes_back_fires_for_nothing_it_missed(time):
     assert (row("b").retired_at, row("b").next_due_at) == (None, MONDAY + 3 * WEEK)
 
 
-def test_a_bad_files_last_good_revision_goes_on(time):
+def test_a_bad_files_last_good_revision_goes_on_and_its_mistake_is_kept_until_it_is_mended(time):
     sync(schedule_file("a"), schedule_file("b"))
-
-    assert sync(schedule_file("a"), kept={"b"}) == Synced()
+    broken = time.passes(hours=1)
+    assert sync(schedule_file("a"), wrong=["b"]) == Synced()
     assert row("b").next_due_at == MONDAY + WEEK
 
+    time.passes(hours=1)
+    sync(schedule_file("a"), wrong=["b"])
+    with reading() as session:
+        (bad,) = session.scalars(select(BadFile))
+    assert (bad.file, bad.schedule_key, bad.since) == ("schedules/b.yaml", "b", broken)
+    assert bad.error == "schedules/b.yaml: is wrong"
 
-def test_more_than_half_of_the_schedules_gone_is_refused(time):
-    sync(*(schedule_file(key) for key in "abc"))
+    sync(schedule_file("a"), schedule_file("b"))
+    with reading() as session:
+        assert session.scalars(select(BadFile)).all() == []
 
-    with pytest.raises(Refused) as refused:
-        sync(schedule_file("a"))
-    assert str(refused.value) == (
-        "2 of 3 schedules are gone from the folder: nothing was changed; "
+
+def test_when_most_schedules_are_gone_they_go_on_and_the_others_are_loaded(time):
+    sync(*(schedule_file(key) for key in "abcde"))
+
+    synced = sync(schedule_file("a", description="changed"), schedule_file("new"), schedule_file("b"))
+    assert synced == Synced(added=["new"], changed=["a"], withheld=["c", "d", "e"])
+    assert synced.warning == (
+        "3 schedules are gone from the folder, more than half of all: they go on; "
         "`pipeline sync --force` retires them if that is what you mean"
     )
-    assert row("b").retired_at is None
+    assert row("c").retired_at is None
+    assert sync(schedule_file("a"), schedule_file("b"), schedule_file("new"), force=True).retired == ["c", "d", "e"]
 
 
-def test_an_empty_folder_is_refused_and_forced(time):
+@pytest.mark.parametrize("before", [["weekly"], ["weekly", "daily"]])
+def test_the_only_schedules_of_a_small_home_may_be_renamed(time, before):
+    sync(*(schedule_file(key) for key in before))
+
+    assert sync(schedule_file("shipments")) == Synced(added=["shipments"], retired=sorted(before))
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
+def test_a_folder_without_any_file_is_refused_and_forced(time, home, there):
     sync(schedule_file())
-    with pytest.raises(Refused, match="1 of 1 schedules are gone"):
+    if not there:
+        (home / "schedules").rmdir()
+    found = "holds no schedule file" if there else "is not there"
+    with pytest.raises(Refused, match=rf"schedules {found}: nothing was changed; is the home right \(PIPELINE_HOME\)"):
         sync()
+    assert row().retired_at is None
 
     assert sync(force=True) == Synced(retired=["shipments"])
 
 
-def test_half_of_them_may_go(time):
+def test_a_folder_whose_only_file_is_wrong_is_no_empty_folder(time):
+    sync(schedule_file())
+
+    assert sync(wrong=["shipments"]) == Synced()
+
+
+def test_who_only_refreshes_retires_nothing(time):
     sync(schedule_file("a"), schedule_file("b"))
 
-    assert sync(schedule_file("b")).retired == ["a"]
+    assert sync(schedule_file("a", description="new"), retire=False) == Synced(changed=["a"])
+    assert row("b").retired_at is None
 
 
 def test_a_schedule_without_when_is_never_due(time):
@@ -167,6 +204,18 @@ def test_what_was_due_before_the_file_went_is_decided_too(time):
     sync(schedule_file("other"))
 
     assert slots() == [(MONDAY + HOUR, "fired", None)]
+
+
+@only_postgresql
+def test_loading_stops_no_schedule_that_stays_as_it_is(time):
+    """A beat fires the one while a deployment that changes the other is not committed yet."""
+    sync(at(8), schedule_file("other"))
+    time.passes(hours=2)
+    with transaction() as session:
+        changed = {"shipments": at(8), "other": schedule_file("other", description="changed")}
+        loading.sync(session, Loaded(changed), actor=audit.BEAT)
+        with ThreadPoolExecutor(1) as beat:
+            assert beat.submit(fire).result(timeout=30) == [MONDAY + HOUR]
 
 
 def test_make_schedule_is_what_the_factories_promise(time):

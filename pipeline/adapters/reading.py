@@ -1,0 +1,92 @@
+"""Reads YAML and text files, each again only when it has changed; what cannot be read is told with its line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import DefinitionError
+
+# When a file was changed, and how large it is; None for one that is not there.
+Stamp = tuple[int, int] | None
+
+
+def stamp(path: str) -> Stamp:
+    """The file's stamp as it is now."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - Path.stat takes twice as long, and there may be many
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+class Reader:
+    """Reads files and remembers them: kept from load to load, it reads again only what has changed."""
+
+    def __init__(self) -> None:
+        # What was read since they were last emptied, also in vain: the stamps are from just before.
+        self.stamps: dict[str, Stamp] = {}
+        self._known: dict[Path, tuple[Stamp, Any]] = {}
+
+    def yaml(self, path: Path, place: str) -> dict[str, Any]:
+        """The mapping in a YAML file, called `place` in errors. Raises DefinitionError with the line that is wrong."""
+        found: dict[str, Any] = self._remembered(path, lambda: _mapping(path, place))
+        return found
+
+    def text(self, path: Path) -> str:
+        """The text of a file. Raises OSError or UnicodeDecodeError."""
+        found: str = self._remembered(path, lambda: path.read_text(encoding="utf-8"))
+        return found
+
+    def _remembered(self, path: Path, read: Callable[[], Any]) -> Any:
+        now = self.stamps[str(path)] = stamp(str(path))
+        if path not in self._known or self._known[path][0] != now:
+            self._known.pop(path, None)
+            self._known[path] = (now, read())
+        return self._known[path][1]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: a key given twice is a mistake, and a date stays the text that was written."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML reads the class attribute
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(None, None, "a name must be a word", key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(None, None, f'"{key}" is given twice', key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _mapping(path: Path, place: str) -> dict[str, Any]:
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"is not UTF-8 text: {error.reason} at byte {error.start}", place=place) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise DefinitionError(f"{line}{error.problem or error.context}", place=place) from None
+    except yaml.reader.ReaderError as error:
+        raise DefinitionError(
+            f"holds the character #x{error.character:04x}, which YAML does not allow", place=place
+        ) from None
+    except OSError as error:
+        raise DefinitionError(f"cannot be read: {error.strerror}", place=place) from None
+    if not isinstance(found, dict):
+        raise DefinitionError("must be a mapping of fields such as report, when, recipients", place=place)
+    return found
