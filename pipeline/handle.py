@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,22 @@ from pipeline.services import artifacts, steps
 from pipeline.settings import settings
 from pipeline.timing import Period
 
+if TYPE_CHECKING:
+    from pipeline.adapters.storage import Stored
+
 logger = log.get(__name__)
+
+
+def store(data: bytes | Path, kind: str, suffix: str) -> Stored:
+    """Put bytes, or a file, into the artifact store. Raises Parked where what was stored before is not there."""
+    from pipeline.adapters import storage  # beat imports this module, and stores nothing
+
+    place = storage.store()
+    if not place.is_there():
+        with reading() as session:
+            known = artifacts.newest_uri(session)
+        place.begin(known)
+    return place.put(data, kind, suffix)
 
 
 class RunHandle:
@@ -116,9 +131,7 @@ class RunHandle:
 
         `kind` is the folder in the artifact store, `suffix` the file's ending there; both are for people who look.
         """
-        from pipeline.adapters import storage  # beat imports this module, and stores nothing
-
-        stored = storage.store().put(data, kind, suffix)
+        stored = store(data, kind, suffix)
         file = artifacts.StoredFile(name, stored.sha256, stored.size, stored.uri, kind, media_type)
         with transaction() as session:
             steps.renew(session, self.claim)

@@ -163,7 +163,7 @@ class Directory:
 
 def cannot(place: object, act: str, path: str, reason: str) -> TransientError:
     """The error for `act` (store, read, remove) that a place did not allow; a failed `store` leaves nothing behind."""
-    kept = "; nothing of it was kept, and it will be tried again" if act == "store" else ""
+    kept = "; nothing of it was kept" if act == "store" else ""
     return TransientError(f"{place}: cannot {act} {path}: {reason}{kept}")
 
 

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.adapters.folders import Directory, folder
-from pipeline.errors import PermanentError
+from pipeline.errors import Parked, PermanentError
 from pipeline.settings import settings
+
+# In the root of every store that was begun: where it is missing, the disk or share is not mounted.
+MARKER = "artifact-store.txt"
+SAYS = b"Here are the artifacts of a report pipeline. It looks for this file to know that the right disk is mounted.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,33 @@ class Storage:
     """A store at a path or URL (a directory, file://, s3://, sftp://, memory://).
 
     Every method raises TransientError naming the store when it cannot be used now (full, read-only, away), and
-    PermanentError for an artifact that is missing or damaged.
+    PermanentError for an artifact that is missing or damaged; one that is missing with all others means that the store
+    is not mounted, and raises Parked.
     """
 
     def __init__(self, url: str) -> None:
         self.folder = folder(url)
+        self._seen = False
+
+    def is_there(self) -> bool:
+        """Whether the store was begun, and is not an empty folder where it should be mounted."""
+        if not self._seen or isinstance(self.folder, Directory):
+            self._seen = self.folder.size(MARKER) is not None
+        return self._seen
+
+    def begin(self, known: str | None) -> None:
+        """Mark the store as one to be found again. `known` is an artifact that it must have if it is not new.
+
+        Raises Parked when that is missing: nothing may be written where the store only should be mounted.
+        """
+        if known is not None and self.folder.size(known) is None:
+            raise self._away()
+        self.folder.write(MARKER, SAYS, replace=True)
+
+    def check(self) -> None:
+        """Raise Parked when the store is not there: missing files would then mean nothing."""
+        if not self.is_there():
+            raise self._away()
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -55,7 +81,7 @@ class Storage:
         try:
             return self.folder.open(uri)
         except FileNotFoundError:
-            raise PermanentError(f"artifact {uri} is missing from {self}") from None
+            raise self._missing(uri) from None
 
     def read(self, uri: str, *, verify: bool = False) -> bytes:
         """The artifact's bytes; `verify` compares them with the sha256 in its name."""
@@ -69,7 +95,7 @@ class Storage:
         """The artifact as a file of this machine; from a remote store it is fetched into `cache` once, and verified."""
         if isinstance(self.folder, Directory):
             if self.folder.size(uri) is None:
-                raise PermanentError(f"artifact {uri} is missing from {self}")
+                raise self._missing(uri)
             return self.folder.path(uri)
         copies = Directory(cache)
         if copies.size(uri) is None:
@@ -98,6 +124,15 @@ class Storage:
     def remove_leftovers(self, older_than: float = 86400.0) -> int:
         """Remove what killed processes left half-written more than `older_than` seconds ago; how many files."""
         return self.folder.remove_leftovers(older_than)
+
+    def _missing(self, uri: str) -> Parked | PermanentError:
+        return PermanentError(f"artifact {uri} is missing from {self}") if self.is_there() else self._away()
+
+    def _away(self) -> Parked:
+        return Parked(
+            f"the artifact store is not at {self}: there is no {MARKER}, which is in every store that holds something; "
+            "mount it, or correct PIPELINE_STORAGE_URL"
+        )
 
     def _damaged(self, uri: str) -> PermanentError:
         return PermanentError(f"artifact {uri} in {self} is damaged: its bytes are not those that were stored")

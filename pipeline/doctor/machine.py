@@ -120,11 +120,14 @@ def shared_memory(_: Settings) -> Check:
 
 
 def disk(settings: Settings) -> Check:
-    """Room where the home's var/ is."""
-    folder = nearest(settings.var)
-    free = shutil.disk_usage(folder).free // 1_000_000
-    found = f"{free:,} MB free in {folder}"
-    if free < settings.min_free_mb:
+    """Room where the home's var/ is and, on another disk, the artifacts."""
+    folders = {nearest(settings.var).stat().st_dev: nearest(settings.var)}
+    if "://" not in settings.storage_url:
+        store = nearest(Path(settings.storage_url).expanduser().absolute())
+        folders.setdefault(store.stat().st_dev, store)
+    free = {folder: shutil.disk_usage(folder).free // 1_000_000 for folder in folders.values()}
+    found = ", ".join(f"{room:,} MB free in {folder}" for folder, room in free.items())
+    if min(free.values()) < settings.min_free_mb:
         advice = f"`pipeline trigger retention` purges old runs; or lower PIPELINE_MIN_FREE_MB ({settings.min_free_mb})"
         return warning("disk", found, advice)
     return fine("disk", found)

@@ -6,16 +6,19 @@ import re
 import secrets
 import shutil
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline import db
 from pipeline.adapters.broker import BrokerFacts, ask
 from pipeline.adapters.mailer import Relay
+from pipeline.adapters.storage import MARKER, Storage
 from pipeline.doctor.check import Check, fault, fine, warning
 from pipeline.doctor.machine import nearest
 from pipeline.embedded import running
 from pipeline.errors import PipelineError
+from pipeline.services import artifacts
 from pipeline.settings import Settings, masked
 
 # Clocks further apart than this make lease and due times look odd.
@@ -158,7 +161,19 @@ def storage(settings: Settings) -> Check:
     except (OSError, ValueError, ImportError) as error:
         advice = "correct PIPELINE_STORAGE_URL or the rights there (an fsspec URL or a folder; unset: var/artifacts)"
         return fault("artifacts", f"{masked(url)}: {error}", advice)
+    if not Storage(url).is_there() and _known_artifact(settings):
+        found = f"{masked(url)} is not the store that holds what was stored before: there is no {MARKER} in it"
+        return fault("artifacts", found, "mount it, or correct PIPELINE_STORAGE_URL")
     return fine("artifacts", f"{masked(url)} can be written")
+
+
+def _known_artifact(settings: Settings) -> bool:
+    file = _sqlite_file(settings)
+    if file and not file.exists():
+        return False
+    with suppress(Exception), db.reading() as session:  # what is wrong with the database is told by its own check
+        return artifacts.newest_uri(session) is not None
+    return False
 
 
 def _write_and_remove(url: str) -> None:

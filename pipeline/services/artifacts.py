@@ -87,6 +87,11 @@ def uri(session: Session, run_id: UUID, name: str) -> str | None:
     return session.scalar(statement)
 
 
+def newest_uri(session: Session) -> str | None:
+    """Where the artifact lies that was stored last: the store has it, unless it is another one."""
+    return session.scalar(select(Artifact.uri).order_by(Artifact.id.desc()).limit(1))
+
+
 def of_documents(session: Session, document_ids: Sequence[UUID]) -> dict[UUID, dict[str, Artifact]]:
     """The stored files of documents, by document and format."""
     statement = select(RunArtifact.document_id, RunArtifact.format, Artifact).join(Artifact)

@@ -63,6 +63,8 @@ def purge_artifacts(run: RunHandle) -> dict[str, int]:
         run.alive()
         with reading() as session:
             found = artifacts.unreferred(session, before)
+        if found:
+            store.check()  # else their rows would go, and their bytes come back with the disk
         deleted = [one for one in found if store.delete(one.uri, before)]
         if not deleted:
             return {"artifacts": gone, "bytes": freed, "unfinished": store.remove_leftovers()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import timedelta
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pipeline import tasks
+from pipeline.adapters import folders
 from pipeline.db import reading, transaction
 from pipeline.errors import DefinitionError, NotFound, Parked, PermanentError, Refused, Skip, TransientError
 from pipeline.models import Attempt, Run, Step
@@ -21,6 +23,7 @@ from pipeline.retry import Retry
 from pipeline.services import steps
 from pipeline.services.reconcile import reconcile
 from pipeline.services.runs import Request
+from pipeline.settings import settings
 from pipeline.tasks import step, workflow
 from tests.broker import broker, no_broker, worker
 from tests.factories import MONDAY, make_run, make_schedule
@@ -388,6 +391,55 @@ def test_a_relay_that_is_down_uses_up_no_attempt(story):
 
     assert story.read(run.id).status == "succeeded"
     assert [one.outcome for one in story.attempts(run, "deliver")] == ["parked"] * 5 + ["succeeded"]
+
+
+def test_a_full_disk_is_tried_again_and_then_told_on_the_run(story, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    @step(retry=SOON)
+    def download(run):
+        run.put("rows", b"a,b")
+
+    @workflow
+    def nightly(run):
+        return download.si()
+
+    monkeypatch.setattr(folders, "_fill", full)
+    run = story.run()
+    for _ in range(3):
+        story.beat(minutes=16)
+
+    run = story.read(run.id)
+    assert run.status == "failed"
+    assert run.error.startswith(f"download: {settings().var / 'artifacts'}: cannot store ")
+    assert run.error.endswith(": the disk is full; nothing of it was kept")
+    assert [one.outcome for one in story.attempts(run, "download")] == ["retry", "retry", "failed"]
+    assert not [path for path in (settings().var / "artifacts").rglob("*") if path.is_file()]
+
+
+def test_a_store_that_is_not_mounted_is_waited_for(story):
+    store, away = settings().var / "artifacts", settings().var / "away"
+
+    @step
+    def download(run):
+        run.put("rows", b"a,b")
+        store.rename(away)
+
+    @step(retry=Retry(attempts=1))
+    def load(run):
+        return run.get("rows").read_bytes().decode()
+
+    @workflow
+    def nightly(run):
+        return chain(download.si(), load.si())
+
+    run = story.run()
+    assert "mount it, or correct PIPELINE_STORAGE_URL" in story.attempts(run, "load")[0].error
+    away.rename(store)
+    story.beat(minutes=16)
+
+    assert story.read(run.id).status == "succeeded"
 
 
 def test_nothing_to_do_is_no_failure(story):

@@ -18,7 +18,7 @@ from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Content, unpack
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PermanentError
-from pipeline.handle import RunHandle
+from pipeline.handle import RunHandle, store
 from pipeline.models import Document, DocumentStatus
 from pipeline.report import WHOLE, Report
 from pipeline.services import artifacts, documents, steps
@@ -157,7 +157,7 @@ def _made(document: Document, content: Content, templates: Path) -> Rendered:
     files, pages = [], None
     for kind in content.report.formats:
         made = renderer.render(content, kind, templates, max_rows=settings().document_max_rows)
-        stored = storage.store().put(made.data, "document", made.suffix)
+        stored = store(made.data, "document", made.suffix)
         pages = made.pages if made.pages is not None else pages
         files.append(_file(document.id, document.key, kind, made.media_type, stored))
     context = renderer.message_facts(content, templates)

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.adapters import storage
 from pipeline.adapters.storage import Storage
-from pipeline.errors import DefinitionError, PermanentError, TransientError
+from pipeline.errors import DefinitionError, Parked, PermanentError, TransientError
 from pipeline.settings import settings
 
 ROOT = Path(__file__).parents[3]
@@ -90,9 +90,27 @@ def test_a_damaged_artifact_is_noticed_where_asked(store, tmp_path):
 
 
 def test_a_missing_artifact_is_named_with_its_store(store, tmp_path):
+    store.begin(None)
     for look in (store.read, store.open, lambda uri: store.local_path(uri, tmp_path / "cache")):
         with pytest.raises(PermanentError, match=r"artifact pdf/00/00\.pdf is missing from .*" + tmp_path.name):
             look("pdf/00/00.pdf")
+
+
+def test_a_store_that_is_not_mounted_is_told_from_an_artifact_that_is_missing(store, tmp_path):
+    for look in (store.read, store.open, lambda uri: store.local_path(uri, tmp_path / "cache")):
+        with pytest.raises(Parked, match=r"the artifact store is not at .*: there is no artifact-store\.txt"):
+            look("pdf/00/00.pdf")
+    with pytest.raises(Parked):
+        store.check()
+
+
+def test_a_store_is_begun_only_where_its_artifacts_are(store, tmp_path):
+    assert not store.is_there()
+    with pytest.raises(Parked, match="mount it, or correct PIPELINE_STORAGE_URL"):
+        store.begin("pdf/00/00.pdf")
+    assert not store.is_there()
+    store.begin(store.put(PDF, "pdf", "pdf").uri)
+    store.check()
 
 
 def test_a_path_that_leads_out_of_the_store_is_refused(store):
@@ -124,6 +142,7 @@ def test_a_damaged_remote_artifact_does_not_get_into_the_cache(tmp_path):
 
 def test_deleting_twice_is_as_good_as_once(store):
     stored = store.put(PDF, "pdf", "pdf")
+    store.begin(stored.uri)
     store.delete(stored.uri)
     store.delete(stored.uri)
     with pytest.raises(PermanentError, match="is missing"):
@@ -201,7 +220,7 @@ def test_a_full_disk_and_a_read_only_one_are_named_and_nothing_partial_stays(tmp
         pytest.skip("no right to mount a small disk here")
     full, read_only = done.stdout.splitlines()
     assert full.startswith(f"{disk}: cannot store pdf/")
-    assert full.endswith("the disk is full; nothing of it was kept, and it will be tried again")
+    assert full.endswith("the disk is full; nothing of it was kept")
     assert "it is read-only" in read_only
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from pipeline.adapters import storage
 from pipeline.db import reading, transaction
-from pipeline.errors import Refused, StaleClaim
-from pipeline.handle import RunHandle
+from pipeline.errors import Parked, Refused, StaleClaim
+from pipeline.handle import RunHandle, store
 from pipeline.models import Artifact, Run, Step
 from pipeline.services import artifacts, steps
 from pipeline.settings import settings
@@ -50,7 +50,7 @@ def a_file(name: str, age: timedelta) -> Path:
 
 def an_artifact(data: bytes, age: timedelta, run_id=None) -> Path:
     """Bytes in the store with their row, known to a run or to none."""
-    stored = storage.store().put(data, "dataset", ".parquet")
+    stored = store(data, "dataset", ".parquet")
     file = artifacts.StoredFile("dataset:rows", stored.sha256, stored.size, stored.uri, "dataset", "text/plain")
     with transaction() as session:
         artifacts.record(session, run_id or make_run_id(session), [file], MONDAY - age)
@@ -115,6 +115,19 @@ def test_bytes_that_are_being_stored_again_stay_with_their_row(run):
     storage.store().put(b"gone", "dataset", ".parquet")
     assert carry_out(retention.purge_artifacts, run) == {"artifacts": 0, "bytes": 0, "unfinished": 0}
     assert path.exists()
+
+
+def test_where_the_store_is_not_mounted_no_row_goes_and_nothing_is_written(run, tmp_path):
+    file = an_artifact(b"old", YEAR)
+    mounted = settings().var / "artifacts"
+    mounted.rename(tmp_path / "elsewhere")
+    for act in (lambda: carry_out(retention.purge_artifacts, run), lambda: run.put("a", b"new")):
+        with pytest.raises(Parked, match="mount it, or correct PIPELINE_STORAGE_URL"):
+            act()
+    assert not mounted.exists()
+    (tmp_path / "elsewhere").rename(mounted)
+    assert carry_out(retention.purge_artifacts, run)["artifacts"] == 1
+    assert not file.exists()
 
 
 def test_bytes_that_are_gone_already_are_no_obstacle(run):
