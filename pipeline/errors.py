@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PipelineError(Exception):
-    """Base of every error the pipeline raises on purpose; its text is a sentence for an operator."""
+    """Base of every error the pipeline raises on purpose; its text is a sentence for an operator.
+
+    `trace` is the traceback of what went wrong in another process; empty where ours would tell nobody anything.
+    """
+
+    trace: str | None = None
 
 
 class TransientError(PipelineError):
@@ -47,6 +54,20 @@ class StaleClaim(PipelineError):
 
 class Parked(TransientError):
     """Waits for something outside, such as a dead relay: the step is tried again without using up an attempt."""
+
+
+class Waiting(Parked):
+    """Waits for something that takes its time: the step is looked at again after just `again_in` seconds.
+
+    It waits as long as its function raises this: giving up is the function's affair. `memory` (JSON) is what the next
+    look is given as `run.memory`; `for_data` makes the whole run one that waits for its data.
+    """
+
+    def __init__(
+        self, message: str, *, again_in: float, memory: dict[str, Any] | None = None, for_data: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.again_in, self.memory, self.for_data = again_in, memory or {}, for_data
 
 
 class Skip(PipelineError):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pipeline import log, schedule
+from pipeline import log, schedule, targets
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PermanentError, StaleClaim
+from pipeline.report import Scalar
 from pipeline.services import artifacts, steps
 from pipeline.settings import settings
 from pipeline.timing import Period
@@ -63,6 +64,16 @@ class RunHandle:
         return self.claim.attempt_id
 
     @property
+    def memory(self) -> dict[str, Any]:
+        """What the step's last look, which raised Waiting, has left for this one."""
+        return self.claim.memory
+
+    @property
+    def now(self) -> datetime:
+        """When this try began (UTC), by the clock that everyone reads."""
+        return self.claim.at
+
+    @property
     def name(self) -> str:
         """The schedule's key."""
         return self.claim.run.schedule_key
@@ -99,6 +110,13 @@ class RunHandle:
         """The schedule as it was when the run was opened."""
         return schedule.parse(self.claim.run.definition, f"schedule {self.name}")
 
+    @cached_property
+    def placeholders(self) -> dict[str, Scalar]:
+        """What the words in braces of a command or task stand for in this run."""
+        return targets.values(
+            schedule=self.name, run=self.id, due_at=self.due_at, zone=self.zone, period=self.period, params=self.params
+        )
+
     @property
     def home(self) -> Path:
         return settings().home
@@ -117,6 +135,11 @@ class RunHandle:
         """A safe point: raises StaleClaim when the step was taken over by another process."""
         if self.lost:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
+
+    def keep_output(self, text: str) -> None:
+        """Keep what a program said with this attempt, where `pipeline show` shows it; the last text counts."""
+        with transaction(durable=False) as session:
+            steps.keep_output(session, self.attempt_id, text)
 
     def put(
         self,

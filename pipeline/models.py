@@ -351,6 +351,8 @@ class Step(Base):
     not_before: Mapped[datetime | None]
     queued_at: Mapped[datetime | None]
     result: Mapped[Any | None]
+    # What a step that waits wants to know at its next look, and of which generation that is.
+    memory: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -378,6 +380,8 @@ class Attempt(Base):
     outcome: Mapped[str]
     error: Mapped[str | None]
     traceback: Mapped[str | None]
+    # What a program wrote, or a task of another application returned.
+    output: Mapped[str | None]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 

@@ -106,6 +106,25 @@ def names_in(text: str) -> list[str]:
     return [found["name"] for found in _PLACE.finditer(text) if found["name"]]
 
 
+_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})")
+
+
+def variables_in(text: str) -> list[str]:
+    """The environment's variables that a text of `environment:` takes a value from; `$$` is a dollar sign."""
+    return [name for found in _VARIABLE.finditer(text) if (name := found["plain"] or found["braced"])]
+
+
+def resolved(text: str, known: Mapping[str, Scalar], environment: Mapping[str, str]) -> str:
+    """A text of `environment:` with its placeholders and variables replaced; KeyError names a missing variable."""
+
+    def put(found: re.Match[str]) -> str:
+        if not found[0].startswith("$"):
+            return _put(known)(found)
+        return "$" if found["dollar"] else environment[found["plain"] or found["braced"]]
+
+    return re.sub(f"{_VARIABLE.pattern}|{_PLACE.pattern}", put, text)
+
+
 def values(  # noqa: PLR0913 - all that a run is
     *, schedule: str, run: UUID, due_at: datetime, zone: str, period: Period, params: Mapping[str, Scalar]
 ) -> dict[str, Scalar]:

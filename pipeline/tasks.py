@@ -160,7 +160,9 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: 
         except Exception as error:  # whatever a step raises becomes a row, never a lost message
             if acted and isinstance(error, DBAPIError) and is_away(error):
                 raise  # done, and nobody could be told for so long: its lease lapses
-            failure, trace = _named(error, definition.retry), traceback.format_exc()
+            failure = _named(error, definition.retry)
+            trace = getattr(failure, "trace", None)
+            trace = traceback.format_exc() if trace is None else trace or None
             retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
             logger.warning("step failed", error=str(failure))
             persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))

@@ -48,7 +48,7 @@ class Rehearsal(RunHandle):
     """A run that is none: it has a schedule's facts as they are now, and keeps its files in a folder."""
 
     def __init__(self, run: Run, folder: Path) -> None:
-        super().__init__(Claim(run, Step(name="preview"), 0, UUID(int=0), "preview", ()))
+        super().__init__(Claim(run, Step(name="preview"), 0, UUID(int=0), "preview", run.due_at, ()))
         self.folder = folder
 
     @property

@@ -43,6 +43,7 @@ def show(
     run: RunText = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="Every try of every step.")] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Where in the code each failed try failed.")] = False,
+    output: Annotated[bool, typer.Option("--output", help="All that its programs wrote, in every try.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show one run: its steps, what failed and why, what to do next."""
@@ -55,7 +56,7 @@ def show(
     if as_json:
         print_json(found)
     else:
-        screens.show_run(found, attempts=attempts, traceback=traceback)
+        screens.show_run(found, attempts=attempts, traceback=traceback, output=output)
 
 
 def schedules(

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 STORIES = 10
 # Steps of one kind that are listed one by one; of more, those that went well are one line.
 FEW = 4
+# Lines of a program's output.
+LINES = 12
 
 
-def show_run(found: RunDetail, *, attempts: bool, traceback: bool) -> None:
-    """Print the run; with `attempts` every try, with `traceback` where each failed one failed."""
+def show_run(found: RunDetail, *, attempts: bool, traceback: bool, output: bool) -> None:
+    """Print the run; with `attempts` every try, with `traceback` where each failed one failed, `output` as a whole."""
     out = tables.console()
     out.print(_heading(found.run))
     out.print(tables.pairs(list(_facts(found))))
@@ -33,6 +35,7 @@ def show_run(found: RunDetail, *, attempts: bool, traceback: bool) -> None:
         _section(out, "Attempts", _attempts(found.attempts))
     if traceback:
         _tracebacks(out, found.attempts)
+    _outputs(out, found.attempts, whole=output)
     _documents(out, found)
     _deliveries(out, found)
     if found.events:
@@ -201,6 +204,19 @@ def _tracebacks(out: Console, attempts: Sequence[AttemptDetail]) -> None:
             out.print(tables.words(f"{one.step}, try {one.number}", "bold"))
             # Whole lines, however narrow the terminal is: paths are copied from here.
             out.print(tables.words(one.traceback.rstrip()), soft_wrap=True)
+
+
+def _outputs(out: Console, attempts: Sequence[AttemptDetail], *, whole: bool) -> None:
+    """What programs wrote: of every try, or the end of what the last one did."""
+    said = [one for one in attempts if one.output]
+    for one in said if whole else said[-1:]:
+        lines = str(one.output).rstrip("\n").splitlines()
+        shown = lines if whole else lines[-LINES:]
+        out.print()
+        out.print(tables.words(f"Output of {one.step}, try {one.number}", "bold"))
+        if len(lines) > len(shown):
+            out.print(tables.words(f"… {len(lines) - len(shown):,} lines before it: --output shows all", "dim"))
+        out.print(tables.words("\n".join(shown)), soft_wrap=True)
 
 
 def _documents(out: Console, found: RunDetail) -> None:

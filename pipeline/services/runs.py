@@ -128,7 +128,7 @@ def add(
     """
     zone = zone_of(definition)
     run = Run(
-        workflow=definition.workflow or "report",
+        workflow=definition.workflow or definition.kind,
         schedule_key=row.key,
         revision=row.revision,
         trigger=request.trigger,
@@ -165,12 +165,16 @@ def parameters(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> di
 
     Raises Refused for one that the report does not have, or of the wrong type.
     """
-    if not isinstance(definition.report, Report):
+    if definition.kind == "workflow":  # its own signature says what it takes
         return {**definition.params, **given}
-    defaults = definition.report.params
+    defaults = definition.report.params if isinstance(definition.report, Report) else definition.params
     for name in {**definition.params, **given}:
         if name not in defaults:
-            known = f"known parameters: {', '.join(sorted(defaults))}" if defaults else "the report has no parameters"
+            known = (
+                f"known parameters: {', '.join(sorted(defaults))}"
+                if defaults
+                else f"the {definition.kind} has no parameters"
+            )
             raise Refused(f'there is no parameter "{name}": {did_you_mean(name, defaults, known)}')
     merged = {**definition.params, **given}
     return {**defaults, **{name: _like(name, value, defaults[name]) for name, value in merged.items()}}
@@ -302,6 +306,12 @@ def apply(session: Session, run: Run, verdict: Verdict) -> None:
         run.status, run.waiting_for, run.error = RunStatus.WAITING, verdict.waiting_for, verdict.error
     else:
         close(session, run, verdict.status, verdict.error)
+
+
+def end_waiting_for_data(run: Run) -> None:
+    """The run, whose row is locked, goes on if it was its data that it waited for."""
+    if run.status == RunStatus.WAITING and run.waiting_for == WaitingFor.DATA:
+        run.status, run.waiting_for, run.error = RunStatus.RUNNING, None, None
 
 
 def is_final(run: Run) -> bool:

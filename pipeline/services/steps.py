@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import and_, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
-from pipeline.errors import Parked, PipelineError, Refused, StaleClaim
+from pipeline.errors import Parked, PipelineError, Refused, StaleClaim, Waiting
 from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
 from pipeline.services import runs
@@ -52,8 +52,15 @@ class Claim:
     fence: int
     attempt_id: UUID
     owner: str
+    # When it was claimed (UTC).
+    at: datetime
     # What the stage before it returned, where the step asked for it.
     inputs: tuple[Any, ...]
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What the last look of a step that waits has left for this one."""
+        return _remembered(self.step.memory, self.step.generation)
 
 
 # ---- planning
@@ -162,7 +169,7 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
         started_at=now,
     )
     session.add(attempt)
-    return Claim(run, step, claimed, attempt.id, owner(), _inputs(session, step))
+    return Claim(run, step, claimed, attempt.id, owner(), now, _inputs(session, step))
 
 
 def _begun(session: Session, run_id: UUID, now: datetime) -> Run:
@@ -222,6 +229,7 @@ def record(
     if runs.is_final(run):
         runs.close_leftovers(session, run)
         return
+    runs.end_waiting_for_data(run)
     if verdict:
         runs.apply(session, run, verdict)
         return
@@ -238,22 +246,72 @@ def record_failure(
     run = runs.lock(session, claim.run.id)
     named = f"{type(error).__name__}: {error}".removesuffix(": ")
     sentence = str(error) or named if isinstance(error, PipelineError) else named
+    if isinstance(error, Waiting) and not runs.is_final(run):
+        _look_again(session, run, claim, error, now)
+        return
     wait = None if runs.is_final(run) else _wait(session, claim, error, retry, now)
     if wait is not None:
-        again = {
-            "not_before": now + timedelta(seconds=wait),
-            "task_id": task_id(claim.step.id, claim.step.generation, claim.fence),
-            "published_at": None,
-            "published": 0,
-            "queued_at": now,
-        }
-        _finish(session, claim, StepStatus.QUEUED, now, error=sentence, **again)
+        _queue_again(session, claim, now, wait, error=sentence, memory=None)
         outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
         _end_attempt(session, claim, outcome, now, error=sentence, trace=trace)
         return
     _finish(session, claim, StepStatus.FAILED, now, error=sentence)
     _end_attempt(session, claim, Outcome.FAILED, now, error=sentence, trace=trace)
     _after_failure(session, run, claim.step, sentence, now, carried=carried)
+
+
+def _queue_again(session: Session, claim: Claim, now: datetime, wait: float, **values: Any) -> None:
+    again = {
+        "not_before": now + timedelta(seconds=wait),
+        "task_id": task_id(claim.step.id, claim.step.generation, claim.fence),
+        "published_at": None,
+        "published": 0,
+        "queued_at": now,
+    }
+    _finish(session, claim, StepStatus.QUEUED, now, **again, **values)
+
+
+def _look_again(session: Session, run: Run, claim: Claim, error: Waiting, now: datetime) -> None:
+    """Park a step that looked in vain; one look after the other is one row that grows longer, however many they are."""
+    known = select(Step.memory).where(Step.id == claim.step.id).with_for_update(key_share=True)
+    heard = _remembered(session.scalar(known), claim.step.generation)
+    wait = error.again_in if heard == claim.memory else 0.0  # somebody has called while it looked
+    memory = {"generation": claim.step.generation, "kept": {**heard, **error.memory}}
+    _queue_again(session, claim, now, wait, error=str(error), memory=memory)
+    before = (Attempt.step_id == claim.step.id, Attempt.fence == claim.fence - 1, Attempt.outcome == Outcome.PARKED)
+    earlier = session.scalar(select(Attempt).where(*before, Attempt.generation == claim.step.generation))
+    if earlier is None:
+        _end_attempt(session, claim, Outcome.PARKED, now, error=str(error))
+    else:
+        session.execute(delete(Attempt).where(Attempt.id == claim.attempt_id))
+        earlier.fence, earlier.worker, earlier.finished_at, earlier.error = claim.fence, claim.owner, now, str(error)
+    if error.for_data:
+        run.status, run.waiting_for, run.error = RunStatus.WAITING, WaitingFor.DATA, str(error)
+
+
+def _remembered(memory: dict[str, Any] | None, generation: int) -> dict[str, Any]:
+    return dict(memory["kept"]) if memory and memory["generation"] == generation else {}
+
+
+def call(session: Session, step_id: UUID, **heard: Any) -> UUID | None:
+    """Have a step that waits look at once, and find `heard` in its memory; its run, to be published, if it does.
+
+    A step that is looking right now looks once more.
+    """
+    step = session.scalar(select(Step).where(Step.id == step_id).with_for_update(key_share=True))
+    if step is None or step.status not in {StepStatus.QUEUED, StepStatus.RUNNING}:
+        return None
+    kept = {**_remembered(step.memory, step.generation), **heard}
+    step.memory = {"generation": step.generation, "kept": kept}
+    if step.status == StepStatus.RUNNING or step.not_before is None:
+        return None
+    step.not_before = clock(session)
+    return step.run_id
+
+
+def keep_output(session: Session, attempt_id: UUID, output: str) -> None:
+    """Keep what a program or a task of another application said, also when its step is somebody else's by now."""
+    session.execute(update(Attempt).where(Attempt.id == attempt_id).values(output=output))
 
 
 def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: datetime) -> float | None:

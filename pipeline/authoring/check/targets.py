@@ -21,10 +21,8 @@ def check_command(subject: Subject, notes: list[Fault]) -> None:
     if command is None:
         return
     for name, value in command.environment.items():
-        if value.startswith("$") and value[1:] not in environment():
-            subject.fault(
-                f"command.environment.{name}", f"{value[1:]} is not set: set it in the environment or in .env"
-            )
+        for missing in set(targets.variables_in(value)) - environment().keys():
+            subject.fault(f"command.environment.{name}", _unset(missing))
     check_retries(subject, ["command"])
     notes += [Fault(subject.file.place, "command", said) for said in _doubts(subject.schedule, command)]
 

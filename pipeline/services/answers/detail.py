@@ -66,7 +66,7 @@ class StepDetail:
 
 @dataclass(frozen=True)
 class AttemptDetail:
-    """One try of one step."""
+    """One try of one step; `output` is what its program wrote, or what a task of another application returned."""
 
     step: str
     generation: int
@@ -77,6 +77,7 @@ class AttemptDetail:
     finished_at: datetime | None
     error: str | None
     traceback: str | None
+    output: str | None
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ def _attempts(steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[Attemp
             finished_at=attempt.finished_at,
             error=attempt.error,
             traceback=attempt.traceback,
+            output=attempt.output,
         )
         for attempt in attempts
     ]

@@ -1,0 +1,15 @@
+"""The workflows of one step: what `command:` and `task:` in a schedule file run."""
+
+from __future__ import annotations
+
+from celery.canvas import Signature
+
+from pipeline.handle import RunHandle
+from pipeline.tasks import workflow
+from pipeline.workflows import command as programs
+
+
+@workflow
+def command(run: RunHandle) -> Signature:  # noqa: ARG001 - every workflow is given its run
+    """A program, in one step."""
+    return programs.command.si()
