@@ -64,6 +64,14 @@ class Door(StrEnum):
     BEAT = "beat"  # nobody's wish: what the pipeline does by itself
 
 
+class Scope(StrEnum):
+    """What somebody may do over HTTP; each includes those before it."""
+
+    READ = "read"
+    OPERATE = "operate"  # trigger, cancel, rerun, pause, approve, resolve
+    ADMIN = "admin"  # whatever there is
+
+
 class Decision(StrEnum):
     FIRED = "fired"
     SKIPPED = "skipped"  # a run was in the way, the clocks dropped it, or it could not be fired
@@ -605,6 +613,24 @@ class Heartbeat(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     detail: Mapped[dict[str, Any] | None]
+
+
+class ApiToken(Base):
+    """What an application shows to be let in. Only its digest is kept: the token itself is told once."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (one_of("scope", Scope),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    # How it begins, so that people can tell which one they hold.
+    prefix: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    scope: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class Audit(Base):

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     locale: str = "en"
     # Who hears of failures where a schedule names nobody: addresses and webhooks, separated by commas.
     notify: Words = Field(default_factory=list)
+    # Where `pipeline web` and `pipeline up` serve the API; what is not loopback belongs behind a proxy that speaks TLS.
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(8000, ge=1, le=65535)
     # Worker processes of the embedded tree. Default: one per core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.

@@ -364,17 +364,22 @@ def trigger(request: runs.Request) -> tuple[UUID, bool]:
 
     Returns the run's id and whether it is new. Raises Refused or NotFound with a sentence.
     """
+    run, new = open_run(request)
+    if new:
+        publish(run.id)
+    return run.id, new
+
+
+def open_run(request: runs.Request) -> tuple[Run, bool]:
+    """Open the run without publishing it, for a caller that answers first; reconcile would publish it, too."""
     with reading() as session:
         _, definition = schedules.current(session, request.schedule_key)
     if definition.get("workflow"):
         load_workflows()  # a team's code may take its time: no writer waits for it
     try:
-        run, new = _opened(request)
+        return _opened(request)
     except IntegrityError:  # the same key for two schedules in the same moment: now the other one's run is there
-        run, new = _opened(request)
-    if new:
-        publish(run.id)
-    return run.id, new
+        return _opened(request)
 
 
 def _opened(request: runs.Request) -> tuple[Run, bool]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import typer
 
 from pipeline.cli import tables, triggering, waiting
 from pipeline.db import reading
 from pipeline.embedded import Tree, running
+from pipeline.embedded.parts import parts
+from pipeline.embedded.state import State
 from pipeline.embedded.tree import tell
 from pipeline.models import Run
 from pipeline.services import answers
@@ -22,13 +25,13 @@ def stay_up(*, follow: bool) -> None:
     """Start the tree and stay until a signal ends it. Raises Refused when one runs here already."""
     err = tables.console(stderr=True)
     err.print(tables.words("Starting broker, database, worker and beat …", "dim"))
-    with Tree(settings(), follow=follow) as tree:
-        _show_up(tree.state.catcher_url)
+    with Tree(settings(), follow=follow, made_of=partial(parts, web=True)) as tree:
+        _show_up(tree.state)
         tree.wait()
         tell("Stopping …")
 
 
-def _show_up(catcher_url: str) -> None:
+def _show_up(state: State) -> None:
     from pipeline.settings import masked
 
     configured = settings()
@@ -37,8 +40,9 @@ def _show_up(catcher_url: str) -> None:
         ("home", str(configured.home)),
         ("database", masked(configured.database_url)),
         ("broker", masked(configured.broker_url)),
+        ("web", f"{state.web_url}/" if state.web_url else ""),
         ("mail", triggering.mail(configured)),
-        ("caught in", f"{tables.near(configured.var / 'outbox')}/ ({catcher_url})" if catcher_url else ""),
+        ("caught in", f"{tables.near(configured.var / 'outbox')}/ ({state.catcher_url})" if state.catcher_url else ""),
         ("logs", f"{tables.near(configured.var / 'log')}/"),
     ]
     out.print(tables.words("Up. Ctrl-C stops everything.", "bold green"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from pipeline.adapters.broker import ask
 from pipeline.embedded import broker
 from pipeline.embedded.child import Child
+from pipeline.errors import PermanentError
 from pipeline.settings import Settings
 
 QUEUES = "default,render,deliver"
@@ -27,17 +29,34 @@ class Parts:
     processes: list[Child] = field(default_factory=list)
     # Where the mail catcher listens; none while the settings name one that runs elsewhere.
     listening: socket.socket | None = None
+    # Where the API and the console listen; none where they are not served.
+    serving: socket.socket | None = None
 
     @property
     def catcher_url(self) -> str:
         """What PIPELINE_CATCHER_URL is for the processes; empty if the settings say it."""
         return f"smtp://127.0.0.1:{self.listening.getsockname()[1]}" if self.listening else ""
 
+    @property
+    def web_url(self) -> str:
+        """Where the API and the console are; empty where they are not served."""
+        if self.serving is None:
+            return ""
+        host, port = self.serving.getsockname()[:2]
+        return f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104 - compared, not bound
 
-def parts(settings: Settings) -> Parts:
-    """The parts for these settings.
+    def close(self) -> None:
+        """Close the sockets that children inherited."""
+        for one in (self.listening, self.serving):
+            if one:
+                one.close()
 
-    Raises PermanentError when there is no broker to run, TransientError when the one in the settings does not answer.
+
+def parts(settings: Settings, *, web: bool = False) -> Parts:
+    """The parts for these settings, with `web` also what serves the API and the console.
+
+    Raises PermanentError when there is no broker to run or the web's port is taken, TransientError when the broker in
+    the settings does not answer.
     """
     found = Parts(migrate=_migrate)
     environment = {"PIPELINE_HOME": str(settings.home)}
@@ -50,6 +69,9 @@ def parts(settings: Settings) -> Parts:
         found.servers.append(_catcher(found.listening, settings.var / "outbox"))
         environment["PIPELINE_CATCHER_URL"] = found.catcher_url
     found.processes = [_worker(settings, environment), _beat(environment)]
+    if web:
+        found.serving = _web_socket(settings)
+        found.processes.append(_web(found.serving, environment))
     return found
 
 
@@ -68,6 +90,25 @@ def _catcher(listening: socket.socket, outbox: Path) -> Child:
     command = [sys.executable, "-m", "pipeline.adapters.catcher", "--folder", str(outbox)]
     descriptor = listening.fileno()
     return Child("catcher", [*command, "--socket", str(descriptor)], inherits=[descriptor])
+
+
+def _web_socket(settings: Settings) -> socket.socket:
+    """The socket of the web's port; of one that nobody asked for and that is taken, of another that is free."""
+    try:
+        return socket.create_server((settings.web_host, settings.web_port), backlog=128)
+    except OSError as error:
+        if "web_port" in settings.model_fields_set or error.errno != errno.EADDRINUSE:
+            raise PermanentError(
+                f"{settings.web_host}:{settings.web_port} cannot be listened on ({error.strerror}): "
+                "set PIPELINE_WEB_PORT to a free port, or PIPELINE_WEB_HOST to an address of this machine"
+            ) from None
+        return socket.create_server((settings.web_host, 0), backlog=128)
+
+
+def _web(serving: socket.socket, environment: dict[str, str]) -> Child:
+    descriptor = serving.fileno()
+    command = [sys.executable, "-m", "pipeline.api.serve", "--socket", str(descriptor)]
+    return Child("web", command, environment=environment, inherits=[descriptor])
 
 
 def _worker(settings: Settings, environment: dict[str, str]) -> Child:

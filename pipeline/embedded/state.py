@@ -40,6 +40,7 @@ class State:
     status: str
     started_at: str
     catcher_url: str = ""
+    web_url: str = ""
     children: dict[str, ChildState] = field(default_factory=dict)
 
     @classmethod

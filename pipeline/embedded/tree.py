@@ -67,7 +67,7 @@ class Tree:
 
     def _start(self) -> None:
         self._parts = found = self._made_of(self._settings)
-        self.state.catcher_url = found.catcher_url
+        self.state.catcher_url, self.state.web_url = found.catcher_url, found.web_url
         self._supervisor = Supervisor(
             self._settings.home, self._settings.var / "log", self._stop, self._say, self._note
         )
@@ -98,8 +98,8 @@ class Tree:
                 self._supervisor.stop()
         finally:
             self._supervisor = None
-            if self._parts and self._parts.listening:
-                self._parts.listening.close()
+            if self._parts:
+                self._parts.close()
             self._lock.release()
             self._stop_listening()
 

@@ -1,0 +1,29 @@
+"""The web application: the API under /api, and whatever else is served beside it."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from pipeline import __version__
+from pipeline.api import health, problems, runs
+
+DESCRIPTION = """
+Trigger reports, follow their runs, and ask who got what. Every call needs a token
+(`pipeline token create`) as `Authorization: Bearer rpt_…`; errors are RFC 9457 problem details.
+"""
+
+
+def create_app() -> FastAPI:
+    """The application of this process; its settings are those of `pipeline.settings`."""
+    app = FastAPI(
+        title="Report pipeline",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    problems.install(app)
+    app.include_router(health.router)
+    app.include_router(runs.router)
+    return app

@@ -1,0 +1,86 @@
+"""Runs over HTTP: opened with one call, followed with another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline import tasks
+from pipeline.api.identity import Operator, Reader
+from pipeline.api.problems import RESPONSES
+from pipeline.db import reading
+from pipeline.models import Run, Trigger
+from pipeline.report import Scalar
+from pipeline.services import answers
+from pipeline.services import runs as rows
+
+router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
+KeyHeader = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", max_length=200, description="The same key opens no second run."),
+]
+
+
+class Wish(BaseModel):
+    """A run that is wanted now."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"schedule": "carrier_review", "period": "last_week", "keys": ["UA"]}]},
+    )
+
+    schedule: str = Field(description="The schedule's name.", min_length=1)
+    params: dict[str, Scalar] = Field({}, description="Values for the report's or workflow's parameters.")
+    period: str | None = Field(None, description="last_week, 2026-Q3, 2026-07-01..2026-10-01. Default: as of now.")
+    keys: list[str] = Field([], description="Only the documents of these keys.")
+    to: list[str] = Field([], description="To these addresses instead of the schedule's recipients.")
+    send: bool = Field(default=True, description="false makes the documents and sends nothing.")
+
+
+class Opened(BaseModel):
+    """Where the run that was opened can be followed."""
+
+    id: UUID
+    status: str
+    status_url: str
+    new: bool = Field(description="false: the same Idempotency-Key had opened it before.")
+
+
+@router.post("", status_code=202, summary="Open a run")
+def open_run(
+    wish: Wish,
+    caller: Operator,
+    request: Request,
+    response: Response,
+    later: BackgroundTasks,
+    key: KeyHeader = None,
+) -> Opened:
+    """The run is kept in the database before this answers; a broker that is away only delays it."""
+    wanted = rows.Request(
+        wish.schedule,
+        wish.params,
+        wish.period,
+        wish.keys,
+        wish.to,
+        wish.send,
+        trigger=Trigger.API,
+        actor=caller.actor,
+        idempotency_key=f"{caller.actor}/{key}" if key else None,
+    )
+    run, new = tasks.open_run(wanted)
+    if new:
+        later.add_task(tasks.publish, run.id)
+    url = str(request.url_for("one_run", run_id=run.id))
+    response.headers["Location"] = url
+    return Opened(id=run.id, status=run.status, status_url=url, new=new)
+
+
+@router.get("/{run_id}", summary="One run, with its progress in numbers", name="one_run")
+def one_run(run_id: str, caller: Reader) -> dict[str, Any]:
+    """`run_id` is an id or its beginning, a task id, NAME (its latest run) or NAME@DAY."""
+    with reading() as session:
+        run: Run = rows.find(session, run_id)
+        return answers.progress(session, run)

@@ -1,0 +1,49 @@
+"""The process that serves the API: uvicorn on a port of its own, or on a socket that the embedded tree keeps."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+
+import uvicorn
+
+from pipeline import log
+from pipeline.settings import settings
+
+FACTORY = "pipeline.api.app:create_app"
+# Seconds that open requests get to end once the process is asked to stop.
+GRACE = 3
+
+
+def serve(host: str | None = None, port: int | None = None, descriptor: int | None = None) -> None:
+    """Serve until a signal ends it, on `host` and `port` (default: the settings') or on an inherited socket.
+
+    Raises OSError when the address cannot be listened on.
+    """
+    configured = settings()
+    log.configure(configured)
+    listening = (
+        socket.socket(fileno=descriptor)
+        if descriptor is not None
+        else socket.create_server((host or configured.web_host, port or configured.web_port), backlog=128)
+    )
+    with listening:
+        options = uvicorn.Config(
+            FACTORY,
+            factory=True,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE,
+        )
+        uvicorn.Server(options).run(sockets=[listening])
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--socket", type=int, required=True, help="the descriptor of a listening socket")
+    serve(descriptor=arguments.parse_args().socket)
+
+
+if __name__ == "__main__":
+    main()
