@@ -1,13 +1,60 @@
-"""How histories look: who did what."""
+"""How histories look: what was decided about each slot, and who did what."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pipeline.cli import tables
-from pipeline.services.answers import AuditEntry, wording
+from pipeline.models import Decision
+from pipeline.services.answers import AuditEntry, SlotAnswer, Slots, wording
 from pipeline.settings import settings
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def show_slots(found: Slots, *, full: bool) -> None:
+    """Print what was decided as a table, the newest first, then what comes next, and what explains a gap."""
+    out = tables.console()
+    if found.slots:
+        made = tables.table(f"due ({wording.time_of(found.zone)})", "UTC", "decision", "run", "", whole=("UTC", "run"))
+        for slot in found.slots:
+            made.add_row(*_slot(slot))
+        out.print(made)
+        if full:
+            out.print(tables.words(f"\nThe newest {len(found.slots)}; --limit shows more.", "dim"))
+    if found.explanation:
+        out.print(tables.hint(found.explanation))
+    if found.upcoming:
+        out.print(tables.words(f"\n{found.when}. Next:", "dim"))
+    for one in found.upcoming:
+        note = one.note if one.fires else f"will not fire: {one.note}"
+        line = tables.words(wording.moment(one.due_at, found.zone))
+        out.print(line.append_text(tables.words(f"  {note}" if note else "", "yellow")))
+
+
+def _slot(slot: SlotAnswer) -> Iterator[Text]:
+    day, at = wording.day(slot.due_at, slot.zone), wording.clock_time(slot.due_at, slot.zone)
+    yield tables.words(f"{day[:-5]} {at.removesuffix(':00')}")
+    yield tables.words(f"{slot.due_at:%d %H:%M}", "dim")
+    yield tables.status(slot.decision)
+    yield tables.words(wording.short(slot.run_id) if slot.run_id else "", "cyan")
+    origin = "" if slot.origin == "schedule" else f"backfill {_short(slot.origin)}"
+    said = [part for part in (_became(slot), tables.words(origin), tables.words(slot.reason or "")) if part]
+    yield tables.words("; ").join(said)
+
+
+def _became(slot: SlotAnswer) -> Text:
+    """How the slot's run went, and how much of it arrived."""
+    if slot.run is None:
+        return tables.words("purged" if slot.decision == Decision.FIRED else "", "dim")
+    found = tables.status(slot.run.status)
+    if slot.run.deliveries_wanted:
+        sent = tables.share(slot.run.deliveries["accepted"], slot.run.deliveries_wanted, over=slot.run.over)
+        found.append(", ").append_text(sent).append(" sent")
+    return found
 
 
 def show_audit(entries: Sequence[AuditEntry], subject: str | None, *, full: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands that ask: runs, show, schedules, who, files, audit."""
+"""The commands that ask: runs, show, schedules, slots, who, files, audit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PANEL = "Look"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (runs, show, schedules, who, files, audit):
+    for command in (runs, show, schedules, slots, who, files, audit):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -77,6 +77,37 @@ def schedules(
     from pipeline.cli import lists
 
     lists.show_schedules(found)
+
+
+def slots(
+    schedule: Annotated[str, typer.Argument(metavar="SCHEDULE", help="The schedule: its file's name.")],
+    *,
+    since: Since = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Up to the end of that day.")] = None,
+    decision: Annotated[str | None, typer.Option(help="Only those fired, skipped, coalesced, late or paused.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Why did it not run on Sunday? Every due instant, what was decided, why, and what became of it.
+
+    Days and times are local to the schedule.
+    """
+    from pipeline.cli import instants
+    from pipeline.services import answers
+
+    with looking() as session:
+        zone = answers.zone(session, schedule)
+        span = answers.Span(
+            None if since is None else instants.read("--since", since, zone),
+            None if until is None else instants.read("--until", until, zone, end=True),
+        )
+        found = answers.slots(session, schedule, span, decision, limit)
+    if as_json:
+        print_json(found.slots)
+        return
+    from pipeline.cli import histories
+
+    histories.show_slots(found, full=len(found.slots) == limit)
 
 
 def who(

@@ -64,27 +64,13 @@ def check_database() -> None:
 
 
 def earliest(since: str | None) -> datetime | None:
-    """The instant (UTC) that `since` means: so long ago, or the beginning of that day in PIPELINE_TIMEZONE.
-
-    Raises Refused for what is neither.
-    """
+    """The instant (UTC) that `since` means, a day or time being local to PIPELINE_TIMEZONE. Raises Refused."""
     if since is None:
         return None
-    from datetime import UTC, datetime
-
-    from pipeline import timing
-    from pipeline.errors import Refused
+    from pipeline.cli import instants
     from pipeline.settings import settings
 
-    now = datetime.now(UTC)
-    try:
-        if since.count("-") == 2:
-            return timing.period(since, now, settings().timezone).start
-        return now - timing.parse_duration(since)
-    except (ValueError, OverflowError):
-        raise Refused(
-            f'--since "{since}": write a length of time such as 30d or 12h, or a day such as 2026-11-01'
-        ) from None
+    return instants.read("--since", since, settings().timezone)
 
 
 def actor(by: str | None = None) -> Actor:

@@ -20,6 +20,7 @@ STYLES = {
     "not loaded": "yellow", "suppressed": "yellow",
     "failed": "red", "rejected": "red", "expired": "red", "bounced": "red", "complained": "red", "fault": "red",
     "bad file": "red",
+    "fired": "green", "coalesced": "dim", "late": "yellow",
     "skipped": "dim", "cancelled": "dim", "pending": "dim", "retired": "dim",
 }  # fmt: skip
 # A pipe has no width: lines as long as their content are what grep and files want.

@@ -9,16 +9,21 @@ from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
 from pipeline.services.answers.plain import as_json
 from pipeline.services.answers.progress import progress
+from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
 from pipeline.services.answers.summary import RunSummary, summarise
 from pipeline.services.answers.who import Answer, Who, who
 
 __all__ = [
+    "EVER",
     "Answer",
     "AuditEntry",
     "DocumentFile",
     "RunDetail",
     "RunSummary",
     "ScheduleSummary",
+    "SlotAnswer",
+    "Slots",
+    "Span",
     "Who",
     "as_json",
     "audit",
@@ -27,6 +32,8 @@ __all__ = [
     "progress",
     "schedules",
     "show",
+    "slots",
     "summarise",
     "who",
+    "zone",
 ]

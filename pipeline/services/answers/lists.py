@@ -33,7 +33,7 @@ def latest_runs(
     """
     statement = select(Run).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
     if schedule is not None:
-        check_schedule(session, schedule)
+        known(session, schedule)
         statement = statement.where(Run.schedule_key == schedule)
     if status is not None:
         statement = statement.where(Run.status == _status(status))
@@ -42,13 +42,14 @@ def latest_runs(
     return summarise(session, session.scalars(statement).all())
 
 
-def check_schedule(session: Session, key: str) -> None:
-    """Raises NotFound, with what there is, for a name that no schedule has or ever had."""
-    if session.get(Schedule, key) is not None:
-        return
-    known = sorted(session.scalars(select(Schedule.key)))
-    hint = did_you_mean(key, known, f"known schedules: {', '.join(known) or 'none'}")
-    raise NotFound(f'there is no schedule "{key}": {hint}')
+def known(session: Session, key: str) -> Schedule:
+    """The schedule, also a retired one. Raises NotFound, with what there is, for a name that none has or ever had."""
+    row = session.get(Schedule, key)
+    if row is None:
+        keys = sorted(session.scalars(select(Schedule.key)))
+        hint = did_you_mean(key, keys, f"known schedules: {', '.join(keys) or 'none'}")
+        raise NotFound(f'there is no schedule "{key}": {hint}')
+    return row
 
 
 def _status(text: str) -> str:

@@ -57,7 +57,7 @@ def test_no_run_yet_says_what_makes_one(typed):
     [
         (["runs", "shipmets"], "did you mean shipments?"),
         (["runs", "--status", "faild"], "did you mean failed?"),
-        (["runs", "--since", "lately"], "write a length of time such as 30d or 12h, or a day such as 2026-11-01"),
+        (["runs", "--since", "lately"], "write a length of time such as 30d or 12h, a day such as 2026-11-01"),
         (["show", "nothing_like_it"], "there are runs of shipments"),
         (["files", "shipments", "--key", "AC"], "did you mean ACME?"),
     ],
