@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -207,15 +208,17 @@ def ends_soon(status: str, **values) -> None:
     """Let the run that is opened next end after a moment, as a worker would."""
 
     def end() -> None:
-        for run in all_runs():
-            with transaction() as session:
-                found = runs.lock(session, run.id)
-                found.started_at = found.created_at
-                found.waiting_for = values.get("waiting_for")
-                runs.close(session, found, status, values.get("error")) if not found.waiting_for else None
-                found.status = status
+        while not (opened := all_runs()):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        with transaction() as session:
+            found = runs.lock(session, opened[0].id)
+            found.started_at = found.created_at
+            found.waiting_for = values.get("waiting_for")
+            runs.close(session, found, status, values.get("error")) if not found.waiting_for else None
+            found.status = status
 
-    threading.Timer(0.3, end).start()
+    threading.Thread(target=end, daemon=True).start()
 
 
 def test_waiting_ends_with_the_run_and_exits_0_only_if_it_succeeded(typed, database: Path):
