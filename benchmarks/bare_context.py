@@ -33,7 +33,9 @@ def document_context(key: str, rows: Rows, words: dict[str, Any]) -> dict[str, A
 def message_context(key: str, name: str, rows: Rows, attachment: str, words: dict[str, Any]) -> dict[str, Any]:
     """The names of subject.txt, body.txt and body.html."""
     common = common_context(key, rows, words)
-    return {**common, "name": name, "attachments": [attachment], "schedule": "aircraft_log", "sender": "Reports"}
+    files: dict[str, Any] = {"attachments": [attachment], "links": []}
+    told = {"schedule": "aircraft_log", "sender": "Reports", "missing": [], "unsubscribe_url": None}
+    return {**common, "name": name, **files, "documents": [{**common, **files}], **told}
 
 
 def common_context(key: str, rows: Rows, words: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from celery import Celery, signals
 from kombu.entity import Queue
 
 from pipeline import log
+from pipeline.errors import DefinitionError
 from pipeline.settings import Settings, settings
 
 QUEUES = ("default", "render", "deliver")
@@ -110,6 +111,17 @@ def _load_workflows(**_: Any) -> None:
         raise SystemExit(f"the worker cannot load its workflows: {type(error).__name__}: {error}") from error
     for sentence in broken_workflows.values():
         log.get(__name__).error("workflow file refused", error=sentence)
+
+
+@signals.celeryd_init.connect
+def _try_key(**_: Any) -> None:
+    """A key that signs no message is told now, not when the first one is to go out."""
+    from pipeline.adapters.messages import configured_signer
+
+    try:
+        configured_signer(settings())
+    except DefinitionError as error:
+        raise SystemExit(str(error)) from error
 
 
 # Why a file of the home's workflows/ could not be imported, by its name; the others go on.

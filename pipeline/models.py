@@ -464,6 +464,17 @@ class Suppression(Base):
     created_at: Mapped[datetime]
 
 
+class OptOut(Base):
+    """An address that wants no more of one schedule's reports; others go on."""
+
+    __tablename__ = "opt_outs"
+
+    address: Mapped[str] = mapped_column(primary_key=True)
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"), primary_key=True)
+    source: Mapped[str]
+    created_at: Mapped[datetime]
+
+
 class Delivery(Base):
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -505,6 +516,16 @@ class Delivery(Base):
     reason: Mapped[str | None]
     not_before: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
+
+
+class DeliveryDocument(Base):
+    """Which documents a message carries that carries several (`combine: true`)."""
+
+    __tablename__ = "delivery_documents"
+    __table_args__ = (Index("ix_delivery_documents_document_id", "document_id"),)
+
+    delivery_id: Mapped[UUID] = mapped_column(ForeignKey("deliveries.id"), primary_key=True)
+    document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id"), primary_key=True)
 
 
 class DeliveryAttempt(Base):

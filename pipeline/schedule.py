@@ -134,6 +134,14 @@ def _share(value: Any) -> float:
     return share
 
 
+def _size(value: Any) -> int:
+    """Bytes of `5MB`, `500 kB` or a number."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?) ?([kMG]?)B?", str(value)) if not isinstance(value, bool) else None
+    if not found:
+        raise ValueError(f'"{value}" is not a size: write it like 5MB, 500kB or 0')
+    return int(float(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]])
+
+
 class Message(Model):
     """How the e-mail around the documents looks; texts are Jinja2 templates over the delivery's context."""
 
@@ -142,6 +150,17 @@ class Message(Model):
     reply_to: str | None = None
     attach: Annotated[list[Literal["pdf", "xlsx", "csv", "html"]], OneOrMany] | None = Field(
         None, description="Which formats are attached. Default: all of the report's."
+    )
+    link_above: Annotated[int, BeforeValidator(_size)] = Field(
+        7_000_000,
+        description="Files of a message that are larger together, such as 5MB, are links instead of attachments, where "
+        "PIPELINE_PUBLIC_URL is set; 0: always.",
+    )
+    link_for: Duration = Field("30d", description="How long such links work.")
+    unsubscribe: bool = Field(
+        default=False,
+        description="Whether the message has a link to unsubscribe, also as one click in mail programs; needs "
+        "PIPELINE_PUBLIC_URL.",
     )
 
 
@@ -165,6 +184,9 @@ class Schedule(Model):
     ready_when: ReadyWhen | None = None
     after: Annotated[After, BeforeValidator(readiness.after)] | None = None
     recipients: Annotated[Recipients, BeforeValidator(_recipients)] = Recipients()
+    combine: bool = Field(
+        default=False, description="Whether an address with several keys gets one message with all its documents."
+    )
     message: Message = Message()
     deliver_to: Annotated[list[str], OneOrMany] = Field(
         [],
@@ -246,6 +268,11 @@ class Schedule(Model):
             return PurePath(self.command.run[0]).name
         named = self.workflow or (self.task.name if self.task else self.report)
         return (named.name or named.title) if isinstance(named, Report) else str(named)
+
+    @property
+    def offers_unsubscribe(self) -> bool:
+        """Whether its messages say how to get no more of them."""
+        return self.message.unsubscribe
 
     @property
     def period_spec(self) -> str:

@@ -21,6 +21,9 @@ from pipeline.mistakes import nearest
 PREFIX = "PIPELINE_"
 # A Unix socket's address has room for 107 characters (sockaddr_un, unix(7)).
 SOCKET_PATH_LIMIT = 107
+# Settings whose values no error repeats.
+SECRET = {"dkim_key", "secret_key"}
+MAKE_SECRET = "`openssl rand -hex 32` makes one"  # noqa: S105 - a way to make one
 
 Words = Annotated[
     list[str],
@@ -57,6 +60,17 @@ class Settings(BaseSettings):
     mail_from: str = "Reports <reports@localhost>"
     # Seconds without an answer after which a relay is dead; after the final dot ten minutes (RFC 5321 4.5.3.2.6).
     smtp_timeout: float = Field(60.0, gt=0)
+    # The private RSA key (PEM) that messages are signed with (DKIM): a file, relative to the home, or the text itself.
+    dkim_key: str = ""
+    # The name under which the DNS has the public key: a TXT record at <selector>._domainkey.<domain>.
+    dkim_selector: str = ""
+    # The domain that signs. Default: that of PIPELINE_MAIL_FROM.
+    dkim_domain: str = ""
+    # Where readers reach the console and API, such as https://reports.example.com: links in messages begin with it.
+    public_url: str = ""
+    # What links in messages are signed with; after a change several, separated by commas: the first signs, all count.
+    # Default: made on first use, in var/secret.key; several machines need the same one.
+    secret_key: str = ""
     # The zone of schedules that name none, an IANA name.
     timezone: str = "UTC"
     # The locale of dates and numbers where neither the report nor the recipient names one.
@@ -153,6 +167,47 @@ class Settings(BaseSettings):
             notice.target(written)
         return value
 
+    @field_validator("dkim_key")
+    @classmethod
+    def _key_is_there(cls, value: str, info: ValidationInfo) -> str:
+        if not value or "-----BEGIN" in value:
+            return value
+        path = info.data.get("home", Path()) / Path(value).expanduser()
+        if not path.is_file():
+            raise ValueError("is neither a file nor the text of a key; `openssl genrsa -out dkim.pem 2048` makes one")
+        return str(path)
+
+    @field_validator("dkim_selector")
+    @classmethod
+    def _selector_is_named(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("dkim_key") and not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", value):
+            raise ValueError("must be the name under which the DNS has PIPELINE_DKIM_KEY's public half, such as s2026")
+        return value
+
+    @field_validator("dkim_domain")
+    @classmethod
+    def _domain_is_one(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", value):
+            raise ValueError("must be a domain in ASCII, such as example.com")
+        return value.lower()
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_a_root(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[!-;=?-~]*)?", value):
+            raise ValueError("must look like https://reports.example.com")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secrets_are_long(cls, value: str, info: ValidationInfo) -> str:
+        if value and any(len(part.strip()) < 32 for part in value.split(",")):
+            raise ValueError(f"must have 32 characters or more; {MAKE_SECRET}")
+        if info.data.get("public_url") and info.data.get("broker_url") and not value:
+            raise ValueError(f"must be set, the same on every machine, as PIPELINE_PUBLIC_URL is; {MAKE_SECRET}")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
@@ -172,6 +227,11 @@ class Settings(BaseSettings):
             self.storage_url = str(self.var / "artifacts")
 
     _embedded_broker: bool = PrivateAttr(default=False)
+
+    @property
+    def dkim_signs_for(self) -> str:
+        """The domain that signs messages."""
+        return self.dkim_domain or self.mail_from.rstrip(">").rpartition("@")[2].lower()
 
     @property
     def embedded_broker(self) -> bool:
@@ -284,5 +344,5 @@ def _sentence(problem: Any, values: dict[str, str]) -> str:
     name = str(problem["loc"][0])
     reason = problem["msg"].removeprefix("Value error, ")
     said = values.get(name, "")
-    shown = masked(said) if name.endswith("url") else said
+    shown = "***" if said and name in SECRET else masked(said) if name.endswith("url") else said
     return f'{PREFIX}{name.upper()}="{shown}": {reason[0].lower()}{reason[1:]}'

@@ -48,10 +48,12 @@ def _composed(preview: Preview, address: str) -> bytes:
         subject=preview.message.subject,
         text=preview.message.text,
         html=preview.message.html,
+        images=preview.message.images,
         attachments=preview.attached,
         message_id=f"<{number}@{domain}>",
         delivery_id=f"preview-{number}",
         reply_to=preview.reply_to,
         date=datetime.now(UTC),
         list_id=f"<{preview.schedule}.{domain}>",
+        signer=messages.configured_signer(settings()),
     )

@@ -9,15 +9,16 @@ from typing import Any, get_args
 
 from pipeline import example
 from pipeline.adapters import copies, datasets, documents, messages, sources
-from pipeline.adapters.documents import Content, Document, DocumentFormat, MessageParts
+from pipeline.adapters.documents import Content, Document, DocumentFormat, Enclosure, Envelope, MessageParts
 from pipeline.authoring.rehearsal import Fetched, Rehearsal
 from pipeline.errors import Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
 from pipeline.schedule import Person
+from pipeline.services.documents import file_name
 from pipeline.settings import settings
 from pipeline.timing import Period
-from pipeline.workflows.report import composing, planning, rendering
+from pipeline.workflows.report import planning, rendering
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
         kind: documents.render(content, kind, templates, max_rows=settings().document_max_rows)
         for kind in _formats(report, one_format)
     }
-    attached = _attached(run, report, key, made)
+    attached = _attached(run, key, made)
     people = _recipients(run, report, key)
     said = run.definition.message
     sender = said.sender or settings().mail_from
@@ -72,13 +73,10 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
         reply_to=said.reply_to,
         recipients=people,
         message=documents.render_message_parts(
-            content,
+            [Enclosure(content, [one.name for one in attached])],
             templates,
             people[0].model_dump(include={"name", "locale", "zone"}) if people else {},
-            [one.name for one in attached],
-            schedule=run.name,
-            sender=sender,
-            subject=said.subject,
+            Envelope(schedule=run.name, sender=sender, subject=said.subject),
         ),
         attached=attached,
     )
@@ -135,12 +133,10 @@ def _content(run: Rehearsal, report: Report, key: str) -> Content:
     return rendering.content_of(run, report, key, shown, others)
 
 
-def _attached(
-    run: Rehearsal, report: Report, key: str, made: dict[DocumentFormat, Document]
-) -> list[messages.Attachment]:
+def _attached(run: Rehearsal, key: str, made: dict[DocumentFormat, Document]) -> list[messages.Attachment]:
     wanted = run.definition.message.attach or list(made)
     return [
-        messages.Attachment(composing.attachment_name(run, report, key, kind), document.media_type, document.data)
+        messages.Attachment(file_name(run.claim.run, key, kind), document.media_type, document.data)
         for kind, document in made.items()
         if kind in wanted
     ]

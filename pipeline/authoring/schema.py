@@ -40,6 +40,7 @@ _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("When", "at"): [_TEXT],
     ("When", "jitter"): [_SECONDS],
     ("CatchUp", "window"): [_SECONDS],
+    ("Message", "link_above"): [_TEXT],
     ("Message", "attach"): [{"enum": ["pdf", "xlsx", "csv", "html"]}],
     ("Person", "key"): [{"type": "integer"}],
     ("Report", "period"): [{"type": "integer"}],

@@ -12,6 +12,7 @@ from pipeline.models import (
     OPEN_DELIVERY,
     Attempt,
     Delivery,
+    DeliveryDocument,
     DeliveryStatus,
     Document,
     DocumentStatus,
@@ -34,6 +35,13 @@ def release_to_send(session: Session, run_id: UUID) -> None:
     unrendered = exists().where(Document.id == Delivery.document_id, Document.status != DocumentStatus.RENDERED)
     ledger.put(
         session, (*planned, unrendered), status=DeliveryStatus.FAILED, reason="its document could not be rendered"
+    )
+    # A combined message goes out with those of its documents that are there, and names the others.
+    carries = DeliveryDocument.delivery_id == Delivery.id
+    rendered = carries & (Document.id == DeliveryDocument.document_id) & (Document.status == DocumentStatus.RENDERED)
+    empty = exists().where(carries) & ~exists().where(rendered)
+    ledger.put(
+        session, (*planned, empty), status=DeliveryStatus.FAILED, reason="none of its documents could be rendered"
     )
     ledger.put(session, planned, status=DeliveryStatus.QUEUED)
 

@@ -2,135 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from pipeline.adapters import copies
 from pipeline.db import CHUNK, insert_new
-from pipeline.models import Channel, DeliveryStatus, Document, DocumentStatus, Step, StepStatus, Suppression, new_id
-
-# What stands for the rows whose key is NULL: they make no document, but they are counted and shown.
-NULL_KEY = "(no key)"
-# A batch is one Celery message: many enough to keep every worker busy, never more than hundreds of messages.
-RENDER_BATCHES, LARGEST_RENDER_BATCH = 50, 250
-DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 40, 500
-
-
-@dataclass(frozen=True)
-class Addressee:
-    """Somebody who gets the document of `key`; `problem` says why nothing can be sent to the address."""
-
-    address: str
-    key: str
-    name: str | None = None
-    locale: str | None = None
-    zone: str | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Freeze:
-    """What planning decided, before any of it is a row."""
-
-    rows_by_key: Mapping[str | None, int]
-    addressees: Sequence[Addressee] = ()
-    # Whether a document is wanted even when nobody is to be mailed (deliver_to, or no recipients at all).
-    unaddressed_wanted: bool = False
-    file_patterns: Sequence[str] = ()
-    domain: str = "localhost"
-    suppressed: Mapping[str, str] = field(default_factory=dict)
-
-
-def batch_size(count: int, batches: int, largest: int) -> int:
-    """How many of `count` one message carries: 1,000 make 50 messages, 100,000 make 400."""
-    return min(max(1, -(-count // batches)), largest)
-
-
-def planned_documents(freeze: Freeze, known: Mapping[str, UUID]) -> Iterator[dict[str, Any]]:
-    """A row for every key: to be rendered, in batches in the order of the keys, or skipped with the reason."""
-    addressed = {addressee.key for addressee in freeze.addressees}
-    keys = sorted(key for key in freeze.rows_by_key if key is not None)
-    wanted = [key for key in keys if freeze.unaddressed_wanted or key in addressed]
-    size = batch_size(len(wanted), RENDER_BATCHES, LARGEST_RENDER_BATCH)
-    batches = {key: number // size for number, key in enumerate(wanted)}
-    for key in keys:
-        missing = None if key in batches else f'no recipient has the key "{key}"'
-        yield _document(known.get(key), key, freeze.rows_by_key[key], batches.get(key), missing)
-    if freeze.rows_by_key.get(None):
-        count = freeze.rows_by_key[None]
-        yield _document(known.get(NULL_KEY), NULL_KEY, count, None, f"{count:,} rows have no key (NULL)")
-
-
-def _document(known: UUID | None, key: str, rows: int, batch: int | None, missing: str | None) -> dict[str, Any]:
-    status = DocumentStatus.SKIPPED if missing else DocumentStatus.PLANNED
-    return {"id": known or new_id(), "key": key, "rows": rows, "batch": batch, "status": status, "error": missing}
-
-
-def planned_deliveries(freeze: Freeze, documents: Mapping[str, UUID]) -> Iterator[dict[str, Any]]:
-    """A row for every document and address, and for every recipient who gets nothing, with the reason."""
-    merged = {(one.key, one.address): one for one in reversed(freeze.addressees)}
-    mails = sorted(merged.values(), key=lambda one: (one.key, one.address))
-    sendable = [one for one in mails if one.key in documents]
-    size = batch_size(
-        len(sendable) + len(documents) * len(freeze.file_patterns), DELIVER_BATCHES, LARGEST_DELIVER_BATCH
-    )
-    number = 0
-    for one in mails:
-        status, reason = _verdict(one, documents, freeze.suppressed)
-        row = _delivery(Channel.EMAIL, one.address, one.key, documents.get(one.key), number // size)
-        delivery_id = row["id"]
-        yield {
-            **row,
-            "status": status,
-            "reason": reason,
-            "batch": row["batch"] if status == DeliveryStatus.PLANNED else None,
-            "context": {"name": one.name, "locale": one.locale, "zone": one.zone},
-            # Fixed here, the same on every attempt: a relay can tell a repeat (delivery.md).
-            "message_id": f"<{delivery_id}@{freeze.domain}>",
-        }
-        number += one.key in documents
-    for key, document_id in documents.items():
-        for pattern in freeze.file_patterns:
-            yield _delivery(Channel.FILE, pattern, key, document_id, number // size)
-            number += 1
-
-
-def _verdict(
-    one: Addressee, documents: Mapping[str, UUID], suppressed: Mapping[str, str]
-) -> tuple[DeliveryStatus, str | None]:
-    if one.problem:
-        return DeliveryStatus.FAILED, one.problem
-    if one.key not in documents:
-        return DeliveryStatus.SKIPPED, f'no rows for the key "{one.key}" in this period'
-    if one.address in suppressed:
-        return DeliveryStatus.SUPPRESSED, suppressed[one.address]
-    return DeliveryStatus.PLANNED, None
-
-
-def _delivery(channel: Channel, address: str, key: str, document_id: UUID | None, batch: int) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "channel": channel,
-        "address": address,
-        "key": key,
-        "document_id": document_id,
-        "status": DeliveryStatus.PLANNED,
-        "reason": None,
-        "batch": batch,
-        "generation": 1,
-        "deferrals": 0,
-        "context": {},
-        "message_id": None,
-    }
+from pipeline.models import (
+    Delivery,
+    DeliveryDocument,
+    Document,
+    DocumentStatus,
+    Run,
+    Step,
+    StepStatus,
+    Suppression,
+)
+from pipeline.services import freezing
+from pipeline.timing import Period
 
 
 def insert(session: Session, table: Any, run_id: UUID, rows: Iterable[Mapping[str, Any]]) -> int:
     """Freeze planned rows; those that an earlier attempt froze stay as they are."""
     return insert_new(session, table, [{"run_id": run_id, **row} for row in rows])
+
+
+def insert_carried(
+    session: Session, run_id: UUID, keys_of: Mapping[str, Sequence[str]], documents: Mapping[str, UUID]
+) -> None:
+    """Freeze which documents combined messages carry, by the rows that these have: a resume makes no new ones."""
+    mine = (Delivery.run_id == run_id, Delivery.key == freezing.COMBINED, Delivery.address.in_(list(keys_of)))
+    rows = [
+        {"delivery_id": delivery_id, "document_id": documents[key]}
+        for delivery_id, address in session.execute(select(Delivery.id, Delivery.address).where(*mine))
+        for key in keys_of[address]
+    ]
+    insert_new(session, DeliveryDocument, rows)
 
 
 def ids(session: Session, run_id: UUID) -> dict[str, UUID]:
@@ -161,6 +71,40 @@ def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
         chunk = addresses[at : at + CHUNK]
         rows = session.execute(select(Suppression.address, Suppression.reason).where(Suppression.address.in_(chunk)))
         found |= {address: f"suppressed: {reason}" for address, reason in rows}
+    return found
+
+
+def combined_keys(session: Session, deliveries: Sequence[Delivery]) -> dict[UUID, str]:
+    """The keys that combined deliveries carry, as people read them: `ACME, Globex`."""
+    several = [one.id for one in deliveries if one.key == freezing.COMBINED]
+    rows = select(DeliveryDocument.delivery_id, Document.key).join(
+        Document, Document.id == DeliveryDocument.document_id
+    )
+    found: dict[UUID, list[str]] = {}
+    for delivery_id, key in session.execute(
+        rows.where(DeliveryDocument.delivery_id.in_(several)).order_by(Document.key)
+    ):
+        found.setdefault(delivery_id, []).append(key)
+    return {delivery_id: ", ".join(keys) for delivery_id, keys in found.items()}
+
+
+def file_name(run: Run, key: str, kind: str) -> str:
+    """`customer_shipments-ACME-2026-W46.pdf`; the key is left out where there is one document for all."""
+    split = isinstance(report := run.definition.get("report"), dict) and report.get("split_by")
+    stem = [run.schedule_key, *([key] if split else []), Period.from_json(run.period).label]
+    return f"{copies.safe_name('-'.join(stem))}.{kind}"
+
+
+def carried(session: Session, deliveries: Sequence[Delivery]) -> dict[UUID, list[UUID]]:
+    """The documents that each delivery carries: its own, or the several of a combined one."""
+    found = {one.id: [one.document_id] for one in deliveries if one.document_id}
+    several = [one.id for one in deliveries if one.key == freezing.COMBINED]
+    for at in range(0, len(several), CHUNK):
+        rows = select(DeliveryDocument.delivery_id, DeliveryDocument.document_id)
+        for delivery_id, document_id in session.execute(
+            rows.where(DeliveryDocument.delivery_id.in_(several[at : at + CHUNK]))
+        ):
+            found.setdefault(delivery_id, []).append(document_id)
     return found
 
 

@@ -17,6 +17,7 @@ from pipeline.models import (
     Base,
     Delivery,
     DeliveryAttempt,
+    DeliveryDocument,
     Document,
     Notice,
     NoticeDelivery,
@@ -37,6 +38,10 @@ def _of_its_deliveries(runs: Sequence[UUID]) -> ColumnElement[bool]:
     return DeliveryAttempt.delivery_id.in_(select(Delivery.id).where(Delivery.run_id.in_(runs)))
 
 
+def _carried_by_its_deliveries(runs: Sequence[UUID]) -> ColumnElement[bool]:
+    return DeliveryDocument.delivery_id.in_(select(Delivery.id).where(Delivery.run_id.in_(runs)))
+
+
 def _of_its_notices(runs: Sequence[UUID]) -> ColumnElement[bool]:
     return NoticeDelivery.notice_id.in_(select(Notice.id).where(Notice.run_id.in_(runs)))
 
@@ -47,6 +52,7 @@ BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
     (Attempt, Attempt.run_id.in_),
     (Step, Step.run_id.in_),
     (DeliveryAttempt, _of_its_deliveries),
+    (DeliveryDocument, _carried_by_its_deliveries),
     (Delivery, Delivery.run_id.in_),
     (RunArtifact, RunArtifact.run_id.in_),
     (Document, Document.run_id.in_),

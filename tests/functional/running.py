@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -154,6 +157,12 @@ class Running:
         ids = {str(one.id) for one in self.deliveries(run).values()}
         return [line for line in self.smtp.taken() if line["delivery"] in ids]
 
+    def mails(self, run: Run) -> list[EmailMessage]:
+        """The messages of this run as a mail program reads them."""
+        ids = [str(one.id).encode() for one in self.deliveries(run).values()]
+        found = [data for data in self.smtp.contents if any(b"X-Delivery-ID: " + one in data for one in ids)]
+        return [email.message_from_bytes(data, policy=email.policy.default) for data in found]
+
     # ---- processes
 
     def start(self, name: str) -> None:
@@ -226,6 +235,7 @@ def running(home: Path, database_url: str) -> Iterator[Running]:
         "PIPELINE_MAIL": "live",
         "PIPELINE_SMTP_URL": smtp.url,
         "PIPELINE_MAIL_FROM": "Reports <reports@example.net>",
+        "PIPELINE_PUBLIC_URL": "https://reports.example.net",
         "PIPELINE_LEASE": "4",
     }
     found = Running(home, make_engine(database_url), smtp, environment)

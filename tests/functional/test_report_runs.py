@@ -6,12 +6,16 @@ import email
 import email.policy
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
+from sqlalchemy.orm import Session
 
-from pipeline.models import Run
+from pipeline.models import Door, Run
+from pipeline.services import links, optouts
+from pipeline.services.audit import Actor
 from tests.functional.running import RECIPIENTS, REPORT, Running
 
 
@@ -100,6 +104,31 @@ def test_a_busy_mailbox_is_tried_again_later(pipeline: Running) -> None:
     assert (delivery.status, delivery.deferrals) == ("accepted", 1)
     assert [one.event for one in pipeline.history(delivery)] == ["deferred", "dot", "accepted"]
     assert len(pipeline.taken(run)) == 1
+
+
+def test_one_message_with_links_to_all_documents_of_an_address_until_it_unsubscribes(pipeline: Running) -> None:
+    people = "recipients: [{email: ok+both@example.org, key: ACME}, {email: ok+both@example.org, key: BETA}]\n"
+    policy = "combine: true\nmessage: {link_above: 0, unsubscribe: true}\n"
+    run = pipeline.run(pipeline.schedule("combined", REPORT + people + policy))
+
+    assert run.status == "succeeded"
+    (message,) = pipeline.mails(run)
+    assert message["Subject"].startswith("Your shipments \N{EN DASH} ACME, BETA")
+    text = message.get_body(("plain",)).get_content()
+    found = re.findall(r"https://reports.example.net/d/(\S+)", text)
+    keys = [(pipeline.home / "var" / "secret.key").read_bytes().strip()]
+    with Session(pipeline.engine) as session:
+        names = [links.shared_file(session, keys, token).name for token in found]
+        token = message["List-Unsubscribe"].strip("<>").rpartition("/")[2]
+        optouts.unsubscribe(session, keys, token, Actor("reader", Door.HTTP))
+        session.commit()
+    assert names == ["combined-ACME-2026-W46.pdf", "combined-BETA-2026-W46.pdf"]
+
+    again = pipeline.run("combined")
+    assert pipeline.mails(again) == []
+    (delivery,) = pipeline.deliveries(again).values()
+    assert (delivery.key, delivery.status) == ("*", "suppressed")
+    assert delivery.reason.startswith("unsubscribed on 20")
 
 
 def test_a_recipient_over_whom_the_server_hangs_up_holds_nobody_else_up(pipeline: Running) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.bare_context import document_context, message_context
 from pipeline.adapters.datasets.rows import row_class
-from pipeline.adapters.documents import Content, bundle, context, messages, unpack
+from pipeline.adapters.documents import Content, Enclosure, Envelope, bundle, context, messages, unpack
 from pipeline.adapters.documents.locales import localizer
 from pipeline.adapters.documents.templates import opened
 from pipeline.report import Report
@@ -77,7 +77,8 @@ def test_both_say_the_same_in_a_document(templates: Path, rows: list[dict[str, o
 def test_both_say_the_same_in_a_message(templates: Path):
     reader, opened_templates = localizer("en_US", "UTC"), opened(templates, "aircraft_log")
     facts = messages.message_facts(content(ROWS), templates)
-    ours = messages.message_context(facts, opened_templates, {"name": "Ann"}, ["log.pdf"], sender="Reports")
+    enclosed, words = [Enclosure(facts, ["log.pdf"])], Envelope(sender="Reports")
+    ours = messages.message_context([facts], enclosed, opened_templates, {"name": "Ann"}, words)
     bare = message_context("N1", "Ann", ROWS, "log.pdf", ours["words"])
     for part in ("subject.txt", "body.txt", "body.html"):
         assert opened_templates.render(part, ours, reader) == opened_templates.render(part, bare, reader)

@@ -248,3 +248,28 @@ def test_without_any_source_none_is_named(say):
 )  # fmt: skip
 def test_secrets_are_masked(url, shown):
     assert masked(url) == shown
+
+
+# ---- signatures and links
+
+
+def test_a_signing_key_is_a_file_of_the_home_and_needs_its_name_in_the_dns(say, home):
+    (home / "dkim.pem").write_text("-----BEGIN")
+    found = say(dkim_key="dkim.pem", dkim_selector="s2026", mail_from="Reports <r@Example.com>")
+    assert (found.dkim_key, found.dkim_signs_for) == (str(home / "dkim.pem"), "example.com")
+    assert say(dkim_domain="Mail.Example.com").dkim_signs_for == "mail.example.com"
+    refused = refusal(say, dkim_selector="")
+    assert refused.startswith('PIPELINE_DKIM_SELECTOR="": must be the name under which the DNS has')
+    assert "nowhere.pem" not in refusal(say, dkim_key="nowhere.pem")
+    assert "is neither a file nor the text of a key" in refusal(say, dkim_key="nowhere.pem")
+    assert "must be a domain in ASCII" in refusal(say, dkim_key="", dkim_domain="bücher.example")
+
+
+def test_links_begin_with_an_address_and_need_one_secret_on_all_machines(say):
+    assert say(public_url="https://reports.example.com/").public_url == "https://reports.example.com"
+    assert "must look like https://" in refusal(say, public_url="reports.example.com")
+    several = {"public_url": "https://reports.example.com", "broker_url": "redis://broker"}
+    assert refusal(say, **several).startswith('PIPELINE_SECRET_KEY="": must be set, the same on every machine')
+    assert say(secret_key="s" * 32).secret_key == "s" * 32
+    refused = refusal(say, secret_key="hunter2")
+    assert refused.startswith('PIPELINE_SECRET_KEY="***": must have 32 characters or more')

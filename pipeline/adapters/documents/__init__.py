@@ -7,13 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.adapters.documents.bundles import base_templates, bundle, unpack
-from pipeline.adapters.documents.content import MAX_ROWS, Content, Document, DocumentFormat, MessageParts
+from pipeline.adapters.documents.content import (
+    MAX_ROWS,
+    Content,
+    Document,
+    DocumentFormat,
+    Enclosure,
+    Envelope,
+    FileLink,
+    MessageParts,
+)
 from pipeline.errors import PermanentError
 
 __all__ = [
     "Content",
     "Document",
     "DocumentFormat",
+    "Enclosure",
+    "Envelope",
+    "FileLink",
     "MessageParts",
     "base_templates",
     "bundle",
@@ -23,6 +35,9 @@ __all__ = [
     "unpack",
     "warm_up",
 ]
+
+
+NO_WORDS = Envelope()
 
 
 def render(
@@ -70,26 +85,17 @@ def message_facts(content: Content, templates: Path) -> dict[str, Any]:
     return messages.message_facts(content, templates)
 
 
-def render_message_parts(  # noqa: PLR0913 - the parts of a message, the last ones by name
-    content: Content | Mapping[str, Any],
-    templates: Path,
-    recipient: Mapping[str, Any],
-    attachments: Sequence[str],
-    *,
-    schedule: str = "",
-    sender: str = "",
-    subject: str | None = None,
+def render_message_parts(
+    enclosures: Sequence[Enclosure], templates: Path, recipient: Mapping[str, Any], envelope: Envelope = NO_WORDS
 ) -> MessageParts:
-    """The e-mail to one recipient around a document, given its Content or its `message_facts`.
+    """The e-mail to one recipient around one document or several.
 
-    `recipient` may give name, locale and zone; `attachments` are file names; `subject` is the schedule's own line.
-    Raises PermanentError for an undefined name, a template that is missing, or an empty subject.
+    `recipient` may give name, locale and zone. Raises PermanentError for an undefined name, a template or an image that
+    is missing, or an empty subject.
     """
     from pipeline.adapters.documents import messages
 
-    return messages.render_message_parts(
-        content, templates, recipient, attachments, schedule=schedule, sender=sender, subject=subject
-    )
+    return messages.render_message_parts(enclosures, templates, recipient, envelope)
 
 
 def warm_up() -> None:

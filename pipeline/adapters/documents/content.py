@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from pipeline.adapters.messages import EncodedAttachment
 from pipeline.presentation import Row
 from pipeline.report import WHOLE, Report
 from pipeline.timing import Period
@@ -68,9 +69,44 @@ class Document:
 
 
 @dataclass(frozen=True)
+class FileLink:
+    """A file that is too large to attach: its name, the address it is read from, its size in bytes."""
+
+    name: str
+    url: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """One document in a message: its Content or its `message_facts`, the names of files attached, links to others."""
+
+    about: Content | Mapping[str, Any]
+    attachments: Sequence[str] = ()
+    links: Sequence[FileLink] = ()
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What a message says besides its documents.
+
+    `links_end` is when the links do; `missing` are keys whose documents could not be made; `subject` is the schedule's
+    own Jinja2 line, which wins over `subject.txt`.
+    """
+
+    schedule: str = ""
+    sender: str = ""
+    subject: str | None = None
+    unsubscribe_url: str | None = None
+    links_end: datetime | None = None
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class MessageParts:
-    """What an e-mail says: the subject is one line, `html` has its CSS inlined."""
+    """What an e-mail says: the subject is one line, `html` has its CSS inlined and names `images` by content id."""
 
     subject: str
     text: str
     html: str
+    images: tuple[EncodedAttachment, ...] = ()

@@ -8,13 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.adapters.documents.content import Content, MessageParts
+from pipeline.adapters.documents import images
+from pipeline.adapters.documents.content import Content, Enclosure, Envelope, MessageParts
 from pipeline.adapters.documents.context import base_context, shown
 from pipeline.adapters.documents.locales import Localizer, localizer
 from pipeline.adapters.documents.templates import Templates, one_line, opened
 from pipeline.errors import PermanentError
 from pipeline.timing import Period
 
+# Keys of a combined message that its subject names.
+MOST_KEYS = 3
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -44,33 +47,33 @@ def message_facts(content: Content, folder: Path) -> dict[str, Any]:
     }
 
 
-def render_message_parts(  # noqa: PLR0913 - the parts of a message, the last ones by name
-    content: Content | Mapping[str, Any],
-    folder: Path,
-    recipient: Mapping[str, Any],
-    attachments: Sequence[str],
-    *,
-    schedule: str = "",
-    sender: str = "",
-    subject: str | None = None,
+def render_message_parts(
+    enclosures: Sequence[Enclosure], folder: Path, recipient: Mapping[str, Any], envelope: Envelope
 ) -> MessageParts:
-    """The message to one recipient (name, locale, zone; each may be missing) with the files named in `attachments`.
+    """The message to one recipient (name, locale, zone; each may be missing) around one document or several.
 
-    `content` is a document's Content or its `message_facts`. `subject` is the schedule's own Jinja2 line and wins over
-    `subject.txt`. Raises PermanentError for an undefined name or an empty subject.
+    Raises PermanentError for an undefined name, an image that is not there, or an empty subject.
     """
-    facts = message_facts(content, folder) if isinstance(content, Content) else content
-    templates = opened(folder, facts["template"])
-    reader = reader_of(facts, recipient)
-    context = message_context(facts, templates, recipient, attachments, schedule=schedule, sender=sender)
-    if subject:
-        line = templates.render_text(subject, context, reader, place=f"message.subject of {context['schedule']}")
+    facts = [facts_of(one, folder) for one in enclosures]
+    templates = opened(folder, facts[0]["template"])
+    reader = reader_of(facts[0], recipient)
+    context = message_context(facts, enclosures, templates, recipient, envelope)
+    if envelope.subject:
+        line = templates.render_text(
+            envelope.subject, context, reader, place=f"message.subject of {context['schedule']}"
+        )
     else:
         line = one_line(templates.render("subject.txt", context, reader))
     if not line:
         raise PermanentError(f"the subject of {context['schedule']} is empty: see {templates.place('subject.txt')}")
     text = templates.render("body.txt", context, reader).strip() + "\n"
-    return MessageParts(line, text, _inliner().inline(templates.render("body.html", context, reader)))
+    html, found = images.placed(_inliner().inline(templates.render("body.html", context, reader)), templates)
+    return MessageParts(line, text, html, found)
+
+
+def facts_of(enclosure: Enclosure, folder: Path) -> Mapping[str, Any]:
+    about = enclosure.about
+    return message_facts(about, folder) if isinstance(about, Content) else about
 
 
 def reader_of(facts: Mapping[str, Any], recipient: Mapping[str, Any]) -> Localizer:
@@ -78,35 +81,56 @@ def reader_of(facts: Mapping[str, Any], recipient: Mapping[str, Any]) -> Localiz
     return localizer(recipient.get("locale") or facts["locale"], recipient.get("zone") or facts["zone"])
 
 
-def message_context(  # noqa: PLR0913 - as above
-    facts: Mapping[str, Any],
+def message_context(
+    facts: Sequence[Mapping[str, Any]],
+    enclosures: Sequence[Enclosure],
     templates: Templates,
     recipient: Mapping[str, Any],
-    attachments: Sequence[str],
-    *,
-    schedule: str = "",
-    sender: str = "",
+    envelope: Envelope,
 ) -> dict[str, Any]:
-    """The names that subject.txt, body.txt and body.html are given."""
-    reader = reader_of(facts, recipient)
-    period = Period.from_json(facts["period"])
+    """The names that subject.txt, body.txt and body.html are given.
+
+    With several documents the figures, the summary and what build() returned are those of each, in `documents`.
+    """
+    reader, first = reader_of(facts[0], recipient), facts[0]
+    period = Period.from_json(first["period"])
+    alone = len(facts) == 1
     return {
-        **facts["extra"],
-        **{name: facts[name] for name in ("title", "key", "key_label", "report", "figures", "summary", "rows_count")},
-        "params": facts["params"],
+        **(first["extra"] if alone else {}),
+        **{name: first[name] for name in ("title", "key_label", "report", "params")},
+        "key": first["key"] if alone else listed([one["key"] for one in facts]),
+        "figures": first["figures"] if alone else [],
+        "summary": first["summary"] if alone else "",
+        "rows_count": sum(one["rows_count"] for one in facts),
+        "documents": [_enclosed(*pair) for pair in zip(facts, enclosures, strict=True)],
         "period": period,
         "period_title": reader.period(period),
-        "generated_at": datetime.fromisoformat(facts["generated_at"]),
+        "generated_at": datetime.fromisoformat(first["generated_at"]),
         "name": recipient.get("name") or "",
-        "attachments": list(attachments),
-        "schedule": schedule or facts["report"],
-        "sender": sender,
+        "attachments": [name for one in enclosures for name in one.attachments],
+        "links": [link for one in enclosures for link in one.links],
+        "links_end": envelope.links_end,
+        "missing": list(envelope.missing),
+        "unsubscribe_url": envelope.unsubscribe_url,
+        "schedule": envelope.schedule or first["report"],
+        "sender": envelope.sender,
         "locale": str(reader.locale),
         "lang": reader.language,
         "dir": reader.direction,
-        "zone": recipient.get("zone") or facts["zone"],
+        "zone": recipient.get("zone") or first["zone"],
         "words": templates.words(reader),
     }
+
+
+def _enclosed(facts: Mapping[str, Any], enclosure: Enclosure) -> dict[str, Any]:
+    said = {name: facts[name] for name in ("title", "key", "key_label", "figures", "summary", "rows_count", "extra")}
+    return {**said, "attachments": list(enclosure.attachments), "links": list(enclosure.links)}
+
+
+def listed(keys: Sequence[str]) -> str:
+    """A few keys by name, many by their number: it is read in subjects."""
+    shown = ", ".join(keys[:MOST_KEYS])
+    return f"{shown}, … ({len(keys)})" if len(keys) > MOST_KEYS else shown
 
 
 @cache

@@ -19,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.adapters.documents.bundles import BASE
 from pipeline.adapters.documents.locales import Localizer
+from pipeline.adapters.messages import EncodedAttachment
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean
 
@@ -58,6 +59,8 @@ class Templates:
         self.folders = [folder / name, folder / BASE, folder]
         self.environment = self._environment()
         self._texts: dict[str, JinjaTemplate] = {}
+        # Images of messages by their address, with their content ids.
+        self.images: dict[str, tuple[str, EncodedAttachment]] = {}
 
     def _environment(self) -> Environment:
         environment = ImmutableSandboxedEnvironment(

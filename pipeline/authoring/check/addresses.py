@@ -14,6 +14,8 @@ from pipeline.report import Report
 from pipeline.schedule import Person
 from pipeline.settings import settings
 
+NO_PUBLIC_URL = "needs an address that links begin with: set PIPELINE_PUBLIC_URL=https://reports.example.com"
+
 
 def check_people(subject: Subject, report: Report) -> None:
     """Check each recipient that the file lists; who comes from a query is looked at when the run is planned."""
@@ -49,6 +51,8 @@ def check_message(subject: Subject) -> None:
         problem = _address_problem(messages.split_address(text)[1]) if text else None
         if problem:
             subject.fault(field, problem)
+    if message.unsubscribe and not settings().public_url:
+        subject.fault("message.unsubscribe", NO_PUBLIC_URL)
     for problem in _unmailable(subject.schedule.notify or ()):
         subject.fault("notify", problem)
     report = subject.schedule.report

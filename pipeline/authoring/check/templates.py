@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from pipeline.adapters.documents import Content, messages
+from pipeline.adapters.documents import Content, Enclosure, Envelope, messages
 from pipeline.adapters.documents.bundles import BASE, bundle, unpack
 from pipeline.adapters.documents.context import base_context, document_context, shown
 from pipeline.adapters.documents.locales import localizer
@@ -78,7 +78,7 @@ def _given(report: Report, templates: Templates) -> _Given:
     return _Given(
         document=set(document_context(content, reader, templates, format="pdf")),
         summary={*base_context(*shown(content, hide_key=True), reader, templates), "rows"} - {"summary"},
-        message=set(messages.message_context(facts, templates, {}, [])),
+        message=set(messages.message_context([facts], [Enclosure(facts)], templates, {}, Envelope())),
     )
 
 

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import Delivery, Document, Recipient, Run
+from pipeline.models import Delivery, DeliveryDocument, Document, Recipient, Run
+from pipeline.services import documents
 from pipeline.services.answers import plain, sentences
 from pipeline.services.answers.summary import title
 
@@ -59,15 +60,15 @@ def who(session: Session, text: str, since: datetime | None = None, limit: int =
     """
     text = text.strip()
     for match, fits in (("exact", _is), ("contains", _contains)):
-        deliveries, documents = _deliveries(text, fits, since), _unaddressed(text, fits, since)
+        deliveries, unaddressed = _deliveries(text, fits, since), _unaddressed(text, fits, since)
         total = sum(
-            session.scalar(select(func.count()).select_from(one.subquery())) or 0 for one in (deliveries, documents)
+            session.scalar(select(func.count()).select_from(one.subquery())) or 0 for one in (deliveries, unaddressed)
         )
         if total:
             newest = (Run.created_at.desc(), Run.id.desc())
             rows = session.execute(deliveries.order_by(*newest, Delivery.key, Delivery.address).limit(limit))
-            found = [_of_delivery(run, delivery, document) for run, delivery, document in rows]
-            others = session.execute(documents.order_by(*newest, Document.key).limit(limit))
+            found = _of_deliveries(session, rows.all())
+            others = session.execute(unaddressed.order_by(*newest, Document.key).limit(limit))
             found += [_of_document(run, document) for run, document in others]
             # By the run's id, which is its time: the sort is stable, so keys stay in order within a run.
             found.sort(key=lambda one: one.run_id, reverse=True)
@@ -78,7 +79,12 @@ def who(session: Session, text: str, since: datetime | None = None, limit: int =
 def _deliveries(text: str, fits: Any, since: datetime | None) -> Any:
     named = Delivery.address.in_(select(Recipient.address).where(fits(Recipient.name, text)))
     name = Delivery.context["name"].as_string()
-    wanted = or_(fits(Delivery.key, text), _addressed(text, fits), fits(name, text), named)
+    carried = Delivery.id.in_(
+        select(DeliveryDocument.delivery_id)
+        .join(Document, Document.id == DeliveryDocument.document_id)
+        .where(fits(Document.key, text))
+    )
+    wanted = or_(fits(Delivery.key, text), carried, _addressed(text, fits), fits(name, text), named)
     joined = select(Run, Delivery, Document).join(Delivery, Delivery.run_id == Run.id)
     return joined.outerjoin(Document, Document.id == Delivery.document_id).where(wanted, *_after(since))
 
@@ -86,8 +92,9 @@ def _deliveries(text: str, fits: Any, since: datetime | None) -> Any:
 def _unaddressed(text: str, fits: Any, since: datetime | None) -> Any:
     """Documents that no delivery knows: nobody was to get them."""
     delivered = exists().where(and_(Delivery.run_id == Document.run_id, Delivery.key == Document.key))
+    combined = exists().where(DeliveryDocument.document_id == Document.id)
     joined = select(Run, Document).join(Document, Document.run_id == Run.id)
-    return joined.where(fits(Document.key, text), ~delivered, *_after(since))
+    return joined.where(fits(Document.key, text), ~delivered, ~combined, *_after(since))
 
 
 def _addressed(text: str, fits: Any) -> ColumnElement[bool]:
@@ -110,10 +117,17 @@ def _after(since: datetime | None) -> Sequence[ColumnElement[bool]]:
     return [] if since is None else [Run.created_at >= since]
 
 
-def _of_delivery(run: Run, delivery: Delivery, document: Document | None) -> Answer:
+def _of_deliveries(session: Session, rows: Sequence[Any]) -> list[Answer]:
+    keys = documents.combined_keys(session, [delivery for _, delivery, _ in rows])
+    return [
+        _of_delivery(run, delivery, document, keys.get(delivery.id, delivery.key)) for run, delivery, document in rows
+    ]
+
+
+def _of_delivery(run: Run, delivery: Delivery, document: Document | None, key: str) -> Answer:
     return _with_sentence(
         run,
-        key=delivery.key,
+        key=key,
         address=delivery.address,
         name=delivery.context.get("name"),
         channel=delivery.channel,

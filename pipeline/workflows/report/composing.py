@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from pipeline.adapters import copies, messages, storage
 from pipeline.adapters import documents as renderer
+from pipeline.adapters.documents import Enclosure, Envelope, FileLink
+from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import reading
-from pipeline.errors import PermanentError
+from pipeline.errors import DefinitionError, Parked, PermanentError
 from pipeline.handle import RunHandle
-from pipeline.models import Artifact, Delivery, Document
-from pipeline.report import Report
+from pipeline.models import Artifact, Delivery, Document, DocumentStatus
 from pipeline.schedule import Person
-from pipeline.services import artifacts, documents
+from pipeline.services import artifacts, documents, links, optouts
 from pipeline.settings import settings
+from pipeline.timing import parse_duration
 from pipeline.workflows.report.planning import report_of
 from pipeline.workflows.report.rendering import templates_of
 
@@ -23,51 +26,74 @@ from pipeline.workflows.report.rendering import templates_of
 KEPT_ATTACHMENTS = 8
 
 
-def attachment_name(run: RunHandle, report: Report, key: str, kind: str) -> str:
-    """`customer_shipments-ACME-2026-W46.pdf`; the key is left out where there is one document for all."""
-    stem = [run.name, *([key] if report.split_by else []), run.period.label]
-    return f"{copies.safe_name('-'.join(stem))}.{kind}"
+@dataclass(frozen=True)
+class File:
+    """A document's file in one format, and the name that it has in a message."""
+
+    document: Document
+    kind: str
+    name: str
+    stored: Artifact
 
 
 class Letters:
-    """Everything that the deliveries of one batch share, and the message or the files of each."""
+    """Everything that the deliveries of one batch share, and the message or the files of each.
+
+    Raises Parked for a signing key that is none: it is our fault, and no recipient's.
+    """
 
     def __init__(self, run: RunHandle) -> None:
         self.run = run
-        self.report = report_of(run.definition)
-        self.sender = run.definition.message.sender or settings().mail_from
+        self.report, self.definition = report_of(run.definition), run.definition.message
+        self.sender = self.definition.sender or settings().mail_from
         self.templates: Path = templates_of(run)
+        self.signer = _signer()
+        self.links_end = run.claim.run.created_at + parse_duration(self.definition.link_for)
         self.documents: Mapping[UUID, Document] = {}
+        self.carried: Mapping[UUID, Sequence[UUID]] = {}
         self.stored: Mapping[UUID, dict[str, Artifact]] = {}
         self._encoded: dict[tuple[UUID, str], messages.EncodedAttachment] = {}
 
     def load(self, claimed: Sequence[Delivery]) -> None:
         """Read what the deliveries of one claim are about; the templates and the attachments at hand stay."""
-        ids = list({delivery.document_id for delivery in claimed if delivery.document_id})
         with reading() as session:
+            self.carried = documents.carried(session, claimed)
+            ids = list({one for carried in self.carried.values() for one in carried})
             self.documents = documents.by_id(session, ids)
             self.stored = artifacts.of_documents(session, ids)
 
+    @property
+    def can_link(self) -> bool:
+        """Whether there is an address that links can begin with."""
+        return bool(settings().public_url)
+
     def copies(self, delivery: Delivery) -> list[str]:
         """Write the delivery's files where its address says; the places."""
-        document = self._document(delivery)
+        (document,) = self._documents(delivery)
         return [
             copies.copy_to(delivery.address, self._names(document, kind), storage.store().read(file.uri))
             for kind, file in self._files(document).items()
         ]
 
-    def message(self, delivery: Delivery) -> bytes:
-        """The exact bytes of one message: the same on every attempt."""
-        document, definition = self._document(delivery), self.run.definition.message
-        attached = self._attachments(document)
+    def message(self, delivery: Delivery, *, linked: bool = False) -> bytes:
+        """The exact bytes of one message: the same on every attempt. `linked`: its files as links, however small."""
+        all_ = self._documents(delivery)
+        enclosed = [one for one in all_ if one.status == DocumentStatus.RENDERED]
+        files = {document.id: self._wanted(document) for document in enclosed}
+        linked = linked or self._are_large([file for some in files.values() for file in some])
+        unsubscribe_url = self._unsubscribe_url(delivery)
         parts = renderer.render_message_parts(
-            document.context or {},
+            [self._enclosure(delivery, document, files[document.id], linked=linked) for document in enclosed],
             self.templates,
             delivery.context,
-            [name for name, _ in attached],
-            schedule=self.run.name,
-            sender=self.sender,
-            subject=definition.subject,
+            Envelope(
+                schedule=self.run.name,
+                sender=self.sender,
+                subject=self.definition.subject,
+                unsubscribe_url=unsubscribe_url,
+                links_end=self.links_end,
+                missing=[one.key for one in all_ if one.status != DocumentStatus.RENDERED],
+            ),
         )
         return messages.compose(
             sender=self.sender,
@@ -75,40 +101,76 @@ class Letters:
             subject=parts.subject,
             text=parts.text,
             html=parts.html,
-            attachments=[part for _, part in attached],
+            images=parts.images,
+            attachments=[] if linked else [self._attachment(file) for some in files.values() for file in some],
             message_id=delivery.message_id or "",
             delivery_id=str(delivery.id),
-            reply_to=definition.reply_to,
+            reply_to=self.definition.reply_to,
             date=self.run.claim.run.created_at,
             list_id=f"<{self.run.name}.{messages.domain_of(self.sender)}>",
+            unsubscribe_url=unsubscribe_url,
+            signer=self.signer,
         )
 
-    def _document(self, delivery: Delivery) -> Document:
-        if delivery.document_id is None or delivery.document_id not in self.documents:
+    def _documents(self, delivery: Delivery) -> list[Document]:
+        """What the delivery carries, by key; a document that could not be rendered is none only where others are."""
+        found = [self.documents[one] for one in self.carried.get(delivery.id, ()) if one in self.documents]
+        if not found:
             raise PermanentError(f'the document of "{delivery.key}" is gone')
-        return self.documents[delivery.document_id]
+        return sorted(found, key=lambda one: one.key)
 
     def _files(self, document: Document) -> dict[str, Artifact]:
         """The document's files by format, in the order the report names them."""
         found = self.stored.get(document.id, {})
         return {kind: found[kind] for kind in self.report.formats if kind in found}
 
-    def _attachments(self, document: Document) -> list[tuple[str, messages.EncodedAttachment]]:
-        wanted = self.run.definition.message.attach or self.report.formats
+    def _wanted(self, document: Document) -> list[File]:
+        """The files that the message is to carry."""
+        wanted, run = self.definition.attach or self.report.formats, self.run.claim.run
         return [
-            self._attachment(document, kind, file) for kind, file in self._files(document).items() if kind in wanted
+            File(document, kind, documents.file_name(run, document.key, kind), stored)
+            for kind, stored in self._files(document).items()
+            if kind in wanted
         ]
 
-    def _attachment(self, document: Document, kind: str, file: Artifact) -> tuple[str, messages.EncodedAttachment]:
-        name = attachment_name(self.run, self.report, document.key, kind)
-        if (document.id, kind) not in self._encoded:
-            data = storage.store().read(file.uri)
+    def _are_large(self, files: Sequence[File]) -> bool:
+        return self.can_link and sum(file.stored.size for file in files) > self.definition.link_above
+
+    def _enclosure(self, delivery: Delivery, document: Document, files: Sequence[File], *, linked: bool) -> Enclosure:
+        about = document.context or {}
+        if not linked:
+            return Enclosure(about, [file.name for file in files])
+        return Enclosure(
+            about, links=[FileLink(file.name, self._url(delivery, file), file.stored.size) for file in files]
+        )
+
+    def _url(self, delivery: Delivery, file: File) -> str:
+        keys = secret_keys(settings())
+        token = links.document_token(keys, delivery.id, file.document.id, file.kind, self.links_end)
+        return f"{settings().public_url}/d/{token}"
+
+    def _unsubscribe_url(self, delivery: Delivery) -> str | None:
+        if not (self.run.definition.offers_unsubscribe and self.can_link):
+            return None
+        return f"{settings().public_url}/u/{optouts.unsubscribe_token(secret_keys(settings()), delivery.id)}"
+
+    def _attachment(self, file: File) -> messages.EncodedAttachment:
+        at = file.document.id, file.kind
+        if at not in self._encoded:
+            data = storage.store().read(file.stored.uri)
             while len(self._encoded) >= KEPT_ATTACHMENTS:
                 self._encoded.pop(next(iter(self._encoded)))
-            self._encoded[document.id, kind] = messages.encode(messages.Attachment(name, file.media_type, data))
-        return name, self._encoded[document.id, kind]
+            self._encoded[at] = messages.encode(messages.Attachment(file.name, file.stored.media_type, data))
+        return self._encoded[at]
 
     def _names(self, document: Document, kind: str) -> dict[str, str]:
         name = self.report.name or self.run.name
         period = self.run.period.label
         return {"schedule": self.run.name, "report": name, "period": period, "key": document.key, "format": kind}
+
+
+def _signer() -> messages.Signer | None:
+    try:
+        return messages.configured_signer(settings())
+    except DefinitionError as error:
+        raise Parked(f"{error}: nothing goes out before it is mended") from error

@@ -19,8 +19,8 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Delivery, Document, Recipient, new_id
 from pipeline.report import WHOLE, Report, Source
 from pipeline.schedule import Person, Schedule
-from pipeline.services import documents, steps
-from pipeline.services.documents import Addressee, Freeze
+from pipeline.services import documents, freezing, optouts, steps
+from pipeline.services.freezing import Addressee, Freeze
 from pipeline.settings import settings
 
 RECIPIENTS = "recipients"
@@ -78,6 +78,8 @@ def freeze(run: RunHandle) -> list[int]:
     there is nothing to report on, as `on_empty` says.
     """
     report = report_of(run.definition)
+    if run.definition.message.unsubscribe and not settings().public_url:
+        raise PermanentError("message.unsubscribe needs PIPELINE_PUBLIC_URL, which links begin with: set it")
     main = run.get(f"dataset:{report.main_source}")
     counted = scoped(rows_by_key(main, report), run.scope["keys"])
     _check_empty(run.definition, report, counted)
@@ -121,12 +123,13 @@ def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int]) 
     addressed = definition.recipients.people or definition.recipients.source or run.scope["to"]
     people = list(_addressees(run, report, counted)) if addressed else []
     with reading() as session:
-        suppressed = documents.suppressions(session, [one.address for one in people])
+        suppressed = optouts.barred(session, [one.address for one in people], run.name)
     return Freeze(
         rows_by_key=counted,
         addressees=people,
         unaddressed_wanted=bool(definition.deliver_to) or not addressed or not run.scope["send"],
         file_patterns=definition.deliver_to if run.scope["send"] else (),
+        combine=definition.combine,
         domain=messages.domain_of(definition.message.sender or settings().mail_from),
         suppressed=suppressed,
     )
@@ -168,14 +171,14 @@ def addressee(person: Person, report: Report) -> Addressee:
         address = messages.valid_address(person.email or "")
     except PermanentError as error:
         address, problem = repr(person.email)[1:-1] if person.email else "", str(error)
-    return Addressee(address, key or documents.NULL_KEY, person.name, person.locale, person.zone, problem)
+    return Addressee(address, key or freezing.NULL_KEY, person.name, person.locale, person.zone, problem)
 
 
 def _freeze_documents(run: RunHandle, plan: Freeze) -> dict[str, Any]:
     """Insert the documents; the ids of those that are to be rendered, by key."""
     with reading() as session:
         known = documents.ids(session, run.id)
-    for chunk in chunks(documents.planned_documents(plan, known)):
+    for chunk in chunks(freezing.planned_documents(plan, known)):
         with transaction() as session:
             steps.renew(session, run.claim)
             documents.insert(session, Document, run.id, chunk)
@@ -184,10 +187,14 @@ def _freeze_documents(run: RunHandle, plan: Freeze) -> dict[str, Any]:
 
 
 def _freeze_deliveries(run: RunHandle, plan: Freeze, known: Mapping[str, Any]) -> None:
-    for chunk in chunks(documents.planned_deliveries(plan, known)):
+    for chunk in chunks(freezing.planned_deliveries(plan, known)):
         with transaction() as session:
             steps.renew(session, run.claim)
             documents.insert(session, Delivery, run.id, chunk)
+    for carried in chunks(iter(freezing.carried_keys(plan, known).items())):
+        with transaction() as session:
+            steps.renew(session, run.claim)
+            documents.insert_carried(session, run.id, dict(carried), known)
     seen = {one.address: one for one in plan.addressees if not one.problem}
     for people in chunks(iter(seen.values())):
         with transaction(durable=False) as session:

@@ -9,7 +9,7 @@ from pipeline.errors import Parked, PermanentError
 from pipeline.handle import RunHandle
 from pipeline.models import Channel, Delivery, DeliveryStatus
 from pipeline.replies import Kind, Streak, Verdict
-from pipeline.services import documents, late, ledger, places, steps
+from pipeline.services import late, ledger, optouts, places, steps
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
 from pipeline.workflows.report.recording import Journal
@@ -25,7 +25,7 @@ def send_batch(run: RunHandle, batch: int) -> None:
     with transaction(durable=False) as session:
         steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
         claimed = ledger.claim(session, run.id, batch, run.attempt_id)
-        suppressed = documents.suppressions(session, [delivery.address for delivery in claimed])
+        suppressed = optouts.barred(session, [delivery.address for delivery in claimed], run.name)
     if not claimed:
         return
     journal = Journal(run.attempt_id)

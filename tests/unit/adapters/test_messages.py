@@ -76,6 +76,7 @@ def test_a_report_arrives_with_its_headers_both_texts_and_its_files():
     assert parsed["Message-ID"] == "<0190-1@example.com>"
     assert parsed["X-Delivery-ID"] == "0190-1"
     assert parsed["Auto-Submitted"] == "auto-generated"
+    assert parsed["X-Auto-Response-Suppress"] == "OOF, AutoReply"
     assert parsed["List-Id"] == "Weekly <weekly.example.com>"
     assert content(parsed.get_body(("plain",))) == "Good morning\n"
     assert content(parsed.get_body(("html",))) == "<p>Good morning</p>\n"
@@ -173,10 +174,49 @@ def test_any_bytes_come_back_as_they_were(data):
     assert attached.get_content() == data
 
 
-def test_a_long_unsubscribe_link_stays_in_one_piece():
-    link = "<https://reports.example.com/unsubscribe/" + "x" * 400 + ">"
-    data = message(headers={"List-Unsubscribe": link, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"})
-    assert f"\r\nList-Unsubscribe: {link}\r\n".encode() in data
+def test_a_long_unsubscribe_link_stays_in_one_piece_and_is_followed_by_one_click():
+    url = "https://reports.example.com/unsubscribe/" + "x" * 400
+    data = message(unsubscribe_url=url)
+    assert f"\r\nList-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n".encode() in data
+    assert b"List-Unsubscribe" not in message()
+
+
+def test_one_click_needs_https():
+    data = message(unsubscribe_url="http://localhost:8000/unsubscribe/x")
+    assert b"\r\nList-Unsubscribe: <http://localhost:8000/unsubscribe/x>\r\n" in data
+    assert b"List-Unsubscribe-Post" not in data
+    for url in (
+        "mailto:x@example.com",
+        "https://a.example/> <https://b.example",
+        "https://a.example/\r\nBcc: x",
+        "https://ü",
+    ):
+        with pytest.raises(PermanentError, match="unsubscribe_url"):
+            message(unsubscribe_url=url)
+
+
+def test_images_lie_beside_the_html_that_shows_them():
+    logo = Attachment("logo.png", "image/png", b"\x89PNG", content_id="1f2e@images.pipeline")
+    data = message(html='<img src="cid:1f2e@images.pipeline">\n', images=[logo], attachments=[PDF])
+    assert_fit_to_send(data)
+    mixed = read(data)
+    said, attached = mixed.iter_parts()
+    plain, related = said.iter_parts()
+    html, image = related.iter_parts()
+    kinds = [part.get_content_type() for part in (mixed, said, plain, related, html, image, attached)]
+    assert kinds == [
+        "multipart/mixed", "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
+        "application/pdf",
+    ]  # fmt: skip
+    assert (image["Content-ID"], image.get_content_disposition()) == ("<1f2e@images.pipeline>", "inline")
+    assert image.get_content() == b"\x89PNG"
+
+
+def test_old_programs_find_the_name_of_a_file_beside_its_type():
+    data = message(attachments=[Attachment("Übersicht für März.pdf", "application/pdf", b"")])
+    assert b"filename*=utf-8''%C3%9Cbersicht%20f%C3%BCr%20M%C3%A4rz.pdf\r\n" in data
+    (name,) = re.findall(rb'Content-Type: application/pdf;\r\n name="([^"]+)"', data)
+    assert decode_header(name.decode())[0][0].decode() == "Übersicht für März.pdf"
 
 
 def test_a_subject_of_2000_characters_is_folded_at_spaces_and_one_long_word_is_refused():
@@ -217,7 +257,7 @@ def test_nothing_can_be_smuggled_in_and_the_error_names_the_field(field, changes
         message(**changes)
 
 
-@pytest.mark.parametrize("name", ["Bcc", "cc", "To", "Content-Type", "x-delivery-id"])
+@pytest.mark.parametrize("name", ["Bcc", "cc", "To", "Content-Type", "x-delivery-id", "DKIM-Signature"])
 def test_headers_of_the_pipeline_are_its_own(name):
     with pytest.raises(PermanentError, match=f'header "{name}" is written by the pipeline itself'):
         message(headers={name: "x"})

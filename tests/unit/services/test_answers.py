@@ -11,7 +11,7 @@ import pytest
 from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
 from pipeline.errors import DefinitionError, NotFound, Refused
-from pipeline.models import Schedule
+from pipeline.models import DeliveryDocument, Schedule
 from pipeline.services import answers
 from tests import factories
 from tests.factories import MONDAY, SECOND
@@ -365,6 +365,19 @@ def test_a_failed_document_is_the_reason_that_is_told():
     factories.make_delivery(run, status="failed", document_id=document.id, reason=reason)
     (sentence,) = said("ACME")
     assert sentence.endswith("its document failed: undefined variable late_count")
+
+
+def test_a_combined_message_is_found_by_each_of_its_keys():
+    run = factories.finished_run()
+    found = [factories.make_document(run, key) for key in ("ACME", "Globex")]
+    delivery = factories.make_delivery(run, key="*")
+    with transaction() as session:
+        session.add_all(DeliveryDocument(delivery_id=delivery.id, document_id=one.id) for one in found)
+    for text in ("globex", "ACME", "anna@acme.example"):
+        with reading() as session:
+            (answer,) = answers.who(session, text).answers
+        assert answer.key == "ACME, Globex"
+        assert answer.sentence.startswith('ACME, Globex: "Your shipments" for 9')
 
 
 def test_somebody_whose_key_nobody_was_to_get_is_found_through_the_document():

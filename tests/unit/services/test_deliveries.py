@@ -8,7 +8,7 @@ from sqlalchemy import select
 from pipeline.db import reading
 from pipeline.models import Delivery, DeliveryStatus, Suppression, new_id
 from pipeline.services import deliveries, documents, ledger
-from pipeline.services.documents import Addressee, Freeze
+from pipeline.services.freezing import Addressee, Freeze, carried_keys, planned_deliveries
 from tests.factories import make_delivery, make_document, make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin, heal, planned
@@ -96,7 +96,7 @@ def test_a_suppressed_address_gets_nothing(run):
     write(deliveries.suppress, "gone@x.example", "550 5.1.1 unknown user", "relay a")
     known = write(documents.suppressions, ["gone@x.example", "anna@acme.example"])
     people = [Addressee("gone@x.example", "ACME"), Addressee("anna@acme.example", "ACME")]
-    rows = list(documents.planned_deliveries(Freeze({"ACME": 3}, people, suppressed=known), {"ACME": document.id}))
+    rows = list(planned_deliveries(Freeze({"ACME": 3}, people, suppressed=known), {"ACME": document.id}))
     write(documents.insert, Delivery, run.id, rows)
     write(deliveries.release_to_send, run.id)
 
@@ -106,3 +106,30 @@ def test_a_suppressed_address_gets_nothing(run):
         "anna@acme.example": ("queued", None),
         "gone@x.example": ("suppressed", "suppressed: 550 5.1.1 unknown user"),
     }
+
+
+# ---- combined messages
+
+
+def test_a_combined_message_goes_out_with_what_is_there_and_a_resume_makes_no_second_one(run):
+    files = {"ACME": make_document(run, "ACME"), "Globex": make_document(run, "Globex", status="failed")}
+    ids = {key: document.id for key, document in files.items()}
+    people = [Addressee("anna@acme.example", key) for key in ids] + [Addressee("bob@globex.example", "Globex")]
+    plan = Freeze({"ACME": 3, "Globex": 1}, people, combine=True)
+    for _ in range(2):
+        write(documents.insert, Delivery, run.id, list(planned_deliveries(plan, ids)))
+        write(documents.insert_carried, run.id, carried_keys(plan, ids), ids)
+    write(deliveries.release_to_send, run.id)
+
+    with reading() as session:
+        rows = session.scalars(select(Delivery).order_by(Delivery.address)).all()
+        carried = documents.carried(session, rows)
+        assert {row.address: set(carried[row.id]) for row in rows} == {
+            "anna@acme.example": set(ids.values()),
+            "bob@globex.example": {ids["Globex"]},
+        }
+        assert documents.combined_keys(session, rows)[rows[0].id] == "ACME, Globex"
+    assert [(row.status, row.reason) for row in rows] == [
+        ("queued", None),
+        ("failed", "none of its documents could be rendered"),
+    ]

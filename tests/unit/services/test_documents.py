@@ -10,8 +10,15 @@ from sqlalchemy import select
 from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError
 from pipeline.models import Channel, Delivery, Document, new_id
-from pipeline.services import documents
-from pipeline.services.documents import Addressee, Freeze, batch_size, planned_deliveries, planned_documents
+from pipeline.services import documents, freezing
+from pipeline.services.freezing import (
+    Addressee,
+    Freeze,
+    batch_size,
+    carried_keys,
+    planned_deliveries,
+    planned_documents,
+)
 from pipeline.services.steps import Planned
 from tests.factories import make_document, make_run
 from tests.unit.services import acts
@@ -70,7 +77,7 @@ def test_a_resumed_plan_keeps_the_ids_of_the_first():
     ("count", "messages"), [(0, 0), (1, 1), (16, 16), (50, 50), (51, 26), (1_000, 50), (10_000, 50), (100_000, 400)]
 )
 def test_100_000_documents_make_hundreds_of_messages(count, messages):
-    size = batch_size(count, documents.RENDER_BATCHES, documents.LARGEST_RENDER_BATCH)
+    size = batch_size(count, freezing.RENDER_BATCHES, freezing.LARGEST_RENDER_BATCH)
 
     assert -(-count // size) == messages
 
@@ -109,6 +116,33 @@ def test_one_address_with_several_keys_gets_one_message_a_key():
     assert [(row["address"], row["key"]) for row in rows] == [
         ("anna@acme.example", "ACME"),
         ("anna@acme.example", "Globex"),
+    ]
+
+
+def test_combined_an_address_gets_one_message_with_all_its_documents():
+    both = Addressee("anna@acme.example", "Globex")
+    idle = Addressee("anna@acme.example", "Idle")
+    freeze = Freeze(ROWS, [both, ANNA, BOB, ANNA, idle], combine=True)
+    ids = {key: new_id() for key in ROWS}
+    rows = list(planned_deliveries(freeze, ids))
+
+    assert [(row["address"], row["key"], row["document_id"], row["status"]) for row in rows] == [
+        ("anna@acme.example", "*", None, "planned"),
+        ("bob@globex.example", "*", None, "planned"),
+        ("anna@acme.example", "Idle", None, "skipped"),
+    ]
+    assert carried_keys(freeze, ids) == {"anna@acme.example": ["Globex", "ACME"], "bob@globex.example": ["Globex"]}
+    assert carried_keys(Freeze(ROWS, [ANNA]), ids) == {}
+
+
+def test_a_combined_message_whose_address_is_suppressed_or_wrong_goes_to_nobody():
+    wrong = Addressee("bob@@globex", "Globex", problem='"bob@@globex" is not an address')
+    suppressed = {"anna@acme.example": "suppressed: complained"}
+    rows, _ = planned(addressees=[ANNA, wrong], suppressed=suppressed, combine=True)
+
+    assert [(row["key"], row["status"], row["batch"]) for row in rows] == [
+        ("*", "suppressed", None),
+        ("Globex", "failed", None),
     ]
 
 

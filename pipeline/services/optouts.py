@@ -1,0 +1,84 @@
+"""Who wants no more of a schedule's reports: said with one click in a message, or by somebody who was told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pipeline import tokens
+from pipeline.db import CHUNK, clock, insert_new
+from pipeline.errors import NotFound
+from pipeline.models import Delivery, OptOut, Run
+from pipeline.services import audit, documents
+from pipeline.services.audit import Actor
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What a link to unsubscribe is about; `ended`: this address gets no more of it."""
+
+    address: str
+    schedule: str
+    title: str
+    ended: bool
+
+
+def unsubscribe_token(keys: Sequence[bytes], delivery_id: UUID) -> str:
+    """The token of a message's link. It lasts as long as the delivery's row: people keep messages."""
+    return tokens.issue(keys, tokens.Purpose.UNSUBSCRIBE, delivery_id.bytes)
+
+
+def subscription(session: Session, keys: Sequence[bytes], token: str) -> Subscription:
+    """What the page behind a link shows; nothing is changed, since scanners open every link.
+
+    Raises Refused for a token that is none, NotFound for a message of which nothing is known any more.
+    """
+    return _told(session, *_meant(session, keys, token))
+
+
+def unsubscribe(session: Session, keys: Sequence[bytes], token: str, actor: Actor) -> Subscription:
+    """End it, however often it is asked (RFC 8058: a POST, without signing in). Raises as `subscription`."""
+    delivery, run = _meant(session, keys, token)
+    if opt_out(session, delivery.address, run.schedule_key, f"the link in message {delivery.message_id}"):
+        audit.record(session, actor, "unsubscribe", "delivery", delivery.id, schedule=run.schedule_key)
+    return _told(session, delivery, run)
+
+
+def opt_out(session: Session, address: str, schedule: str, source: str) -> bool:
+    """Send this address nothing more of the schedule; whether that is new."""
+    row = {"address": address, "schedule_key": schedule, "source": source, "created_at": clock(session)}
+    return insert_new(session, OptOut, [row]) > 0
+
+
+def opted_out(session: Session, addresses: Sequence[str], schedule: str) -> dict[str, str]:
+    """Why nothing of the schedule is sent to these addresses: those that opted out, with how."""
+    found: dict[str, str] = {}
+    for at in range(0, len(addresses), CHUNK):
+        mine = (OptOut.schedule_key == schedule, OptOut.address.in_(addresses[at : at + CHUNK]))
+        rows = session.execute(select(OptOut.address, OptOut.created_at, OptOut.source).where(*mine))
+        found |= {address: f"unsubscribed on {when:%Y-%m-%d} by {source}" for address, when, source in rows}
+    return found
+
+
+def barred(session: Session, addresses: Sequence[str], schedule: str) -> dict[str, str]:
+    """Why nothing of the schedule is sent to these addresses: suppressed everywhere, or unsubscribed from it."""
+    return opted_out(session, addresses, schedule) | documents.suppressions(session, addresses)
+
+
+def _meant(session: Session, keys: Sequence[bytes], token: str) -> tuple[Delivery, Run]:
+    body = tokens.read(keys, tokens.Purpose.UNSUBSCRIBE, token, clock(session))
+    delivery = session.get(Delivery, UUID(bytes=body))
+    if delivery is None:
+        raise NotFound("nothing is known of this message any more: answer it, to be taken off its list by a person")
+    return delivery, session.get_one(Run, delivery.run_id)
+
+
+def _told(session: Session, delivery: Delivery, run: Run) -> Subscription:
+    report = run.definition.get("report")
+    title = report.get("title") if isinstance(report, dict) else None
+    ended = session.get(OptOut, (delivery.address, run.schedule_key)) is not None
+    return Subscription(delivery.address, run.schedule_key, str(title or run.schedule_key), ended)
