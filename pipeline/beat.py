@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from pipeline import log, tasks
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PipelineError
+from pipeline.failpoints import failpoint
 from pipeline.models import Heartbeat
 from pipeline.services import firing
 from pipeline.services.reconcile import reconcile
@@ -28,6 +29,8 @@ logger = log.get(__name__)
 # Seconds between two looks: for due slots at most, for what to heal, at the schedule files
 # once looking has failed, and signs of life.
 TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
+# At least between two looks: another beat may be deciding what is due.
+AGAIN = 0.01
 # Runs that wait for the publisher at most; what does not fit is published by reconcile.
 WAITING_TO_PUBLISH = 10_000
 
@@ -72,14 +75,27 @@ class SqlScheduler(Scheduler):
         """Nothing is kept in memory: everything was committed when it was decided."""
 
     def _fire(self) -> float:
-        with transaction() as session:
-            fired = firing.fire_due(session)
-        for run in fired:
-            logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.id))
-            self._enqueue(run.id)
+        """Fire batch after batch while more is due; the seconds until the next slot, or look."""
+        wait = self._until_due()
+        if wait > 0:
+            return wait
+        more = True
+        while more and not self._stopped.is_set():
+            with transaction() as session:
+                batch = firing.fire_due(session)
+            failpoint("firing.committed")
+            for run in batch.fired:
+                logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.run_id))
+                if not run.waits:
+                    self._enqueue(run.run_id)
+            more = batch.more
+            self._every(HEARTBEAT, self._beat)
+        return max(self._until_due(), AGAIN)
+
+    def _until_due(self) -> float:
         with reading() as session:
             soonest, now = firing.soonest(session), clock(session)
-        return TICK if soonest is None else min(TICK, max(0.01, (soonest - now).total_seconds()))
+        return TICK if soonest is None else min(TICK, (soonest - now).total_seconds())
 
     def _beat(self) -> None:
         name = f"beat@{socket.gethostname()}:{os.getpid()}"

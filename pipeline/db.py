@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -131,6 +131,13 @@ def one_at_a_time(session: Session, what: str) -> None:
     """Wait until no other transaction does `what`, to the end of this one; SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"pipeline.{what}"))))
+
+
+def insert_all(session: Session, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert the rows, all with the same columns: every column without a value of the database's own is named."""
+    if rows:
+        # Of the bare table: the ORM's INSERT would be compiled anew for each number of rows.
+        session.connection().execute(insert(table.__table__), rows)
 
 
 def insert_new(session: Session, table: Any, rows: list[dict[str, Any]]) -> int:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import db
+from pipeline.services import plans
 from pipeline.settings import settings
 from tests.postgresql import postgresql_server, postgresql_url
 
@@ -32,6 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "schedules").mkdir(parents=True)
     monkeypatch.setenv("PIPELINE_HOME", str(folder))
     settings.cache_clear()
+    plans.forget()
     yield folder
     settings.cache_clear()
 

@@ -1,21 +1,47 @@
-"""When a schedule's definition is due next, and in which zone: the one place that knows the default."""
+"""When a schedule's definition is due, in which zone, and how long its run waits after that: with the defaults."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from pipeline import schedule, timing
 from pipeline.settings import settings
+
+INSTANT = timedelta(microseconds=1)
 
 
 def next_due(definition: schedule.Schedule, after: datetime) -> datetime | None:
     """The next slot (UTC) strictly after `after`, or None for a schedule that is triggered by hand only."""
     if definition.when is None:
         return None
-    zone = zone_of(definition)
-    return timing.next_after(definition.when.spec(settings().timezone), zone, after)
+    return timing.next_after(definition.when.spec(settings().timezone), zone_of(definition), after)
+
+
+def slots_since(definition: schedule.Schedule, mark: datetime, now: datetime) -> Iterator[timing.Slot]:
+    """The slots after `mark` up to and including `now`, oldest first; those that do not fire are among them."""
+    if definition.when is None:
+        return iter(())
+    spec = definition.when.spec(settings().timezone)
+    return timing.slots_between(spec, zone_of(definition), mark + INSTANT, now + INSTANT)
 
 
 def zone_of(definition: schedule.Schedule) -> str:
     """The zone that the schedule's times are local to."""
     return (definition.when.timezone if definition.when else None) or settings().timezone
+
+
+def not_before(definition: schedule.Schedule, key: str, due_at: datetime) -> datetime | None:
+    """When the run of the slot `due_at` may start, or None for at once: drawn from the slot, the same on every node.
+
+    Later than the slot by less than `when.jitter`, and than the time to the next slot.
+    """
+    if definition.when is None or definition.when.jitter is None:
+        return None
+    longest = timing.parse_duration(definition.when.jitter)
+    following = next_due(definition, due_at)
+    if following is not None:
+        longest = min(longest, following - due_at)
+    drawn = int.from_bytes(hashlib.sha256(f"{key} {due_at.isoformat()}".encode()).digest())
+    return due_at + drawn % (longest // INSTANT) * INSTANT

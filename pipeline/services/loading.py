@@ -64,7 +64,7 @@ def sync(session: Session, loaded: Loaded, *, retire: bool = True, force: bool =
         session, [file for key, file in sorted(loaded.files.items()) if _differs(known.get(key), file)], now, synced
     )
     for row in _locked(session, synced.retired):
-        _settle(session, row, now)
+        firing.settle(session, row, now)
         row.retired_at, row.next_due_at = now, None
     _keep_errors(session, loaded.errors, now)
     for change in ("added", "changed", "retired"):
@@ -127,7 +127,7 @@ def _revise(session: Session, row: Schedule, file: ScheduleFile, before: dict[st
 
     The next slot stays as it is unless `when` has changed, or there is none.
     """
-    _settle(session, row, now)
+    firing.settle(session, row, now)
     same_when = before is not None and before.get("when") == file.definition.get("when")
     if row.retired_at is not None or row.next_due_at is None or not same_when:
         row.high_water_mark = max(now, row.high_water_mark)
@@ -136,12 +136,6 @@ def _revise(session: Session, row: Schedule, file: ScheduleFile, before: dict[st
         return False
     row.revision, row.retired_at, row.changed_at = file.revision, None, now
     return True
-
-
-def _settle(session: Session, row: Schedule, now: datetime) -> None:
-    """Decide what was due under the revision that goes."""
-    if row.next_due_at is not None and row.next_due_at <= now and not row.paused:
-        firing.decide(session, row, now)
 
 
 def _locked(session: Session, keys: Sequence[str]) -> Iterator[Schedule]:

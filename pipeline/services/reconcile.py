@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Run, RunStatus, Step, StepStatus
-from pipeline.services import late, runs, steps
+from pipeline.services import late, runs, steps, turns
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -29,6 +29,7 @@ def reconcile(session: Session) -> set[UUID]:
     healed = {step.run_id for step in _release_dead(session, now)}
     healed |= set(_forget_lost_messages(session, now))
     healed |= set(_finish_joins(session, now))
+    _begin_stalled(session)
     healed |= late.sweep(session, now)
     return healed | set(_unpublished(session, now))
 
@@ -58,13 +59,20 @@ def _forget_lost_messages(session: Session, now: datetime) -> Iterable[UUID]:
 def _finish_joins(session: Session, now: datetime) -> Iterable[UUID]:
     """Runs with pending steps and none queued or running: the join between them was lost."""
     active = exists().where(Step.run_id == Run.id, Step.status.in_((StepStatus.QUEUED, StepStatus.RUNNING)))
-    open_run = Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING))
+    open_run = Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING))
     stalled = select(Run.id).where(Run.finished_at.is_(None), open_run, ~active).limit(LIMIT)
     for run_id in session.scalars(stalled).all():
-        run = runs.lock(session, run_id)
+        run = runs.lock_to_close(session, run_id)
         if not runs.is_final(run):
             steps.advance(session, run, 0, now)
             yield run_id
+
+
+def _begin_stalled(session: Session) -> None:
+    """Runs whose turn it is, although nobody said so: the one before them ended while they were being opened."""
+    for key in turns.stalled(session, LIMIT):
+        turns.lock(session, key)
+        turns.begin_next(session, key)
 
 
 def _unpublished(session: Session, now: datetime) -> Iterable[UUID]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from pipeline import schedule, timing
 from pipeline.adapters import home
-from pipeline.db import clock
+from pipeline.db import clock, insert_all
 from pipeline.errors import NotFound, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import (
@@ -30,9 +30,11 @@ from pipeline.models import (
     StepStatus,
     Trigger,
     WaitingFor,
+    new_id,
 )
+from pipeline.policies import Overlap
 from pipeline.report import Report, Scalar
-from pipeline.services import audit, steps
+from pipeline.services import audit, steps, turns
 from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
@@ -107,9 +109,67 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
                 )
             return known, False
     definition = schedule.parse(stored, f"schedule {row.key}")
+    _refuse_a_second(session, row.key, definition)
     run = add(session, request, row, stored, definition, due_at=now, now=now)
     audit.record(session, request.actor, "trigger", "run", run.id, schedule=row.key, **request.told)
     return run, True
+
+
+def _refuse_a_second(session: Session, key: str, definition: schedule.Schedule) -> None:
+    """Raises Refused when the schedule lets one run at a time, and one is active."""
+    if definition.overlap == Overlap.ALLOW:
+        return
+    for run in turns.in_the_way(session, [key]).get(key, []):
+        raise Refused(
+            f"run {run.run_id} of {key} is {run.doing}, and its runs do not overlap (overlap: {definition.overlap}): "
+            f"`pipeline show {run.run_id}` shows how far it is"
+        )
+
+
+def draft(
+    request: Request,
+    definition: schedule.Schedule,
+    stored: dict[str, Any],
+    revision: str,
+    *,
+    due_at: datetime,
+    now: datetime,
+    code_version: str,
+) -> Run:
+    """A new run, in no database yet; `stored`, which `definition` was read from, is pinned.
+
+    So are its parameters and its period, computed from `due_at` (UTC) in the schedule's zone. Raises Refused for those
+    that cannot be.
+    """
+    zone = zone_of(definition)
+    return Run(
+        id=new_id(),
+        workflow=definition.workflow or definition.kind,
+        schedule_key=request.schedule_key,
+        revision=revision,
+        trigger=request.trigger,
+        triggered_by=str(request.actor),
+        idempotency_key=request.idempotency_key,
+        request_hash=request.hash,
+        due_at=due_at,
+        zone=zone,
+        period=period_of(request.period or definition.period_spec, due_at, zone).to_json(),
+        params=parameters(definition, request.params),
+        scope=request.scope,
+        definition=stored,
+        code_version=code_version,
+        status=RunStatus.QUEUED,
+        generation=1,
+        created_at=now,
+    )
+
+
+def add_all(session: Session, drafts: Sequence[Run]) -> None:
+    """Insert the runs, each with its one step `start`: queued, or pending where the run was opened to wait."""
+    columns = [column.key for column in Run.__table__.columns]
+    insert_all(session, Run, [{name: getattr(run, name) for name in columns} for run in drafts])
+    start = steps.Planned(name="start", task=START_TASK)
+    insert_all(session, Step, [steps.first_row(run, start) for run in drafts])
 
 
 def add(
@@ -122,34 +182,12 @@ def add(
     due_at: datetime,
     now: datetime,
 ) -> Run:
-    """A new run of the schedule `row` with its one step `start`; `stored`, which `definition` was read from, is pinned.
-
-    So are its parameters and its period, computed from `due_at` (UTC) in the schedule's zone.
-    """
-    zone = zone_of(definition)
-    run = Run(
-        workflow=definition.workflow or definition.kind,
-        schedule_key=row.key,
-        revision=row.revision,
-        trigger=request.trigger,
-        triggered_by=str(request.actor),
-        idempotency_key=request.idempotency_key,
-        request_hash=request.hash,
-        due_at=due_at,
-        zone=zone,
-        period=period_of(request.period or definition.period_spec, due_at, zone).to_json(),
-        params=parameters(definition, request.params),
-        scope=request.scope,
-        definition=stored,
-        code_version=home.code_version(settings().home),
-        status=RunStatus.QUEUED,
-        generation=1,
-        created_at=now,
-    )
-    session.add(run)
-    session.flush()
-    steps.add_canvas(session, run, [[steps.Planned(name="start", task=START_TASK)]], now)
-    return run
+    """Insert a new run of the schedule `row`, see `draft`, with its one step `start`."""
+    version = home.code_version(settings().home)
+    run = draft(request, definition, stored, row.revision, due_at=due_at, now=now, code_version=version)
+    session.flush()  # the schedule's row may be new, too
+    add_all(session, [run])
+    return session.get_one(Run, run.id)
 
 
 def period_of(spec: str, at: datetime, zone: str) -> timing.Period:
@@ -271,17 +309,50 @@ def _nothing_called(session: Session, name: str) -> str:
 
 
 def lock(session: Session, run_id: UUID) -> Run:
-    """The run's row, locked until the transaction ends: whoever joins or closes goes through here."""
+    """The run's row, locked until the transaction ends: whoever joins its steps goes through here."""
     # NO KEY UPDATE: a plain FOR UPDATE makes a claim, which holds its step and refers to the run, wait for whoever
     # closes the run and waits for that step.
-    return session.scalars(select(Run).where(Run.id == run_id).with_for_update(key_share=True)).one()
+    locked = select(Run).where(Run.id == run_id).with_for_update(key_share=True)
+    return session.scalars(locked.execution_options(populate_existing=True)).one()
+
+
+def lock_to_close(session: Session, run_id: UUID) -> Run:
+    """The run's row, locked behind its schedule's: whoever may end the run goes through here."""
+    turns.lock(session, session.scalars(select(Run.schedule_key).where(Run.id == run_id)).one())
+    return lock(session, run_id)
 
 
 def close(session: Session, run: Run, status: RunStatus, error: str | None = None) -> None:
-    """End a run whose row is locked: what has not started of it never will, and nothing is left to be sent."""
+    """End a run whose row, and schedule's row, is locked: what has not started of it never will, nor is it sent.
+
+    The run that waits for its turn behind it is queued.
+    """
     now = clock(session)
     run.status, run.error, run.finished_at, run.waiting_for = status, error, now, None
     close_leftovers(session, run)
+    _cancel_unstarted(session, run, now)
+    session.flush()
+    turns.begin_next(session, run.schedule_key)
+
+
+def cancel(session: Session, run: Run, by: str, reason: str) -> None:
+    """End a run whose row, and schedule's row, is locked: at once, or as soon as what is at work of it is done.
+
+    Nothing of it starts any more; what went out stays recorded. A run that has ended, or is to, stays as it is.
+    """
+    if is_final(run) or run.status == RunStatus.CANCELLING:
+        return
+    said = f"cancelled by {by}: {reason}"
+    note(session, run.id, "cancelled", said)
+    at_work = select(Step.id).where(Step.run_id == run.id, Step.status == StepStatus.RUNNING).limit(1)
+    if session.scalar(at_work) is None:
+        close(session, run, RunStatus.CANCELLED, said)
+        return
+    run.status, run.error, run.waiting_for = RunStatus.CANCELLING, said, None
+    _cancel_unstarted(session, run, clock(session))
+
+
+def _cancel_unstarted(session: Session, run: Run, now: datetime) -> None:
     unstarted = (StepStatus.PENDING, StepStatus.QUEUED)
     session.execute(
         update(Step)
@@ -302,7 +373,9 @@ def close_leftovers(session: Session, run: Run) -> None:
 
 def apply(session: Session, run: Run, verdict: Verdict) -> None:
     """Close a run whose row is locked, or leave it open with what it waits for."""
-    if verdict.status == RunStatus.WAITING:
+    if verdict.status == RunStatus.WAITING and run.status == RunStatus.CANCELLING:
+        close(session, run, RunStatus.CANCELLED, run.error)
+    elif verdict.status == RunStatus.WAITING:
         run.status, run.waiting_for, run.error = RunStatus.WAITING, verdict.waiting_for, verdict.error
     else:
         close(session, run, verdict.status, verdict.error)

@@ -83,6 +83,13 @@ def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], 
         session.execute(insert(Step), rows[at : at + CHUNK])
 
 
+def first_row(run: Run, planned: Planned) -> dict[str, Any]:
+    """The row of a new run's first step: queued, or pending where the run was opened to wait."""
+    queued = run.status == RunStatus.QUEUED
+    row = _row(run, planned, canvas=1, stage=1, ordinal=0, queued=queued, now=run.created_at)
+    return {**row, "not_before": run.not_before}
+
+
 def _check_names(session: Session, run: Run, names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice:
@@ -135,6 +142,8 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
     step = session.get(Step, step_id)
     if step is None or str(step.task_id) != task:
         return None
+    if step.stage == 1:
+        runs.lock(session, step.run_id)  # it begins the run: before the step, as whoever cancels does
     if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
         release(session, step, now)
         if step.status == StepStatus.QUEUED:
@@ -221,8 +230,9 @@ def record(
     `carried`: its Celery message brings the next stage's along (it ran in its chord or chain).
     """
     now = clock(session)
-    run = runs.lock(session, claim.run.id)
     verdict = result if isinstance(result, runs.Verdict) else None
+    ends = verdict or not (stages or _has_pending(session, claim.run.id))
+    run = (runs.lock_to_close if ends else runs.lock)(session, claim.run.id)
     kept = {"status": verdict.status, "error": verdict.error} if verdict else result
     _finish(session, claim, StepStatus.SUCCEEDED, now, result=kept)
     _end_attempt(session, claim, Outcome.SUCCEEDED, now)
@@ -233,9 +243,17 @@ def record(
     if verdict:
         runs.apply(session, run, verdict)
         return
-    if stages:
+    if stages and run.status != RunStatus.CANCELLING:
         add_canvas(session, run, stages, now)
     advance(session, run, claim.step.stage, now, carried=carried)
+
+
+def _has_pending(session: Session, run_id: UUID) -> bool:
+    """Whether stages are left that cannot begin before the step that asks has ended: only without any may it close."""
+    return (
+        session.scalar(select(Step.id).where(Step.run_id == run_id, Step.status == StepStatus.PENDING).limit(1))
+        is not None
+    )
 
 
 def record_failure(
@@ -243,13 +261,14 @@ def record_failure(
 ) -> None:
     """The attempt failed: the step is parked for its next try, or ends; a step that is not tolerated ends its run."""
     now = clock(session)
-    run = runs.lock(session, claim.run.id)
+    run = runs.lock_to_close(session, claim.run.id)
     named = f"{type(error).__name__}: {error}".removesuffix(": ")
     sentence = str(error) or named if isinstance(error, PipelineError) else named
-    if isinstance(error, Waiting) and not runs.is_final(run):
+    over = runs.is_final(run) or run.status == RunStatus.CANCELLING
+    if isinstance(error, Waiting) and not over:
         _look_again(session, run, claim, error, now)
         return
-    wait = None if runs.is_final(run) else _wait(session, claim, error, retry, now)
+    wait = None if over else _wait(session, claim, error, retry, now)
     if wait is not None:
         _queue_again(session, claim, now, wait, error=sentence, memory=None)
         outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
@@ -329,7 +348,7 @@ def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: d
 def _after_failure(session: Session, run: Run, step: Step, error: str, now: datetime, *, carried: bool = False) -> None:
     if runs.is_final(run):
         runs.close_leftovers(session, run)
-    elif step.tolerated:
+    elif step.tolerated or run.status == RunStatus.CANCELLING:
         advance(session, run, step.stage, now, carried=carried)
     else:
         runs.close(session, run, RunStatus.FAILED, f"{step.name}: {error}")
@@ -359,7 +378,9 @@ def _end_attempt(
 
 
 def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: bool = False) -> None:
-    """Queue the stage after `stage` when that one is finished; close a run that has none left. The run's row is locked.
+    """Queue the stage after `stage` when that one is finished; close a run that has none left.
+
+    The run's row is locked, and its schedule's if it may be the last stage (see `runs.lock_to_close`).
 
     A body that its chord does not bring (`carried` is false, or a header step was tried again outside of it) counts as
     unpublished: the caller publishes it.
@@ -367,7 +388,9 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
     open_steps = select(Step.stage).where(Step.run_id == run.id, Step.status.not_in(FINAL_STEP))
     next_stage = session.scalar(open_steps.order_by(Step.stage).limit(1))
     if next_stage is None:
-        if run.status in {RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING}:
+        if run.status == RunStatus.CANCELLING:
+            runs.close(session, run, RunStatus.CANCELLED, run.error)
+        elif run.status in {RunStatus.QUEUED, RunStatus.RUNNING}:
             runs.close(session, run, RunStatus.SUCCEEDED)
         return
     if next_stage <= stage:
@@ -387,7 +410,7 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
 
 def release(session: Session, step: Step, now: datetime, why: str = "its process died") -> None:
     """Take a running step away from an owner that died or fell silent; it is queued again, or failed as poisonous."""
-    run = runs.lock(session, step.run_id)
+    run = runs.lock_to_close(session, step.run_id)
     fence, lease = step.fence, step.lease_until
     session.refresh(step)
     # Meanwhile recorded, taken over by somebody else, or renewed after all.
@@ -408,7 +431,7 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
     runs.note(
         session, run.id, "healed", f"{step.name}: {why}; " + ("given up" if killed >= POISONOUS else "queued again")
     )
-    if killed >= POISONOUS or runs.is_final(run):
+    if killed >= POISONOUS or runs.is_final(run) or run.status == RunStatus.CANCELLING:
         step.status, step.finished_at = StepStatus.FAILED, now
         died = "1 process" if killed == 1 else f"{killed} processes"
         step.error = f"abandoned: {died} died or fell silent while carrying it out, the last one: {why}"

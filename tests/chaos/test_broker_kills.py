@@ -31,6 +31,7 @@ report:
 recipients: {file: people.csv}
 retry: {fetch: {first: 1s}, plan: {first: 1s}, render: {first: 1s}, deliver: {first: 1s}}
 when: {every: 2s}
+overlap: allow
 """
 
 

@@ -22,7 +22,7 @@ from tests.factories import MONDAY, make_run
 
 __all__ = ["broker", "worker"]
 DAILY = "report: {title: Daily, url: flights.csv}\nwhen: {cron: '0 8 * * *', timezone: Europe/Berlin}\n"
-MINUTELY = "report: {title: Minutely, url: flights.csv}\nwhen: '* * * * *'\n"
+MINUTELY = "report: {title: Minutely, url: flights.csv}\nwhen: '* * * * *'\noverlap: allow\n"
 WEEKLY = DAILY.replace("* * *", "* * mon")
 
 
@@ -267,7 +267,7 @@ def test_a_database_that_is_away_is_told_and_waited_for(scheduler, frozen, write
 def test_a_mistake_of_our_own_is_told_with_its_traceback_and_survived(scheduler, monkeypatch):
     logger = CapturingLogger()
     monkeypatch.setattr(beat, "logger", logger)
-    monkeypatch.setattr(beat.firing, "fire_due", lambda _: {}["missing"])
+    monkeypatch.setattr(beat.firing, "soonest", lambda _: {}["missing"])
 
     assert scheduler.tick() == 1.0
     (call,) = (call for call in logger.calls if call.method_name == "error")

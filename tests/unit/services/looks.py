@@ -28,7 +28,7 @@ def sync(*files, wrong=(), **options):
 def fire():
     """One look of a beat; the nominal times of the runs it opened."""
     with transaction() as session:
-        return [run.due_at for run in firing.fire_due(session)]
+        return [run.due_at for run in firing.fire_due(session).fired]
 
 
 def row(key="shipments"):

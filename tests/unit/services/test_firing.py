@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 from pipeline import db
 from pipeline.db import reading, transaction
 from pipeline.models import Run, ScheduleRevision, Slot
-from pipeline.services import firing
+from pipeline.services import firing, runs
 from pipeline.settings import settings
 from tests.factories import MONDAY, schedule_file
 from tests.unit.services import acts
 from tests.unit.services.looks import at, change, fire, row, slots, sync, utc
 
 pytestmark = pytest.mark.usefixtures("time")
-WEEK, HOUR = timedelta(days=7), timedelta(hours=1)
+WEEK, DAY, HOUR = timedelta(days=7), timedelta(days=1), timedelta(hours=1)
 # SQLite has one writer: what happens between two of them happens on PostgreSQL alone.
 only_postgresql = pytest.mark.parametrize(
     "database", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
@@ -32,7 +32,8 @@ def test_a_due_slot_opens_one_run_for_its_nominal_time(time):
     time.move_to(MONDAY + WEEK + timedelta(seconds=3))
 
     with transaction() as session:
-        (run,) = firing.fire_due(session)
+        (fired,) = firing.fire_due(session).fired
+        run = session.get_one(Run, fired.run_id)
 
     assert (run.due_at, run.created_at) == (MONDAY + WEEK, MONDAY + WEEK + timedelta(seconds=3))
     assert (run.trigger, run.triggered_by, run.period["label"]) == ("schedule", "beat", "2026-W47")
@@ -81,24 +82,37 @@ def test_a_day_late_is_still_fired(time):
     assert fire() == [MONDAY + WEEK]
 
 
-def test_what_is_later_than_a_day_is_skipped_with_a_row(time):
+def test_what_is_later_than_a_day_is_late_with_a_row(time):
     sync(schedule_file())
     time.move_to(MONDAY + 2 * WEEK + timedelta(hours=24, seconds=1))
 
     assert fire() == []
-    late = "more than 24 h late when beat came back"
-    assert slots() == [(MONDAY + WEEK, "skipped", late), (MONDAY + 2 * WEEK, "skipped", late)]
+    late = "more than 1d late when beat came to it (catch_up: latest)"
+    assert slots() == [(MONDAY + WEEK, "late", late), (MONDAY + 2 * WEEK, "late", late)]
     assert row().next_due_at == MONDAY + 3 * WEEK
 
 
-def test_paused_schedules_do_not_fire(time):
-    sync(schedule_file())
-    change(paused=True)
-    time.move_to(MONDAY + WEEK)
+def test_while_paused_the_mark_advances_and_slots_are_recorded(time):
+    sync(schedule_file(when={"every": "15m"}))
+    change(paused=True, note="the warehouse is being moved")
+    now = time.passes(hours=1)
 
     assert fire() == []
-    with reading() as session:
-        assert firing.soonest(session) is None
+    assert slots() == [(MONDAY + n * HOUR / 4, "paused", "paused: the warehouse is being moved") for n in (1, 2, 3, 4)]
+    assert row().high_water_mark == now
+    change(paused=False)
+    time.passes(minutes=15)
+    assert fire() == [MONDAY + 5 * HOUR / 4]
+
+
+def test_a_long_downtime_is_decided_in_several_transactions(time):
+    sync(schedule_file(when={"every": "1m"}), schedule_file("other", when={"every": "1m"}))
+    time.passes(days=2)
+    looks = [fire() for _ in range(8)]
+
+    assert looks == [[]] * 5 + [[MONDAY + 2 * DAY] * 2] + [[]] * 2
+    assert [due for due, _, _ in slots()] == [MONDAY + n * HOUR / 60 for n in range(1, 2 * 24 * 60 + 1)]
+    assert row().next_due_at == MONDAY + 2 * DAY + HOUR / 60
 
 
 def test_a_one_off_fires_once(time):
@@ -119,7 +133,7 @@ def test_an_interval_fires_at_its_multiples(time):
 
 
 def test_the_zone_is_kept_across_the_change_of_the_clocks(time):
-    sync(schedule_file())
+    sync(schedule_file(overlap="allow"))
     monday = utc(2027, 3, 22, 6)  # 07:00 in Berlin; the clocks change on the Sunday after it
     time.move_to(monday)
     assert fire() == [monday]
@@ -183,7 +197,7 @@ def test_a_schedule_without_a_zone_takes_the_settings(time, monkeypatch):
 
 
 def test_a_clock_that_was_set_back_fires_nothing_twice(time):
-    sync(schedule_file(when={"every": "1h"}))
+    sync(schedule_file(when={"every": "1h"}, overlap="allow"))
     time.passes(hours=1)
     assert fire() == [MONDAY + HOUR]
 
@@ -241,6 +255,31 @@ def test_a_definition_that_can_no_longer_be_read_waits_for_a_good_one(time):
     assert row().next_due_at == utc(2026, 11, 17, 7)
 
 
+def test_what_the_database_refuses_harms_no_other(time):
+    """The batch is repeated schedule by schedule; a slot that was decided before, in a restored database, stays so."""
+    sync(at(8), schedule_file("other", when=at(8).definition["when"]))
+    with transaction() as session:
+        session.add(Slot(schedule_key="other", due_at=MONDAY + HOUR, decision="skipped", decided_at=MONDAY))
+    time.passes(hours=1)
+
+    assert fire() == [MONDAY + HOUR]
+    assert slots("other") == [(MONDAY + HOUR, "skipped", None)]
+    assert row("other").next_due_at == MONDAY + HOUR + DAY
+
+
+def test_a_mistake_of_our_own_in_one_schedule_harms_no_other(time, monkeypatch):
+    sync(at(8), schedule_file("other", when=at(8).definition["when"]))
+    time.passes(hours=1)
+    draft = runs.draft
+    monkeypatch.setattr(
+        runs, "draft", lambda request, *a, **k: draft(request, *a, **k) if request.schedule_key != "other" else 1 / 0
+    )
+
+    assert fire() == [MONDAY + HOUR]
+    assert slots("other") == [(MONDAY + HOUR, "skipped", "could not be fired: division by zero")]
+    assert row("other").next_due_at == MONDAY + HOUR + DAY
+
+
 # ---- several beats
 
 
@@ -268,8 +307,8 @@ def test_a_beat_passes_over_what_another_one_is_deciding(time):
     time.move_to(MONDAY + WEEK)
 
     with Session(db.engine()) as one, Session(db.engine()) as other:
-        assert len(firing.fire_due(one)) == 1
-        assert firing.fire_due(other) == []
+        assert len(firing.fire_due(one).fired) == 1
+        assert firing.fire_due(other).fired == []
         one.rollback()  # killed before its commit: nothing is lost
         other.rollback()
 
