@@ -14,7 +14,7 @@ from celery import Celery, signals
 from kombu.entity import Queue
 
 from pipeline import log
-from pipeline.errors import DefinitionError
+from pipeline.errors import DefinitionError, PipelineError
 from pipeline.settings import Settings, settings
 
 QUEUES = ("default", "render", "deliver")
@@ -104,9 +104,14 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.celeryd_init.connect
 def _load_workflows(**_: Any) -> None:
-    """Only a worker knows workflows; beat opens runs without them."""
+    """Only a worker knows workflows; beat opens runs without them. It stores files, too."""
+    from pipeline.adapters import storage
+
     try:
+        storage.store()
         load_workflows()
+    except PipelineError as error:
+        raise SystemExit(str(error)) from error
     except Exception as error:  # a signal's receiver would be logged and passed over: such a worker must not start
         raise SystemExit(f"the worker cannot load its workflows: {type(error).__name__}: {error}") from error
     for sentence in broken_workflows.values():

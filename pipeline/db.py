@@ -157,6 +157,8 @@ def is_away(error: DBAPIError) -> bool:
     """Whether the database could not be reached or was too busy: trying again may help."""
     words = (
         "connect",
+        "resolve host",
+        "translate host name",
         "closed",
         "terminat",
         "timeout",

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pipeline import notice
+from pipeline import locales, notice
 from pipeline.errors import DefinitionError
-from pipeline.mistakes import nearest
+from pipeline.mistakes import did_you_mean, nearest
 
 PREFIX = "PIPELINE_"
 # A Unix socket's address has room for 107 characters (sockaddr_un, unix(7)).
@@ -106,6 +106,25 @@ class Settings(BaseSettings):
         value = value.expanduser().absolute()
         if not value.is_dir():
             raise ValueError("is not a folder; name an existing home or make one with `pipeline init DIR`")
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _store_is_known(cls, value: str) -> str:
+        scheme, found, _ = value.partition("://")
+        if found and scheme != "file":
+            from fsspec.registry import known_implementations
+
+            if scheme not in known_implementations:
+                hint = did_you_mean(scheme, known_implementations, "write s3://, gs://, abfs://, sftp:// …")
+                raise ValueError(f"must be a directory or a URL that fsspec knows: {hint}")
+        return value
+
+    @field_validator("locale")
+    @classmethod
+    def _locale_is_known(cls, value: str) -> str:
+        if value != "en" and (problem := locales.problem(value)):
+            raise ValueError(problem)
         return value
 
     @field_validator("database_url")
@@ -322,7 +341,7 @@ def settings() -> Settings:
     Raises DefinitionError with one line per wrong setting: its name, its value (secrets masked), what is allowed.
     """
     values = {k.removeprefix(PREFIX).lower(): v for k, v in environment().items() if k.startswith(PREFIX)}
-    problems = list(_misspelt(values))
+    problems = [*_misspelt(values), *_wrong_sources()]
     try:
         found = Settings(_env_file=_home() / ".env")
     except ValidationError as error:
@@ -338,6 +357,14 @@ def _misspelt(values: dict[str, str]) -> Iterator[str]:
         near = nearest(name, Settings.model_fields, alike=0.8)
         if near and not re.fullmatch(r"source_\w+_url|param_\w+", name):
             yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near.upper()}?"
+
+
+def _wrong_sources() -> Iterator[str]:
+    """A sentence for every database of a report whose URL is none."""
+    for name, url in source_urls().items():
+        if not re.match(r"[a-z][a-z0-9_]*(\+[a-z0-9_]+)?://", url):
+            variable = f"{PREFIX}SOURCE_{name.upper()}_URL"
+            yield f'{variable}="{masked(url)}": must look like postgresql://user:password@host/database or sqlite:///data.db'
 
 
 def _sentence(problem: Any, values: dict[str, str]) -> str:

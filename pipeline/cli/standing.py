@@ -8,6 +8,7 @@ from functools import partial
 
 import typer
 
+from pipeline.adapters import storage
 from pipeline.cli import tables, triggering, waiting
 from pipeline.db import reading
 from pipeline.embedded import Tree, running
@@ -23,6 +24,7 @@ Troubles = Callable[[], Sequence[str]]
 
 def stay_up(*, follow: bool) -> None:
     """Start the tree and stay until a signal ends it. Raises Refused when one runs here already."""
+    storage.store()  # refused in a sentence here, not by a worker that keeps dying
     err = tables.console(stderr=True)
     err.print(tables.words("Starting broker, database, worker and beat …", "dim"))
     with Tree(settings(), follow=follow, made_of=partial(parts, web=True)) as tree:
@@ -80,6 +82,7 @@ def _tree(*, follow: bool) -> Iterator[Troubles]:
         typer.secho("Using what `pipeline up` runs here.", err=True, dim=True)
         yield list
         return
+    storage.store()
     typer.secho("Starting broker, database, worker and beat …", err=True, dim=True)
     with Tree(settings(), follow=follow) as tree:
         yield tree.troubles

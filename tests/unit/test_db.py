@@ -154,6 +154,7 @@ def error_of(kind, message):
         "the connection is closed",
         "deadlock detected",
         "server closed the connection unexpectedly",
+        "failed to resolve host 'db': [Errno -2] Name or service not known",
     ],
 )
 def test_what_passes_by_itself(message):

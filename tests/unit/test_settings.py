@@ -148,6 +148,16 @@ def test_rabbitmq_needs_a_place_for_results(say):
         ("keep_days", "0", '"0": input should be greater than or equal to 1'),
         ("min_free_mb", "-1", '"-1": input should be greater than or equal to 0'),
         ("watch_schedules", "perhaps", '"perhaps": input should be a valid boolean, unable to interpret input'),
+        (
+            "storage_url", "sfpt://u:secret@h/x",
+            '"sfpt://u:***@h/x": must be a directory or a URL that fsspec knows: did you mean sftp?',
+        ),
+        ("locale", "xx_YY", '"xx_YY": is not a locale: write en, de_DE or pt_BR'),
+        ("locale", "de_DEE", '"de_DEE": is not a locale: did you mean de_DE?'),
+        (
+            "source_shop_url", "nonsense",
+            '"nonsense": must look like postgresql://user:password@host/database or sqlite:///data.db',
+        ),
         ("log_format", "xml", "\"xml\": string should match pattern '^(console|json)$'"),
         ("log_level", "verbose", "\"verbose\": string should match pattern '^(DEBUG|INFO|WARNING|ERROR)$'"),
     ],

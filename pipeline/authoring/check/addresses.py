@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from zoneinfo import available_timezones
 
-from pipeline import notice
+from pipeline import locales, notice
 from pipeline.adapters import copies, messages
 from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.errors import DefinitionError, PermanentError
@@ -37,8 +37,8 @@ def _wrong(person: Person, report: Report) -> Iterator[tuple[str, str]]:
         yield "email", problem
     if person.key is not None and not report.split_by:
         yield "key", "has no meaning, as the report is not split: say split_by, or leave the key out"
-    if person.locale and (problem := locale_problem(person.locale)):
-        yield "locale", problem
+    if person.locale and (problem := locales.problem(person.locale)):
+        yield "locale", f'"{person.locale}" {problem}'
     if person.zone and person.zone not in available_timezones():
         hint = did_you_mean(person.zone, available_timezones(), lead=": ")
         yield "zone", f'"{person.zone}" is not an IANA time zone{hint}'
@@ -70,22 +70,9 @@ def check_message(subject: Subject) -> None:
 
 
 def check_locale(subject: Subject, report: Report) -> None:
-    """Check that CLDR knows the report's locale, or the one of PIPELINE_LOCALE that stands in for it."""
-    problem = locale_problem(report.locale or settings().locale)
-    if problem:
-        subject.fault("report.locale" if report.locale else "PIPELINE_LOCALE", problem)
-
-
-def locale_problem(text: str) -> str | None:
-    """Why Babel has no such locale, with one that is near; None where it has."""
-    from babel import Locale, UnknownLocaleError, localedata
-
-    try:
-        Locale.parse(text.replace("-", "_"))
-    except (ValueError, UnknownLocaleError):
-        known = localedata.locale_identifiers()
-        return f'"{text}" is not a locale: {did_you_mean(text.replace("-", "_"), known, "write en, de_DE or pt_BR")}'
-    return None
+    """Check that CLDR knows the report's locale."""
+    if report.locale and (problem := locales.problem(report.locale)):
+        subject.fault("report.locale", f'"{report.locale}" {problem}')
 
 
 def _address_problem(text: str) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import __version__
 from pipeline.cli.group import told
+from pipeline.settings import settings
 
 HEAVY = ("alembic", "celery", "jinja2", "kombu", "pyarrow", "pydantic", "rich", "sqlalchemy", "structlog", "weasyprint")
 
@@ -81,11 +82,9 @@ def test_a_database_without_tables_says_what_to_type(typed, home: Path):
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(typed, home: Path, monkeypatch):
-    from pipeline.settings import settings
     from tests.conftest import forget_engine
 
     monkeypatch.setenv("PIPELINE_DATABASE_URL", "postgresql://reports:secret@127.0.0.1:1/pipeline")
-    settings.cache_clear()
     forget_engine()
     result = typed("runs")
     forget_engine()
@@ -96,8 +95,6 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(typed, ho
 
 
 def test_a_wrong_setting_is_one_sentence(typed, home: Path, monkeypatch):
-    from pipeline.settings import settings
-
     monkeypatch.setenv("PIPELINE_TIMEZONE", "Europe/Berln")
     settings.cache_clear()
     result = typed("schedules")
@@ -113,3 +110,12 @@ def test_a_folder_that_cannot_be_written_is_named(code):
 
 def test_a_file_that_should_be_there_is_a_bug_of_ours():
     assert told(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/x")) is None
+
+
+def test_a_store_whose_driver_is_missing_is_told_before_anything_starts(typed, home: Path, monkeypatch):
+    monkeypatch.setenv("PIPELINE_STORAGE_URL", "s3://bucket/artifacts")
+    settings.cache_clear()
+    refused = typed("up")
+    assert refused.exit_code == 2
+    assert "s3://bucket/artifacts: lacks its driver" in refused.output
+    assert not (home / "var").exists()

@@ -28,7 +28,7 @@ def test_what_does_not_answer_is_a_fault_with_the_setting_to_correct(home, monke
     monkeypatch.setenv("PIPELINE_BROKER_URL", "redis://:secret@127.0.0.1:1/0")
     monkeypatch.setenv("PIPELINE_MAIL", "live")
     monkeypatch.setenv("PIPELINE_SMTP_URL", "smtp://127.0.0.1:1")
-    monkeypatch.setenv("PIPELINE_STORAGE_URL", "nosuch://bucket")
+    monkeypatch.setenv("PIPELINE_STORAGE_URL", "sftp://127.0.0.1:1/x")
     monkeypatch.setenv("PIPELINE_MIN_FREE_MB", "999999999999")
 
     checks = examined()
