@@ -11,6 +11,7 @@ COPY pyproject.toml README.md /src/
 COPY pipeline /src/pipeline
 COPY migrations /src/migrations
 COPY templates/_base /src/templates/_base
+COPY templates/_notices /src/templates/_notices
 RUN cd /src && /opt/build/bin/python -m hatchling build -t wheel -d /dist \
  && /opt/pipeline/bin/pip install --no-deps /dist/*.whl
 

@@ -20,6 +20,7 @@ from pipeline.db import clock, reading, transaction
 from pipeline.errors import PipelineError
 from pipeline.failpoints import failpoint
 from pipeline.models import Heartbeat
+from pipeline.notifier import Notifier
 from pipeline.services import firing
 from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
@@ -56,6 +57,7 @@ class SqlScheduler(Scheduler):
             thread = threading.Thread(target=work, name=f"beat-{work.__name__.strip('_')}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        self._threads += Notifier(self._safely, self._stopped).start()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due; returns the seconds until the next look."""

@@ -618,6 +618,8 @@ class NoticeDelivery(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     notice_id: Mapped[UUID] = mapped_column(ForeignKey("notices.id"))
     target: Mapped[str]
+    # The message it went into, with others for the same target: the same on every attempt.
+    letter_id: Mapped[UUID | None]
     status: Mapped[str] = mapped_column(default=NoticeStatus.WAITING)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]

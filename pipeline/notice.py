@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 
 class Kind(StrEnum):
@@ -122,3 +125,62 @@ def target(written: str) -> Target:
     if explicit:
         return Target(url, Shape(explicit[1]))
     return Target(url, next((shape for pattern, shape in _HOSTS if pattern.search(host)), Shape.JSON))
+
+
+class Tone(StrEnum):
+    """How a notice is to be taken; each shape shows it in its own way."""
+
+    BAD = "bad"
+    WARNING = "warning"
+    GOOD = "good"
+    PLAIN = "plain"
+
+
+_BAD = frozenset({Kind.RUN_FAILED, Kind.RUN_BLOCKED, Kind.NOT_FIRED, Kind.NOBODY_WORKS})
+_TONES: Mapping[str, Tone] = {
+    Kind.RECOVERED: Tone.GOOD,
+    Kind.DIGEST: Tone.PLAIN,
+    Kind.TEST: Tone.PLAIN,
+    **dict.fromkeys(_BAD, Tone.BAD),
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """One notice as people read it: a line, paragraphs with an empty line between them, and what to type.
+
+    `about` (JSON) is for machines; `html` takes the place of the paragraphs where a kind has a page of its own.
+    """
+
+    kind: str
+    title: str
+    text: str
+    command: str
+    about: Mapping[str, Any]
+    html: str | None = None
+
+    @property
+    def tone(self) -> Tone:
+        return _TONES.get(self.kind, Tone.WARNING)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One message to one target: the notices that it holds, in full or, where there are many, by their first line.
+
+    `id` is the same on every attempt: a receiver that remembers it takes a repeated one once. `about` is what mail
+    programs gather in one thread; `why` says why the reader gets it; `at` is when the newest notice was made.
+    """
+
+    id: UUID
+    notices: Sequence[Words]
+    more: Sequence[str]
+    about: str
+    why: str
+    at: datetime
+
+    @property
+    def title(self) -> str:
+        """One line for all of it."""
+        others = len(self.notices) - 1 + len(self.more)
+        return self.notices[0].title + (f" (and {others} more)" if others else "")

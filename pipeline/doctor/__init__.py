@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.doctor import machine, reach, signing
+from pipeline.doctor import machine, reach, signing, telling
 from pipeline.doctor.check import Check, Verdict, fault
 from pipeline.settings import Settings, settings
 
@@ -25,6 +25,7 @@ CHECKS: tuple[Callable[[Settings], Check], ...] = (
     reach.mail_mode,
     reach.relay,
     signing.dkim,
+    telling.notices,
     reach.clocks,
 )
 

@@ -56,7 +56,7 @@ def results(settings: Settings) -> Check:
 
 
 def database(settings: Settings) -> Check:
-    file = _sqlite_file(settings)
+    file = sqlite_file(settings)
     if file and not file.exists():
         return fine("database", f"{file} does not exist yet: it comes with `pipeline up`")
     try:
@@ -73,7 +73,8 @@ def database(settings: Settings) -> Check:
     return fine("database", f"{found} at {masked(settings.database_url)}, at the newest migration")
 
 
-def _sqlite_file(settings: Settings) -> Path | None:
+def sqlite_file(settings: Settings) -> Path | None:
+    """The database's file; None where it is a server."""
     prefix = "sqlite:///"
     return Path(settings.database_url.removeprefix(prefix)) if settings.database_url.startswith(prefix) else None
 
@@ -136,7 +137,7 @@ def _other_clocks(settings: Settings) -> dict[str, tuple[datetime, datetime]]:
         facts = BrokerFacts("") if settings.embedded_broker else ask(settings.broker_url)
         if facts.now:
             found["broker"] = facts.now, datetime.now(UTC)
-        if not _sqlite_file(settings):
+        if not sqlite_file(settings):
             with db.reading() as session:
                 found["database"] = db.clock(session), datetime.now(UTC)
     except Exception:  # noqa: BLE001 - see above
@@ -168,7 +169,7 @@ def storage(settings: Settings) -> Check:
 
 
 def _known_artifact(settings: Settings) -> bool:
-    file = _sqlite_file(settings)
+    file = sqlite_file(settings)
     if file and not file.exists():
         return False
     with suppress(Exception), db.reading() as session:  # what is wrong with the database is told by its own check

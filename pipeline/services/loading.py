@@ -15,7 +15,8 @@ from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.db import CHUNK, clock, insert_new, one_at_a_time
 from pipeline.errors import DefinitionError, Refused
 from pipeline.models import BadFile, Schedule, ScheduleRevision
-from pipeline.services import audit, firing
+from pipeline.notice import Kind
+from pipeline.services import audit, firing, notices
 from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import next_due
 from pipeline.settings import settings
@@ -165,8 +166,13 @@ def _keep_errors(session: Session, errors: Mapping[str, DefinitionError], now: d
     for file, row in known.items():
         if file not in errors:
             session.delete(row)
+            notices.settle(session, notices.about_file(file), how=f"{file} can be used again, or is gone.")
     for file, error in errors.items():
         if file in known:
             known[file].error = str(error)
-        else:
-            session.add(BadFile(file=file, schedule_key=Path(file).stem, error=str(error), since=now))
+            continue
+        key = Path(file).stem
+        session.add(BadFile(file=file, schedule_key=key, error=str(error), since=now))
+        facts = {"file": file, "reason": str(error).removeprefix(f"{file}: ")}
+        subject = notices.about_file(file)
+        notices.tell(session, Kind.FILE_REFUSED, subject, now.isoformat(), schedule_key=key, facts=facts)

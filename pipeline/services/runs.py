@@ -327,11 +327,14 @@ def close(session: Session, run: Run, status: RunStatus, error: str | None = Non
 
     The run that waits for its turn behind it is queued.
     """
+    from pipeline.services.notices import endings
+
     now = clock(session)
     run.status, run.error, run.finished_at, run.waiting_for = status, error, now, None
     close_leftovers(session, run)
     _cancel_unstarted(session, run, now)
     session.flush()
+    endings.run_ended(session, run)
     turns.begin_next(session, run.schedule_key)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
+from pipeline.adapters.retry_after import retry_after
 from pipeline.adapters.sources.files import Format, Limits, save
 from pipeline.errors import PermanentError, TransientError
 
@@ -104,7 +103,7 @@ def _check(response: httpx.Response, place: str, max_bytes: int) -> None:
     if response.is_success:
         return
     if status in _TRANSIENT or status >= 500:
-        raise TransientError(f"{place}: answered {_status(response)}", retry_after=_retry_after(response))
+        raise TransientError(f"{place}: answered {_status(response)}", retry_after=retry_after(response))
     raise PermanentError(f"{place}: answered {_status(response)}{_beginning(response, place)}")
 
 
@@ -121,18 +120,6 @@ def _beginning(response: httpx.Response, place: str) -> str:
             break
     text = " ".join(said.decode("utf-8", "replace").split())[:200]
     return f": {text}" if text else ""
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Give the seconds that Retry-After asks for, which is a number or a date (RFC 9110, 10.2.3)."""
-    asked = response.headers.get("retry-after", "").strip()
-    if asked.isdigit():
-        return float(asked)
-    try:
-        now = parsedate_to_datetime(response.headers["date"]) if "date" in response.headers else datetime.now(UTC)
-        return max(0.0, (parsedate_to_datetime(asked) - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def _format(response: httpx.Response) -> Format | None:

@@ -162,14 +162,16 @@ def _when(definition: Schedule) -> str:
 def _unused(files: Sequence[ScheduleFile]) -> Iterator[Fault]:
     """Files that belong to nothing, most often since their name is not quite that of a report."""
     reports = {_report_name(file): file.schedule.report for file in files if isinstance(file.schedule.report, Report)}
-    looks = {report.template or name for name, report in reports.items()} | {"_base"}
+    looks = {report.template or name for name, report in reports.items()} | {"_base", "_notices"}
     folder = settings().home
     for path in sorted((folder / "reports").glob("*.py")):
         if path.stem not in reports and not path.stem.startswith("_"):
             yield Fault(f"reports/{path.name}", "", _unused_because("report", path.stem, reports))
     for path in sorted((folder / "templates").glob("*/")):
         if path.name not in looks and not path.name.startswith("."):
-            yield Fault(f"templates/{path.name}", "", _unused_because("report", path.name, looks - {"_base"}))
+            yield Fault(
+                f"templates/{path.name}", "", _unused_because("report", path.name, looks - {"_base", "_notices"})
+            )
     written = json.dumps([file.definition for file in files], default=str)
     for path in sorted((folder / "schedules").glob("*.sql")):
         if json.dumps(path.read_text(encoding="utf-8", errors="replace")) not in written:

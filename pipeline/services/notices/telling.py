@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from pipeline import notice
@@ -25,6 +25,11 @@ def about_schedule(key: str) -> str:
 def about_run(run_id: UUID) -> str:
     """The subject of what concerns one run alone: that it is blocked, wants an approval, or holds messages."""
     return f"run:{run_id}"
+
+
+def about_file(file: str) -> str:
+    """The subject of what concerns a schedule file, by its name in the home."""
+    return f"file:{file}"
 
 
 def tell(
@@ -58,7 +63,11 @@ def tell(
         "episode": episode,
         "schedule_key": key,
         "run_id": run.id if run else None,
-        "facts": {**(_of_run(run) if run else {}), **(facts or {})},
+        "facts": {
+            **(_of_run(run) if run else {}),
+            **(_so_far(session, kind, subject) if lasting and level is not None else {}),
+            **(facts or {}),
+        },
         "created_at": now,
         "told_at": None if level is None else now,
         "level": level or 0,
@@ -81,24 +90,16 @@ def settle(session: Session, subject: str, *kinds: Kind, **facts: Any) -> bool:
     if session.scalar(select(Notice.id).where(*open_ones).limit(1)) is None:
         return False
     one_at_a_time(session, subject)
-    ended = session.scalars(select(Notice).where(*open_ones).order_by(Notice.created_at)).all()
     now = clock(session)
-    session.execute(
-        update(Notice)
-        .where(Notice.id.in_([row.id for row in ended]))
-        .values(closed_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    told = [row for row in ended if row.told_at is not None]
-    if not told:
+    told = (*open_ones, Notice.told_at.is_not(None))
+    first = session.scalar(select(Notice).where(*told).order_by(Notice.created_at).limit(1))
+    of = sorted(session.scalars(select(Notice.kind).where(*told).distinct()))
+    targets = sorted(session.scalars(select(NoticeDelivery.target).join(Notice).where(*told).distinct()))
+    closing = update(Notice).where(*open_ones).values(closed_at=now).execution_options(synchronize_session=False)
+    times = session.connection().execute(closing).rowcount
+    if first is None:
         return False
-    first = told[0]
-    said = {
-        "of": sorted({row.kind for row in told}),
-        "since": first.created_at.isoformat(),
-        "times": len(ended),
-        "first": first.facts,
-    }
+    said = {"of": of, "since": first.created_at.isoformat(), "times": times, "first": first.facts}
     row = {
         "id": new_id(),
         "subject": subject,
@@ -112,9 +113,7 @@ def settle(session: Session, subject: str, *kinds: Kind, **facts: Any) -> bool:
         "level": 0,
         "closed_at": now,
     }
-    if not insert_new(session, Notice, [row]):
-        return False
-    return _address(session, row, sorted(set(_told_targets(session, told))))
+    return bool(insert_new(session, Notice, [row])) and _address(session, row, targets)
 
 
 def _level(session: Session, kind: Kind, subject: str, now: datetime) -> int | None:
@@ -122,6 +121,13 @@ def _level(session: Session, kind: Kind, subject: str, now: datetime) -> int | N
     told = (Notice.subject == subject, Notice.kind == kind, Notice.told_at.is_not(None))
     last = session.execute(select(Notice.told_at, Notice.level).where(*told).order_by(Notice.told_at.desc())).first()
     return 0 if last is None else notice.level_after(last.level, now - last.told_at)
+
+
+def _so_far(session: Session, kind: Kind, subject: str) -> dict[str, Any]:
+    """Since when the same has been so, and how often with this time; nothing where it begins."""
+    same = (Notice.subject == subject, Notice.kind == kind, Notice.closed_at.is_(None))
+    since, times = session.execute(select(func.min(Notice.created_at), func.count()).where(*same)).one()
+    return {"since": since.isoformat(), "times": times + 1} if times else {}
 
 
 def _of_run(run: Run) -> dict[str, Any]:
@@ -148,11 +154,6 @@ def _definition(session: Session, key: str) -> Mapping[str, Any]:
         Schedule, (Schedule.key == ScheduleRevision.schedule_key) & (Schedule.revision == ScheduleRevision.revision)
     )
     return session.scalar(of_key.where(Schedule.key == key)) or {}
-
-
-def _told_targets(session: Session, rows: Iterable[Notice]) -> Iterable[str]:
-    ids = [row.id for row in rows]
-    return session.scalars(select(NoticeDelivery.target).where(NoticeDelivery.notice_id.in_(ids)))
 
 
 def _address(session: Session, row: Mapping[str, Any], targets: Sequence[str]) -> bool:

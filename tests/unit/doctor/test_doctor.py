@@ -1,9 +1,13 @@
 import sqlite3
 
 import pytest
+from sqlalchemy import update
 
 from pipeline import db, doctor
 from pipeline.doctor import Verdict, machine, reach
+from pipeline.models import NoticeDelivery
+from pipeline.notice import Kind
+from pipeline.services import notices
 from pipeline.settings import settings
 
 
@@ -113,3 +117,35 @@ def test_a_reports_database_says_who_we_are(home, monkeypatch, url, verdict, wor
 
     assert check.verdict is verdict
     assert words in check.found
+
+
+@pytest.fixture
+def told(database):
+    """A notice to one target, as it stands after some attempts."""
+
+    def told(**values):
+        with db.transaction() as session:
+            notices.tell(session, Kind.SLOT_DROPPED, "schedule:x", "1", targets=["ops@example.com"])
+            session.execute(update(NoticeDelivery).values(**values))
+
+    return told
+
+
+@pytest.mark.parametrize("values", [{"status": "failed"}, {"attempts": 2}])
+def test_notices_that_did_not_get_there_are_warned_of(told, values):
+    told(**values)
+
+    check = examined()["notices"]
+    assert check.verdict is Verdict.WARNING
+    assert check.found == "1 notice of the last days did not reach somebody"
+    assert "`pipeline notices --open`" in check.advice
+
+
+def test_whoever_mails_for_real_is_warned_that_nobody_hears_of_failures(database, monkeypatch):
+    assert examined()["notices"].verdict is Verdict.OK
+    monkeypatch.setenv("PIPELINE_MAIL", "live")
+    monkeypatch.setenv("PIPELINE_SMTP_URL", "smtp://127.0.0.1:1")
+
+    assert examined()["notices"].verdict is Verdict.WARNING
+    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@example.com")
+    assert examined()["notices"].found == "ops@example.com hear of failures"

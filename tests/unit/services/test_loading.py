@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
-from pipeline.models import BadFile, ScheduleRevision
+from pipeline.models import BadFile, Notice, NoticeDelivery, ScheduleRevision
 from pipeline.services import audit, loading
 from pipeline.services.loading import Synced
 from tests.factories import MONDAY, SHIPMENTS, make_schedule, schedule_file
@@ -108,6 +108,21 @@ def test_a_bad_files_last_good_revision_goes_on_and_its_mistake_is_kept_until_it
     sync(schedule_file("a"), schedule_file("b"))
     with reading() as session:
         assert session.scalars(select(BadFile)).all() == []
+
+
+def test_a_bad_file_is_told_once_to_those_whom_its_schedule_named_and_so_is_its_mending(time):
+    sync(schedule_file(notify="team@example.com"))
+    for _ in range(3):
+        sync(wrong=["shipments"])
+    sync(schedule_file(notify="others@example.com"))
+    with reading() as session:
+        told = session.execute(select(Notice.kind, Notice.facts, NoticeDelivery.target).join(NoticeDelivery)).all()
+
+    assert [(kind, target) for kind, _, target in told] == [
+        ("file_refused", "team@example.com"),
+        ("recovered", "team@example.com"),
+    ]
+    assert (told[0][1]["file"], told[0][1]["reason"]) == ("schedules/shipments.yaml", "is wrong")
 
 
 def test_when_most_schedules_are_gone_they_go_on_and_the_others_are_loaded(time):

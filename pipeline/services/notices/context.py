@@ -1,0 +1,49 @@
+"""What the words of a notice are made from, as its templates see it; no words here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pipeline.models import Notice
+from pipeline.services.answers import wording
+from pipeline.settings import settings
+
+# Every name that a template may ask for, whatever the kind: what is not known is none.
+NAMES = (
+    "schedule", "period", "run", "due", "trigger", "reason", "affected", "heals", "command", "since", "times",
+    "next_due", "deadline", "file", "name", "others", "count", "how", "first_reason",
+)  # fmt: skip
+# Facts that are instants, in ISO 8601: the templates see them as people say them.
+_INSTANTS = {"due_at": "due", "since": "since", "next_due_at": "next_due", "deadline": "deadline"}
+
+
+def context(notice: Notice) -> dict[str, Any]:
+    """The facts of a notice by the names that templates know, instants in the schedule's zone or PIPELINE_TIMEZONE."""
+    facts: Mapping[str, Any] = {**notice.facts.get("first", {}), **notice.facts}
+    zone = str(facts.get("zone") or settings().timezone)
+    said: dict[str, Any] = dict.fromkeys(NAMES)
+    said |= {name: value for name, value in facts.items() if name not in _INSTANTS}
+    for fact, name in _INSTANTS.items():
+        if facts.get(fact):
+            said[name] = wording.moment(datetime.fromisoformat(facts[fact]), zone)
+    said["schedule"] = said["schedule"] or notice.schedule_key
+    said["run"] = wording.short(UUID(said["run"])) if said["run"] else None
+    said["first_reason"] = notice.facts.get("first", {}).get("reason")
+    said["at"] = wording.moment(notice.created_at, zone)
+    return said
+
+
+def about(notice: Notice) -> dict[str, Any]:
+    """What a machine is told: the row, with its facts."""
+    return {
+        "notice": str(notice.id),
+        "subject": notice.subject,
+        "episode": notice.episode,
+        "schedule": notice.schedule_key,
+        "run": str(notice.run_id) if notice.run_id else None,
+        "at": notice.created_at.isoformat(),
+        "facts": notice.facts,
+    }
