@@ -22,6 +22,7 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--many", type=int, default=4000, help="documents of the second run that memory is compared in")
     found.add_argument("--rows", type=int, default=10_000_000, help="that are fetched (default 10,000,000)")
     found.add_argument("--members", type=int, default=200, help="of a chord of empty steps (default 200)")
+    found.add_argument("--messages", type=int, default=1000, help="that are made, of each kind (default 1,000)")
     shown = found.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON, and the tables to standard error")
     shown.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
@@ -66,9 +67,18 @@ def messages(asked: argparse.Namespace) -> Result:
     return messages.measure(asked.members)
 
 
+def composing(asked: argparse.Namespace) -> Result:
+    from benchmarks import composing
+
+    return composing.measure(asked.messages)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
-    one.__name__: one for one in (starting, messages, documents, memory, rows, postgresql)
+    one.__name__: one for one in (starting, messages, composing, documents, memory, rows, postgresql)
 }
+
+# Parts that send nothing, and need no server that takes it.
+WITHOUT_MAIL = {"composing", "rows"}
 
 
 def main() -> None:
@@ -77,11 +87,13 @@ def main() -> None:
     unknown = set(asked.parts) - PARTS.keys()
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
-    program()
+    chosen = asked.parts or [name for name in PARTS if name != "postgresql"]
+    if not set(chosen) <= WITHOUT_MAIL:
+        program()
     console = Console(stderr=asked.json, width=None if sys.stdout.isatty() else 140)
     about, found = machine(), []
     console.print(", ".join(f"{name} {value}" for name, value in about.items()), style="dim", highlight=False)
-    for name in asked.parts or [name for name in PARTS if name != "postgresql"]:
+    for name in chosen:
         with working(console, name):
             found.append(PARTS[name](asked))
         found[-1].show(console, markdown=asked.markdown)

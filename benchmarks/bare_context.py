@@ -86,3 +86,11 @@ def long_date(day: str) -> str:
 
 def long_datetime(at: datetime) -> str:
     return f"{long_date(at.date().isoformat())}, {at.hour % 12 or 12}:{at:%M\u202f%p}"
+
+
+def number(value: float, digits: int = 0, unit: str = "") -> str:
+    return f"{value:,.{digits}f}{NO_BREAK}{unit}"
+
+
+# What the templates ask for; the last two of files that are linked only.
+FILTERS = {"datetime": long_datetime, "number": number, "date": lambda at, _style="": long_date(f"{at:%Y-%m-%d}")}

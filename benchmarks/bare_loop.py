@@ -26,7 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from weasyprint import CSS, HTML
 from weasyprint.text.fonts import FontConfiguration
 
-from benchmarks.bare_context import document_context, long_datetime, message_context
+from benchmarks.bare_context import FILTERS, document_context, message_context
 
 CONTACTS = "select key, email, name from contacts where kind = 'aircraft' and active = 1"
 
@@ -59,7 +59,7 @@ class Worker:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.environment.filters["datetime"] = long_datetime
+        self.environment.filters |= FILTERS
         self.words = json.loads((folder / "_base" / "words.json").read_text())["en"]
         self.css = (folder / "_base" / "document.css").read_text()
         self.inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)

@@ -37,6 +37,8 @@ class Localizer:
             raise PermanentError(f'"{locale}" is not a locale such as en, de_DE or pt_BR') from None
         self.zone = ZoneInfo(zone)
         self.dated = lru_cache(maxsize=4_096)(self._dated)
+        # Every message names it.
+        self.period = lru_cache(maxsize=64)(self._period)
         self.patterns = [f"#,##0.{'0' * digits}".rstrip(".") for digits in range(10)]
 
     @property
@@ -145,7 +147,7 @@ class Localizer:
             f"{format_skeleton('MMMd', day, locale=self.locale)} {at}" for day, at in zip(days, moments, strict=True)
         ]
 
-    def period(self, period: Period) -> str:
+    def _period(self, period: Period) -> str:
         """What a run reports on, for people: `November 2026`, `16.-22. Nov. 2026` (with a dash), `Q3 2026`."""
         if re.fullmatch(r"\d{4}", period.label):
             return period.label

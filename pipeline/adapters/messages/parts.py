@@ -38,7 +38,7 @@ def encode(attachment: Attachment) -> EncodedAttachment:
     """Encode an attachment once; worth it when several messages carry it. Raises PermanentError naming the field."""
     if not MEDIA_TYPE.fullmatch(attachment.media_type):
         raise PermanentError(f'attachment "{attachment.name}": "{attachment.media_type}" is no media type')
-    name = checked("attachment name", attachment.name)
+    name = checked("attachment name", attachment.name).strip()
     disposition = "inline" if attachment.content_id else "attachment"
     if name.isascii() and "=?" not in name:
         media_type, file_name = attachment.media_type, f"filename={quoted(name)}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email import policy
 from email.header import decode_header
 from email.utils import unquote
+from hashlib import sha256
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -172,6 +173,61 @@ def test_any_text_comes_back_as_it_was_with_its_line_ends_made_one_kind(text, ht
 def test_any_bytes_come_back_as_they_were(data):
     (attached,) = read(message(attachments=[Attachment("a.bin", "application/octet-stream", data)])).iter_attachments()
     assert attached.get_content() == data
+
+
+ANY = st.text(st.characters(), max_size=60) | st.text(alphabet='aü,"<>@:;=?_ \r\n\0\x0b\x85\u2028\t', max_size=30)
+HEADERS = [name.lower() for name in email.message_from_bytes(message(reply_to="a@b.org", list_id="L <l.b.org>"))]
+
+
+@calm
+@given(subject=ANY, person=ANY, sender=ANY, team=ANY, file=ANY)
+def test_whatever_is_written_where_people_write_no_header_is_added_and_none_is_lost(
+    subject, person, sender, team, file
+):
+    try:
+        data = message(
+            subject=subject,
+            recipient=Person(name=person),
+            sender=f"{sender} <reports@example.com>",
+            reply_to=f"{team} <a@b.org>",
+            list_id=f"{team} <l.b.org>",
+            attachments=[Attachment(file, "image/png", b"png")],
+        )
+    except PermanentError as error:
+        field = re.match(r"(subject|recipient name|sender|reply_to|list_id|attachment name) ", str(error))
+    else:
+        field = None
+    if field:
+        return
+    assert_fit_to_send(data)
+    parsed = email.message_from_bytes(data, policy=policy.default)
+    assert [name.lower() for name in parsed] == HEADERS
+    assert parsed["To"].addresses[0].addr_spec == "ann@example.org"
+    assert parsed["From"].addresses[0].addr_spec == "reports@example.com"
+    assert len(parsed["To"].addresses) == len(parsed["From"].addresses) == 1
+    assert [part.get_filename() for part in parsed.iter_attachments()] == [file.strip()]
+
+
+@calm
+@given(st.lists(st.binary(max_size=3000), max_size=4))
+def test_attachments_come_back_by_their_sha256_in_their_order(files):
+    sent = [Attachment(f"{number}.bin", "application/octet-stream", data) for number, data in enumerate(files)]
+    found = list(read(message(attachments=sent)).iter_attachments()) if files else []
+    assert [sha256(one.get_content()).hexdigest() for one in found] == [sha256(data).hexdigest() for data in files]
+
+
+LABEL = st.text(st.characters(categories=["Ll", "Lo", "Nd"], max_codepoint=0xFFFF), min_size=1, max_size=20)
+
+
+@calm
+@given(label=LABEL)
+def test_any_domain_travels_in_ascii_or_is_refused(label):
+    try:
+        data = message(recipient=Person(f"ann@{label}.example"))
+    except PermanentError:
+        return
+    assert_fit_to_send(data)
+    assert read(data)["To"].addresses[0].addr_spec.isascii()
 
 
 def test_a_long_unsubscribe_link_stays_in_one_piece_and_is_followed_by_one_click():
