@@ -19,6 +19,7 @@ from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
 from pipeline.targets import Command, ForeignTask
+from pipeline.when import When
 
 # The kinds of step whose retry a schedule file may set.
 RETRIES: dict[str, Retry] = {
@@ -30,57 +31,6 @@ RETRIES: dict[str, Retry] = {
     # A task of another application has its own retries; it is sent again only where the schedule says so.
     "task": Retry(attempts=1, first=60, factor=2, ceiling=900),
 }
-
-
-class When(Model):
-    """The instants a schedule is due at; a plain string is short for its cron expression."""
-
-    cron: str | None = Field(None, description='Five fields, or six with seconds first: "0 7 * * mon".')
-    every: str | None = Field(None, description="An interval such as 15m, aligned to `anchor`.")
-    anchor: str | None = Field(
-        None, description="An ISO 8601 instant that intervals are counted from. Default: the epoch."
-    )
-    at: Annotated[list[str] | None, BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = Field(
-        None, description="One or more ISO 8601 instants; without an offset they are local to `timezone`."
-    )
-    timezone: str | None = Field(None, description="IANA zone. Default: PIPELINE_TIMEZONE.")
-    days: Literal["either", "both"] = Field(
-        "either", description="Day of month and day of week both given: which must fit."
-    )
-    gap: Literal["shift", "skip"] = Field(
-        "shift", description="A wall time that does not exist (DST): fire after it, or drop it."
-    )
-    overlap: Literal["first", "second", "both"] = Field("first", description="A wall time that comes twice (DST).")
-    jitter: Duration | None = Field(
-        None, description="Each run starts up to so much after its slot: the same for a slot everywhere. Default: none."
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, value: str | None) -> str | None:
-        if value is not None:
-            timing.find_zone(value)
-        return value
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
-            raise ValueError("needs exactly one of cron, every, at")
-        if self.anchor and not self.every:
-            raise ValueError("anchor goes with every")
-        try:
-            self.spec("UTC")
-        except ValueError as error:
-            # Told at its field: `.cron "0 25 * * *": hour 25 is outside 0-23`, `.at "tomorrow" is not …`.
-            reason = str(error).removeprefix(f"{self.cron} ")
-            raise ValueError(f'.cron "{self.cron}": {reason}' if self.cron else f".{reason}") from None
-        return self
-
-    def spec(self, default_zone: str) -> timing.Spec:
-        """The value `timing.next_after` takes. Raises ValueError naming the field that cannot be meant."""
-        return timing.spec(
-            self.model_dump(exclude={"timezone", "jitter"}, exclude_none=True), self.timezone or default_zone
-        )
 
 
 class Person(Model):

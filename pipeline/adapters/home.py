@@ -1,4 +1,4 @@
-"""Reads the active home: its schedule files with their queries, its reports' code."""
+"""Reads the active home: its schedule files with the files that they name, its reports' code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import __version__, readiness, report, schedule
 from pipeline.adapters.reading import Reader, Stamp, stamp
+from pipeline.adapters.written_out import Beside, written_out
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean
 
@@ -22,7 +23,7 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class ScheduleFile:
-    """One schedule file: what it says with its queries written out, and the hash of just that."""
+    """One schedule file: what it says with the files that it names written out, and the hash of just that."""
 
     key: str
     place: str
@@ -37,7 +38,7 @@ class Loaded:
 
     files: dict[str, ScheduleFile] = field(default_factory=dict)
     errors: dict[str, DefinitionError] = field(default_factory=dict)
-    # Every file that was read, queries too, as it was just before.
+    # Every file that was read, queries and lists too, as it was just before.
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
     @property
@@ -73,13 +74,13 @@ def load(home: Path, reader: Reader | None = None) -> Loaded:
     orders: dict[str, list[str]] = {key: [] for key in loaded.errors_by_key}
     orders |= {path.stem: readiness.named(definition) for path, definition in raw.items()}
     for path, definition in raw.items():
-        written = _Written(path, home, reader)
+        beside = Beside(path, home, reader)
         try:
-            file = _complete(definition, written, reports)
+            file = _complete(definition, beside, reports)
             _check_order(file, orders)
             loaded.files[file.key] = file
         except DefinitionError as error:
-            loaded.errors[written.place] = error
+            loaded.errors[beside.place] = error
     return loaded
 
 
@@ -125,19 +126,6 @@ def _check_name(path: Path, home: Path, there: AbstractSet[Path]) -> None:
 
 
 @dataclass(frozen=True)
-class _Written:
-    """A schedule file whose definition is being completed with what lies in other files."""
-
-    path: Path
-    home: Path
-    reader: Reader
-
-    @property
-    def place(self) -> str:
-        return _place(self.path, self.home)
-
-
-@dataclass(frozen=True)
 class _Reports:
     """What each file says under `report`, by key, and which files could not be read."""
 
@@ -156,47 +144,18 @@ class _Reports:
         raise DefinitionError(f'"{name}" {reason}', place=place, field="report")
 
 
-def _complete(definition: dict[str, Any], written: _Written, reports: _Reports) -> ScheduleFile:
-    key, place = written.path.stem, written.place
+def _complete(definition: dict[str, Any], beside: Beside, reports: _Reports) -> ScheduleFile:
+    key, place = beside.path.stem, beside.place
     if isinstance(definition.get("report"), str):
         definition = {**definition, "report": reports.named(definition["report"], place)}
     elif isinstance(definition.get("report"), dict):
         definition = {**definition, "report": {"name": key, **definition["report"]}}
     try:
-        definition = _with_queries(definition, written)
+        definition = written_out(definition, beside)
     except RecursionError:
         raise DefinitionError("holds itself: an alias stands inside of its own anchor", place=place) from None
     parsed = schedule.parse(definition, place)
     return ScheduleFile(key, place, definition, parsed, schedule.revision(definition))
-
-
-def _with_queries(value: Any, written: _Written, field_name: str = "") -> Any:
-    """`value` with every `sql:` or `query:` that names a .sql file replaced by the file's text."""
-    if isinstance(value, list):
-        return [_with_queries(item, written, field_name) for item in value]
-    if not isinstance(value, dict):
-        return value
-    found = {}
-    for name, item in value.items():
-        where = f"{field_name}.{name}".strip(".")
-        if name in {"sql", "query"} and isinstance(item, str) and item.endswith(".sql") and " " not in item.strip():
-            found[name] = _query(item.strip(), written, where)
-        else:
-            found[name] = _with_queries(item, written, where)
-    return found
-
-
-def _query(name: str, written: _Written, field_name: str) -> str:
-    folder = written.path.parent
-    path = (folder / name).resolve()
-    if not path.is_relative_to(written.home.resolve()):
-        raise DefinitionError(f'"{name}" lies outside the home', place=written.place, field=field_name)
-    try:
-        return written.reader.text(path)
-    except (OSError, UnicodeDecodeError):
-        known = sorted(other.name for other in folder.glob("*.sql"))
-        hint = did_you_mean(name, known, f"put it beside {written.place}")
-        raise DefinitionError(f'"{name}" cannot be read: {hint}', place=written.place, field=field_name) from None
 
 
 def build_for(home: Path, name: str) -> Callable[..., Mapping[str, Any]] | None:

@@ -76,6 +76,17 @@ _DESCRIPTIONS = {
 }
 
 
+_KIND_OF_DAYS = {
+    "anyOf": [
+        {**_TEXT, "description": "business_days, holidays:DE-BY, sat, mon-fri, 2026-12-24, or closed.txt."},
+        *(
+            {"type": "object", "properties": {name: _TEXT}, "required": [name], "additionalProperties": False}
+            for name in ("holidays", "file")
+        ),
+    ]
+}
+
+
 class _Plain(GenerateJsonSchema):
     """Without a title for every property: `split_by` needs no "Split By"."""
 
@@ -97,6 +108,9 @@ def json_schema() -> dict[str, Any]:
     }
     owners["Command"]["properties"]["run"]["items"] = _WORD
     owners["Command"]["properties"]["environment"]["additionalProperties"] = _WORD
+    for name in ("only_on", "except_on"):
+        _of_days(owners["When"]["properties"], name)
+    made["$defs"]["KindOfDays"] = _KIND_OF_DAYS
     made["$defs"]["Retry"] = _retry()
     of_kinds = {kind: {"$ref": "#/$defs/Retry", "default": _default(retry)} for kind, retry in RETRIES.items()}
     made["properties"]["retry"] |= {"properties": of_kinds, "additionalProperties": {"$ref": "#/$defs/Retry"}}
@@ -114,6 +128,11 @@ def _also(properties: dict[str, Any], name: str, forms: list[dict[str, Any]]) ->
     kept = {key: value for key, value in properties[name].items() if key in {"default", "description"}}
     own = {key: value for key, value in properties[name].items() if key not in kept}
     properties[name] = {"anyOf": [*forms, *(own["anyOf"] if set(own) == {"anyOf"} else [own])], **kept}
+
+
+def _of_days(properties: dict[str, Any], name: str) -> None:
+    kind = {"$ref": "#/$defs/KindOfDays"}
+    properties[name] |= {"anyOf": [kind, {"type": "array", "items": kind}, {"type": "null"}]}
 
 
 def _recipients(source: dict[str, Any]) -> dict[str, Any]:

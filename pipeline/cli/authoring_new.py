@@ -18,8 +18,8 @@ from pipeline.cli.authoring_output import show_sample
 from pipeline.errors import PipelineError, Refused
 from pipeline.presentation import humanised
 from pipeline.report import Source
-from pipeline.schedule import When
 from pipeline.settings import settings, source_urls
+from pipeline.when import When
 
 Answer = TypeVar("Answer")
 TEMPLATE = """\

@@ -1,19 +1,26 @@
 """Time as a pure domain: durations, periods, and when a schedule is due; nothing here reads a clock."""
 
+from pipeline.timing.calendars import KINDS_OF_DAYS, Calendar, CalendarError
 from pipeline.timing.cron import Cron
 from pipeline.timing.describe import describe
-from pipeline.timing.due import Slot, SlotKind, next_after, slots_after, slots_between
+from pipeline.timing.due import next_after, slots_after, slots_between
 from pipeline.timing.durations import format_duration, parse_duration
 from pipeline.timing.period_specs import period, validate_period_spec
 from pipeline.timing.periods import Period
-from pipeline.timing.specs import EPOCH, At, Every, Spec, spec
+from pipeline.timing.slot import Slot, SlotKind
+from pipeline.timing.specs import EPOCH, At, Every, OnDays, Spec, read_instant
+from pipeline.timing.when import spec
 from pipeline.timing.zones import find_zone, instant_of, to_utc
 
 __all__ = [
     "EPOCH",
+    "KINDS_OF_DAYS",
     "At",
+    "Calendar",
+    "CalendarError",
     "Cron",
     "Every",
+    "OnDays",
     "Period",
     "Slot",
     "SlotKind",
@@ -25,6 +32,7 @@ __all__ = [
     "next_after",
     "parse_duration",
     "period",
+    "read_instant",
     "slots_after",
     "slots_between",
     "spec",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -42,6 +42,16 @@ class Cron:
         compiled(self.expression, self.days)
 
     @property
+    def month(self) -> str:
+        """The month field."""
+        return self.expression.split()[-2]
+
+    @property
+    def daily(self) -> Cron:
+        """The same times on every day."""
+        return replace(self, expression=" ".join([*self.expression.split()[:-3], "* * *"]))
+
+    @property
     def fixed_time(self) -> bool:
         """Whether neither the minute nor the hour field starts with `*`: only then do `gap` and `overlap` matter."""
         minute, hour = self.expression.split()[-5:-3]
@@ -70,6 +80,20 @@ class WallTimes:
                 self._found = NEVER
             self._asked = wall
         return self._found
+
+
+class WallTimesOn(WallTimes):
+    """The wall times that a cron expression matches on one day."""
+
+    def __init__(self, cron: Cron, day: date) -> None:
+        super().__init__(cron)
+        self._eve = datetime.combine(day, time.min) - timedelta(seconds=1)
+        self._end = datetime.combine(day, time.max)
+
+    def after(self, wall: datetime) -> datetime:
+        """Give the first match of the day strictly later than the naive `wall`, or NEVER."""
+        found = super().after(max(wall, self._eve))
+        return found if found <= self._end else NEVER
 
 
 @lru_cache(maxsize=4096)

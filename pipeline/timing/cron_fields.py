@@ -105,7 +105,7 @@ def why_never(expression: str) -> str:
     if days and min(days) > max(lengths):
         names = [calendar.month_name[number] for number in months]
         has = "have" if len(names) > 1 else "has"
-        return f"{expression} can never fire: {' and '.join(names)} {has} no day {min(days)}"
+        return f"{expression} can never fire: day-of-month is {min(days)}, and {' and '.join(names)} {has} no such day"
     return f"{expression} can never fire: no date is day {day} of month {month} and weekday {weekday}"
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from pipeline.timing.calendars import Calendar
 from pipeline.timing.cron import Cron
+from pipeline.timing.day_sets import DaySet
 from pipeline.timing.durations import format_duration
-from pipeline.timing.specs import EPOCH, At, Every, Spec
+from pipeline.timing.specs import EPOCH, At, Every, OnDays, Spec
 from pipeline.timing.zones import find_zone
 
 
@@ -23,6 +27,10 @@ def describe(spec: Spec, zone: str | None = None) -> str:
             if len(instants) == 1:
                 return f"Once, on {first}"
             return f"{len(instants)} times, from {first} to {_moment(instants[-1], zone)}"
+        case OnDays(Cron() as cron, calendar, int(number)):
+            return _of_month(cron, number, zone) + _only_on(calendar)
+        case OnDays(base, calendar):
+            return describe(base, zone) + _only_on(calendar)
 
 
 def _cron(cron: Cron) -> str:
@@ -31,6 +39,35 @@ def _cron(cron: Cron) -> str:
     expression = Expression(cron.expression.upper().split())
     expression.day_and = expression.day_and or cron.days == "both"
     return expression.explain()
+
+
+def _of_month(cron: Cron, number: int, zone: str | None) -> str:
+    """Say of a business day what is said of the last day of a month, for which there are words."""
+    times = cron.expression.split()[:-3]
+    said = describe(replace(cron, expression=" ".join([*times, "L", cron.month, "*"])), zone)
+    return said.replace("the last day", f"the {_ordinal(number)}business day")
+
+
+def _ordinal(number: int) -> str:
+    """`first `, `3rd `, `last `, `2nd last `."""
+    if number in (1, -1):
+        return "first " if number == 1 else "last "
+    count = abs(number)
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(count % 10 if count // 10 != 1 else 0, "th")
+    return f"{count}{ending} " if number > 0 else f"{count}{ending} last "
+
+
+def _only_on(calendar: Calendar) -> str:
+    said = [f"only on {_listed(calendar.only_on)}"] if calendar.only_on else []
+    said += [f"except on {_listed(calendar.except_on)}"] if calendar.except_on else []
+    if said and calendar.on_holiday != "skip":
+        near = "next allowed day" if calendar.on_holiday == "after" else "last allowed day before"
+        said.append(f"otherwise on the {near}")
+    return "".join(f", {part}" for part in said)
+
+
+def _listed(sets: Iterable[DaySet]) -> str:
+    return " and ".join(days.label for days in sets)
 
 
 def _moment(instant: datetime, zone: str | None) -> str:

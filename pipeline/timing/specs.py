@@ -1,12 +1,14 @@
-"""When a schedule is due, as values: a cron expression, an interval, or instants written out."""
+"""When a schedule is due, as values: a cron expression, an interval, or instants, perhaps on some days only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from itertools import count
+from typing import TypeAlias
 
+from pipeline.timing.calendars import Calendar
 from pipeline.timing.cron import Cron
 from pipeline.timing.durations import parse_duration
 from pipeline.timing.zones import instant_of, to_utc
@@ -37,6 +39,12 @@ class Every:
             raise ValueError(f"every {interval} is not a whole number of seconds, 1 or more")
         return cls(length // timedelta(seconds=1), anchor)
 
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the instants strictly later than `moment` (UTC), for ever."""
+        step = timedelta(seconds=self.seconds)
+        first = (moment - self.anchor) // step + 1
+        return (self.anchor + number * step for number in count(first))
+
 
 @dataclass(frozen=True, slots=True)
 class At:
@@ -57,28 +65,34 @@ class At:
         Raises ValueError for what is no date with a time.
         """
         several = [written] if isinstance(written, (str, datetime)) else list(written)
-        return cls(tuple(_instant("at", one, zone) for one in several))
+        return cls(tuple(read_instant("at", one, zone) for one in several))
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the instants strictly later than `moment` (UTC)."""
+        return (instant for instant in self.instants if instant > moment)
 
 
-Spec: TypeAlias = Cron | Every | At
+@dataclass(frozen=True, slots=True)
+class OnDays:
+    """Due as `base` says, but on days that the calendar allows: what falls on another is dropped or moved.
 
-
-def spec(fields: Mapping[str, Any], zone: str) -> Spec:
-    """Make the value from what a schedule's `when` says: `cron` (days, gap, overlap), `every` (anchor) or `at`.
-
-    Instants without an offset are wall time in `zone`. Raises ValueError for what cannot be meant.
+    With a `business_day` the days of a cron expression are that business day of each of its months: 1 is the first, -1
+    the last.
     """
-    if "cron" in fields:
-        return Cron(fields["cron"], **{name: fields[name] for name in ("days", "gap", "overlap") if name in fields})
-    if "every" in fields:
-        anchor = fields.get("anchor")
-        return Every.parse(fields["every"], EPOCH if anchor is None else _instant("anchor", anchor, zone))
-    if "at" in fields:
-        return At.parse(fields["at"], zone)
-    raise ValueError("when says neither cron nor every nor at")
+
+    base: Cron | Every | At
+    calendar: Calendar
+    business_day: int | None = None
 
 
-def _instant(name: str, written: str | datetime, zone: str) -> datetime:
+Spec: TypeAlias = Cron | Every | At | OnDays
+
+
+def read_instant(name: str, written: str | datetime, zone: str) -> datetime:
+    """Give the instant (UTC) of an ISO text; without an offset it is wall time in `zone`.
+
+    Raises ValueError that begins with `name`, the field or option it stands in.
+    """
     try:
         moment = written if isinstance(written, datetime) else datetime.fromisoformat(str(written).strip())
     except ValueError:

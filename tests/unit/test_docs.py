@@ -313,6 +313,18 @@ def table(path: Path, heading: str) -> list[list[str]]:
 SCHEDULES = ROOT / "docs" / "add-a-schedule.md"
 
 
+OF_DAYS = [row for row in table(SCHEDULES, "On which days") if row[0].startswith("`{")]
+
+
+@pytest.mark.parametrize("row", OF_DAYS, ids=lambda row: row[0])
+def test_at_the_turn_of_the_year_a_schedule_fires_as_the_table_says(row):
+    zone = "Europe/Berlin"
+    spec = schedule.When.model_validate(yaml.safe_load(row[0].strip("`"))).spec(zone)
+    ends = [day_start(day, zone) for day in (date(2026, 12, 24), date(2027, 1, 6))]
+    fires = [slot.due_at for slot in timing.slots_between(spec, zone, *ends) if slot.fires]
+    assert " ".join(str(at.astimezone(timing.find_zone(zone)).day) for at in fires) == row[1]
+
+
 @pytest.mark.parametrize("row", table(SCHEDULES, "When the clocks change"), ids=lambda row: row[0])
 def test_on_the_two_odd_days_a_schedule_fires_as_the_table_says(row):
     zone = "Europe/Berlin"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 import yaml
@@ -144,6 +144,11 @@ def test_shares(written, share):
         ({"every": "1h", "anchor": "2026-01-01T00:20"}, datetime(2026, 11, 16, 0, 20, tzinfo=UTC)),
         ({"at": "2026-12-01T07:00", "timezone": "Asia/Tokyo"}, datetime(2026, 11, 30, 22, tzinfo=UTC)),
         ({"at": ["2026-12-01T07:00Z", "2026-11-17"]}, datetime(2026, 11, 17, tzinfo=UTC)),
+        (
+            {"cron": "0 7 18 11 *", "except_on": {"holidays": "DE-SN"}, "on_holiday": "before"},
+            datetime(2026, 11, 17, 7, tzinfo=UTC),
+        ),
+        ({"cron": "0 7 * * *", "only_on": [date(2026, 11, 20)]}, datetime(2026, 11, 20, 7, tzinfo=UTC)),
     ],
 )
 def test_when_says_what_is_due_next(when, due):
@@ -175,7 +180,10 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ({"whne": "0 7 * * *"}, "whne is not a field here: did you mean when?"),
         ({"zzz": 1}, f"zzz is not a field here (allowed: {', '.join(sorted(Schedule.model_fields))})"),
         ({"when": "0 25 * * *"}, 'when.cron "0 25 * * *": hour 25 is outside 0-23'),
-        ({"when": "0 0 30 2 *"}, 'when.cron "0 0 30 2 *": can never fire: February has no day 30'),
+        (
+            {"when": "0 0 30 2 *"},
+            'when.cron "0 0 30 2 *": can never fire: day-of-month is 30, and February has no such day',
+        ),
         (
             {"when": {"cron": "0 7 * * *", "timezone": "Europe/Berln"}},
             'when.timezone time zone "Europe/Berln" is not known: did you mean Europe/Berlin?',
@@ -186,6 +194,25 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ({"when": {"at": "tomorrow"}}, 'when.at "tomorrow" is not a date with a time: write it like 2026-11-16T07:00'),
         ({"when": {"every": "0s"}}, "when.every 0s is not a whole number of seconds, 1 or more"),
         ({"when": {"corn": "0 7 * * *"}}, "when.corn is not a field here: did you mean cron?"),
+        (
+            {"when": {"cron": "0 7 * * *", "except_on": "holidays:DE-BYY"}},
+            (
+                'when.except_on "DE-BYY": DE has no subdivision BYY: did you mean DE-BY? It has Augsburg, BB, BE, BW, '
+                "BY, HB, HE, HH, MV, NI, NW, RP, SH, SL, SN, ST, TH"
+            ),
+        ),
+        (
+            {"when": {"cron": "0 7 * * *", "only_on": {"holidays": False}}},
+            'when.only_on holidays: NO means "no" in YAML: write holidays:NO, without the space',
+        ),
+        (
+            {"when": {"cron": "0 7 * * sat", "only_on": "business_days"}},
+            "when.only_on: no day is left on which it could ever fire",
+        ),
+        (
+            {"when": {"cron": "0 7 1 * *", "day": "last_day"}},
+            'when.day: last_day stands in place of the day fields of "0 7 1 * *": write them as *',
+        ),
         ({"when": 5}, "when 5: must be a mapping of fields"),
         ({"report": {**REPORT, "titel": "x"}}, "report.titel is not a field here: did you mean title?"),
         ({"report": {"database": "d", "sql": "select 1"}}, "report.title is missing"),

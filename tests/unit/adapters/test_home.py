@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pipeline import __version__
+from pipeline import __version__, schedule, timing
 from pipeline.adapters import home as homes
 from pipeline.adapters.reading import Reader
 from pipeline.errors import DefinitionError
@@ -92,6 +94,48 @@ def test_a_report_may_be_another_files(write):
     report = loaded.files["shipments_noon"].schedule.report
     assert (report.name, report.title) == ("shipments", "Your shipments")
     assert report == loaded.files["shipments"].schedule.report
+
+
+CLOSED = """
+    report: {title: A, database: w, sql: select 1}
+    when: {cron: "0 7 * * *", except_on: [holidays:DE, closed.txt]}
+"""
+
+
+def test_the_dates_of_a_list_are_part_of_the_revision(write):
+    files = {"schedules/a.yaml": CLOSED, "schedules/closed.txt": "2026-12-24  # Christmas Eve\n"}
+    first = write(files).files["a"]
+    assert first.definition["when"]["except_on"] == [
+        "holidays:DE",
+        {"file": "closed.txt", "dates": "2026-12-24  # Christmas Eve\n"},
+    ]
+    eve = datetime(2026, 12, 23, 12, tzinfo=UTC)
+    assert timing.next_after(first.schedule.when.spec("UTC"), "UTC", eve) == datetime(2026, 12, 27, 7, tzinfo=UTC)
+
+    second = write({"schedules/closed.txt": "2026-12-24\n2026-12-27\n"}).files["a"]
+    assert second.revision != first.revision
+    assert timing.next_after(second.schedule.when.spec("UTC"), "UTC", eve) == datetime(2026, 12, 28, 7, tzinfo=UTC)
+    # What is stored is read back as it is.
+    assert schedule.parse(json.loads(json.dumps(second.definition)), "a") == second.schedule
+
+
+@pytest.mark.parametrize("written", ["../calendars/closed.txt", "{file: ../calendars/closed.txt}", "[{file: closed}]"])
+def test_a_list_of_dates_may_lie_elsewhere_in_the_home(write, written):
+    files = {"schedules/closed": "2026-12-24", "calendars/closed.txt": "\ufeff2026-12-24"}
+    loaded = write({**files, "schedules/a.yaml": CLOSED.replace("[holidays:DE, closed.txt]", written)})
+    assert loaded.files["a"].schedule.when.except_on[0]["dates"].endswith("2026-12-24")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("24.12.2026", 'when.except_on "closed.txt" line 1: "24.12.2026" is not a date: write it like 2026-12-24'),
+        (None, 'when.except_on "closed.txt" cannot be read: put it beside schedules/a.yaml'),
+    ],
+)
+def test_a_wrong_list_of_dates_is_told_at_its_field(write, text, answer):
+    loaded = write({"schedules/a.yaml": CLOSED, **({"schedules/closed.txt": text} if text else {})})
+    assert only_error(loaded) == f"schedules/a.yaml: {answer}"
 
 
 def test_a_home_without_schedules_is_empty(write, tmp_path):

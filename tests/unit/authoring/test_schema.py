@@ -44,6 +44,9 @@ OF_A_REPORT = {
 OF_A_SCHEDULE = {
     "cron with its zone": {"when": {"cron": "0 7 * * *", "timezone": "Europe/Berlin", "gap": "skip"}},
     "every": {"when": {"every": "15m"}},
+    "a kind of days": {"when": {"cron": "0 7 * * *", "except_on": "holidays:DE-BY", "on_holiday": "before"}},
+    "several kinds": {"when": {"every": "1h", "except_on": ["sat", {"holidays": "DE"}, "2026-12-24"]}},
+    "a day of the month": {"when": {"cron": "0 7 * * *", "day": "last_business_day", "only_on": None}},
     "at one instant": {"when": {"at": "2026-11-16T07:00"}},
     "at several": {"when": {"at": ["2026-11-16T07:00", "2026-11-17T07:00"]}},
     "a year for this schedule": {"period": 2013},
@@ -67,6 +70,7 @@ WRONG = {
     "a name with a capital": {"workflow": "Import"},
     "recipients by half": {"report": SOURCE, "recipients": {"query": "select 1"}},
     "a retry's field that is none": {"report": SOURCE, "retry": {"fetch": {"tries": 3}}},
+    "a number of days": {"report": SOURCE, "when": {"cron": "0 7 * * *", "only_on": [5]}},
     "a policy that is none": {"report": SOURCE, "on_empty": "shout"},
     "no command": {"command": []},
     "a command line": {"command": "rotate.sh --day 1"},

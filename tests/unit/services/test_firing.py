@@ -167,6 +167,33 @@ def test_a_slot_that_the_clocks_drop_leaves_its_row_as_soon_as_the_next_one_is_d
     assert row().next_due_at == utc(2027, 3, 15, 6, 30)
 
 
+def test_what_a_calendar_drops_or_moves_leaves_its_row_with_the_reason(time):
+    # The Monday after a weekend on which Saturday was a holiday.
+    daily = {"cron": "0 7 * * *", "timezone": "Europe/Berlin", "except_on": ["holidays:DE", "sun"]}
+    time.move_to(utc(2026, 10, 2, 12))
+    sync(schedule_file(when=daily))
+    assert row().next_due_at == utc(2026, 10, 5, 5)
+    time.move_to(utc(2026, 10, 5, 5))
+
+    assert fire() == [utc(2026, 10, 5, 5)]
+    assert slots() == [
+        (utc(2026, 10, 3, 5), "skipped", "Sat 2026-10-03 is German Unity Day (DE): dropped"),
+        (utc(2026, 10, 4, 5), "skipped", "Sun 2026-10-04 is a Sunday: dropped"),
+        (utc(2026, 10, 5, 5), "fired", None),
+    ]
+
+
+def test_a_slot_that_a_calendar_moves_says_so(time):
+    monthly = {"cron": "0 7 3 * *", "timezone": "Europe/Berlin", "except_on": "holidays:DE", "on_holiday": "before"}
+    time.move_to(utc(2026, 10, 1, 12))
+    sync(schedule_file(when=monthly))
+    time.move_to(utc(2026, 10, 2, 5))
+
+    assert fire() == [utc(2026, 10, 2, 5)]
+    note = "Sat 2026-10-03 is German Unity Day (DE): moved to Fri 2026-10-02"
+    assert slots() == [(utc(2026, 10, 2, 5), "fired", note)]
+
+
 def test_a_slot_that_the_clocks_shift_says_so(time):
     time.move_to(utc(2027, 3, 13, 12))
     sync(night(2))

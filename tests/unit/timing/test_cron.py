@@ -93,8 +93,11 @@ def test_a_fixed_time_has_no_star_in_front_of_minute_and_hour(expression, fixed)
         ("* * * *", "has 4 fields instead of 5 (minute hour day-of-month month day-of-week) or 6 (second first)"),
         ("", "has 0 fields"),
         ("@daily", '@daily is not supported: write "0 0 * * *"'),
-        ("0 0 30 2 *", "0 0 30 2 * can never fire: February has no day 30"),
-        ("0 0 31 2,4,9-11/2 *", "February and April and September and November have no day 31"),
+        ("0 0 30 2 *", "0 0 30 2 * can never fire: day-of-month is 30, and February has no such day"),
+        (
+            "0 0 31 2,4,9-11/2 *",
+            "day-of-month is 31, and February and April and September and November have no such day",
+        ),
     ],
 )
 def test_a_wrong_expression_is_told_by_its_field_and_range(expression, sentence):
@@ -105,7 +108,7 @@ def test_a_wrong_expression_is_told_by_its_field_and_range(expression, sentence)
 
 def test_what_days_both_makes_impossible_is_refused_too():
     assert Cron("0 0 30 2 mon").days == "either"
-    with pytest.raises(ValueError, match="February has no day 30"):
+    with pytest.raises(ValueError, match="day-of-month is 30, and February has no such day"):
         Cron("0 0 30 2 mon", days="both")
     with pytest.raises(ValueError, match=r"can never fire: no date is day 1-7 of month \* and weekday mon#3"):
         Cron("0 0 1-7 * mon#3", days="both")
