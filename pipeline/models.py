@@ -220,7 +220,11 @@ class Schedule(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[str]
     paused: Mapped[bool] = mapped_column(default=False)
+    # Of the pause that it is in: why, since when, by whom, and when it ends by itself.
     note: Mapped[str | None]
+    paused_at: Mapped[datetime | None]
+    paused_by: Mapped[str | None]
+    paused_until: Mapped[datetime | None] = mapped_column(index=True)
     # The newest slot that was decided: never fired again, whatever the file says later.
     high_water_mark: Mapped[datetime]
     next_due_at: Mapped[datetime | None] = mapped_column(index=True)

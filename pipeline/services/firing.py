@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -66,7 +66,9 @@ def fire_due(session: Session) -> Batch:
     writer. The caller publishes the runs after commit, and comes again at once when there is more.
     """
     now = clock(session)
-    due = select(Schedule).where(Schedule.next_due_at <= now).order_by(Schedule.next_due_at).limit(BATCH)
+    # A pause that is over is ended by reconcile first: it knows which slots belong to it.
+    ready = or_(Schedule.paused_until.is_(None), Schedule.paused_until > now)
+    due = select(Schedule).where(Schedule.next_due_at <= now, ready).order_by(Schedule.next_due_at).limit(BATCH)
     # NO KEY UPDATE: a plain FOR UPDATE collides with the foreign-key checks of other transactions and skips due rows.
     rows = session.scalars(due.with_for_update(skip_locked=True, key_share=True)).all()
     if not rows:
@@ -90,6 +92,8 @@ def settle(session: Session, row: Schedule, now: datetime) -> None:
 
     Its runs are published by reconcile. Paused is what the row says now, and so are revision and note.
     """
+    if row.paused and row.next_due_at is not None:
+        row.next_due_at = min(row.next_due_at, now)  # it is looked at less often than it is due
     while _is_due(row.next_due_at, now):
         (outcome,) = _outcomes(session, [row], now)
         session.flush()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Run, RunStatus, Step, StepStatus
-from pipeline.services import late, runs, steps, turns
+from pipeline.services import late, pausing, runs, steps, turns
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -21,11 +21,12 @@ PUBLISHING = timedelta(seconds=5)
 
 
 def reconcile(session: Session) -> set[UUID]:
-    """Free lapsed claims, finish lost joins, give due deliveries a step; the runs whose steps want publishing.
+    """Free lapsed claims, finish lost joins, give due deliveries a step, end pauses that are over.
 
-    The caller publishes after commit.
+    Returns the runs whose steps want publishing: the caller publishes after commit.
     """
     now = clock(session)
+    pausing.end_those_over(session)
     healed = {step.run_id for step in _release_dead(session, now)}
     healed |= set(_forget_lost_messages(session, now))
     healed |= set(_finish_joins(session, now))

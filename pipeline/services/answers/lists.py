@@ -15,6 +15,7 @@ from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.errors import DefinitionError, NotFound, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Run, RunStatus, Schedule, ScheduleRevision
+from pipeline.services.answers import wording
 from pipeline.services.answers.summary import RunSummary, summarise, title
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
@@ -75,6 +76,7 @@ class ScheduleSummary:
     next_due_at: datetime | None
     state: str
     note: str | None
+    paused_until: datetime | None
     last_run: RunSummary | None
 
 
@@ -125,7 +127,7 @@ def _schedule(known: _Sources, last: RunSummary | None) -> ScheduleSummary:
     definition = known.definition
     parsed = _parsed(definition, known.key) if definition else None
     zone = zone_of(parsed) if parsed else settings().timezone
-    state, note = _state(known.row, known.file, known.error)
+    state, note = _state(known.row, known.file, known.error, zone)
     return ScheduleSummary(
         key=known.key,
         title=title(definition, known.key),
@@ -136,6 +138,7 @@ def _schedule(known: _Sources, last: RunSummary | None) -> ScheduleSummary:
         next_due_at=None if known.row is None or known.row.paused else known.row.next_due_at,
         state=state,
         note=note,
+        paused_until=known.row.paused_until if known.row else None,
         last_run=last,
     )
 
@@ -154,16 +157,27 @@ def _parsed(definition: dict[str, Any], key: str) -> definitions.Schedule | None
         return None
 
 
-def _state(row: Schedule | None, file: ScheduleFile | None, error: DefinitionError | None) -> tuple[str, str | None]:
+def _state(
+    row: Schedule | None, file: ScheduleFile | None, error: DefinitionError | None, zone: str
+) -> tuple[str, str | None]:
+    paused = _paused(row, zone) if row is not None and row.paused else None
     if error is not None:
         goes_on = "; its last good revision goes on" if row is not None and row.retired_at is None else ""
-        return "bad file", f"{error}{goes_on}"
+        return "bad file", f"{error}{goes_on}{f', {paused}' if paused else ''}"
     if row is None:
         return "not loaded", "the file is new: `pipeline sync` loads it"
     if row.retired_at is not None:
         return "retired", "its file is gone" if file is None else "its file is back: `pipeline sync` loads it"
-    if row.paused:
-        return "paused", row.note
+    if paused:
+        return "paused", paused
     if file is not None and file.revision != row.revision:
         return "changed", "the file has changed: `pipeline sync` loads it"
     return "active", row.note
+
+
+def _paused(row: Schedule, zone: str) -> str:
+    """`paused since 16 Nov 07:00 by cli:anna@host, until 18 Nov 07:00: the warehouse moves`."""
+    since = f" since {wording.brief(row.paused_at, zone).strip()}" if row.paused_at else ""
+    by = f" by {row.paused_by}" if row.paused_by else ""
+    until = f", until {wording.brief(row.paused_until, zone).strip()}" if row.paused_until else ""
+    return f"paused{since}{by}{until}{f': {row.note}' if row.note else ''}"
