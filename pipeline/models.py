@@ -303,7 +303,7 @@ class Run(Base):
     zone: Mapped[str]
     period: Mapped[dict[str, Any]]
     params: Mapped[dict[str, Any]]
-    # What a trigger by hand narrowed: keys, to, send.
+    # What a trigger by hand narrowed: keys, to, send; and `now`, where it does not wait for its data.
     scope: Mapped[dict[str, Any]]
     definition: Mapped[dict[str, Any]]
     code_version: Mapped[str]

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from pipeline import log
 from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
-from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError
+from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError, Waiting
 from pipeline.handle import RunHandle
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
@@ -164,7 +164,10 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: 
             trace = getattr(failure, "trace", None)
             trace = traceback.format_exc() if trace is None else trace or None
             retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
-            logger.warning("step failed", error=str(failure))
+            if isinstance(failure, Waiting):
+                logger.info("step looks again", why=str(failure))
+            else:
+                logger.warning("step failed", error=str(failure))
             persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
 
 
@@ -400,6 +403,7 @@ def start(
     key: str | list[str] | None = None,
     to: str | list[str] | None = None,
     send: bool = True,
+    now: bool = False,
     by: str | None = None,
 ) -> str:
     """Open a run of `schedule`; returns its id. Celery's task id is its idempotency key.
@@ -413,6 +417,7 @@ def start(
         keys=_listed(key),
         to=_listed(to),
         send=send,
+        at_once=now,
         trigger=Trigger.API,
         actor=Actor(by or self.request.origin or "call", Door.CELERY, self.request.origin),
         idempotency_key=self.request.id,

@@ -38,6 +38,7 @@ class Wish(BaseModel):
     keys: list[str] = Field([], description="Only the documents of these keys.")
     to: list[str] = Field([], description="To these addresses instead of the schedule's recipients.")
     send: bool = Field(default=True, description="false makes the documents and sends nothing.")
+    now: bool = Field(default=False, description="true does not wait for its data (ready_when, after).")
 
 
 class Opened(BaseModel):
@@ -66,6 +67,7 @@ def open_run(
         wish.keys,
         wish.to,
         wish.send,
+        wish.now,
         trigger=Trigger.API,
         actor=caller.actor,
         idempotency_key=f"{caller.actor}/{key}" if key else None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import By, Json, actor, check_database, print_json
+from pipeline.cli.options import By, Json, RunText, actor, check_database, print_json
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule: its file's name.")]
 Period = Annotated[
@@ -19,7 +19,7 @@ Period = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     panels: dict[str, tuple[Callable[..., None], ...]] = {
-        "Run": (up, trigger),
+        "Run": (up, trigger, proceed),
         "Operate": (doctor, sync, migrate, reconcile, catcher),
     }
     for panel, commands in panels.items():
@@ -56,6 +56,7 @@ def trigger(
         list[str] | None, typer.Option("--key", metavar="KEY", help="Only this key; may be given several times.")
     ] = None,
     to: Annotated[list[str] | None, typer.Option("--to", metavar="ADDRESS", help="To this address instead.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Without waiting for its data (ready_when, after).")] = False,
     no_send: Annotated[bool, typer.Option("--no-send", help="Make the documents, send nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; exit 0 only if it succeeded.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many people it mails.")] = False,
@@ -79,6 +80,7 @@ def trigger(
         keys=key or [],
         to=to or [],
         send=not no_send,
+        at_once=now,
         idempotency_key=idempotency_key,
         by=by,
     )
@@ -87,6 +89,14 @@ def trigger(
         triggering.show_opened(opened, as_json=as_json)
     elif not triggering.wait_for(opened, as_json=as_json):
         raise typer.Exit(1)
+
+
+def proceed(run: RunText = None, by: By = None, as_json: Json = False) -> None:
+    """Have a run that waits for its data (ready_when, after) go on without it."""
+    from pipeline.cli import triggering
+
+    check_database()
+    triggering.show_proceeding(triggering.proceed(run, actor(by)), as_json=as_json)
 
 
 def doctor(

@@ -66,7 +66,8 @@ def _facts(found: RunDetail) -> Iterator[tuple[str, object]]:
     yield "params", ", ".join(f"{name}={value}" for name, value in found.params.items())
     yield "scope", ", ".join(_scope(found.scope))
     yield ("took" if run.finished_at else "since"), _took(run)
-    yield "error", tables.words(run.error, "red") if run.error else ""
+    waits = run.status == "waiting"
+    yield "waits" if waits else "error", tables.words(run.error, "yellow" if waits else "red") if run.error else ""
 
 
 def _why(run: RunSummary) -> str:
@@ -95,6 +96,8 @@ def _scope(scope: dict[str, Any]) -> Iterator[str]:
         yield f"to {wording.listed(scope['to'])} instead of its recipients"
     if not scope.get("send", True):
         yield "nothing is sent"
+    if scope.get("now"):
+        yield "without waiting for its data"
 
 
 def _took(run: RunSummary) -> str:

@@ -14,11 +14,12 @@ from sqlalchemy import select
 from pipeline import log
 from pipeline.cli import loading, tables, waiting
 from pipeline.cli.options import actor, parameters, print_json
-from pipeline.db import reading
+from pipeline.db import reading, transaction
 from pipeline.errors import NotFound
 from pipeline.models import Run, Step, Trigger
 from pipeline.services import answers
 from pipeline.services.answers import RunSummary, wording
+from pipeline.services.audit import Actor
 from pipeline.services.runs import Request
 from pipeline.settings import Settings, settings
 
@@ -63,6 +64,32 @@ def _opened(wish: Request) -> Opened:
     with log.silenced():  # a broker that is away is told by us, in a sentence
         run_id, new = tasks.trigger(wish)
     return opened(run_id, new=new)
+
+
+def proceed(text: str | None, by: Actor) -> RunSummary:
+    """Have the run go on without the data that it waits for. Raises Refused for one that does not wait."""
+    from pipeline import tasks
+    from pipeline.services import runs
+    from pipeline.services import waiting as waits
+
+    with transaction() as session:
+        found = runs.find(session, text)
+        called = waits.release(session, found, by)
+    if called:
+        with log.silenced():  # a broker that is away costs time, and reconcile knows of it
+            tasks.publish(called)
+    with reading() as session:
+        return answers.summarise(session, [session.get_one(Run, found.id)])[0]
+
+
+def show_proceeding(run: RunSummary, *, as_json: bool) -> None:
+    """Say that the run goes on."""
+    if as_json:
+        print_json(run)
+        return
+    short = wording.short(run.id)
+    typer.echo(f"Run {short} of {run.schedule} goes on without waiting: {run.title}, {run.period['title']}.")
+    typer.echo(f"Next: `pipeline show {short}` shows how far it is.")
 
 
 def opened(run_id: UUID, *, new: bool) -> Opened:

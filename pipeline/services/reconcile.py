@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Run, RunStatus, Step, StepStatus
-from pipeline.services import late, pausing, runs, steps, turns
+from pipeline.services import late, pausing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -32,6 +32,7 @@ def reconcile(session: Session) -> set[UUID]:
     healed |= set(_finish_joins(session, now))
     _begin_stalled(session)
     healed |= late.sweep(session, now)
+    waiting.call_waiting(session, now)
     return healed | set(_unpublished(session, now))
 
 

@@ -49,8 +49,9 @@ class Verdict:
     waiting_for: WaitingFor | None = None
 
 
-# The task that expands a run's one first step into its workflow's canvas.
+# The task that expands a run's one first step into its workflow's canvas, and the one that waits before it.
 START_TASK = "run.expand"
+READY_TASK = "waiting.ready"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Request:
     keys: Sequence[str] = ()
     to: Sequence[str] = ()
     send: bool = True
+    # Without waiting for its data (`ready_when`, `after`).
+    at_once: bool = False
     trigger: Trigger = Trigger.MANUAL
     actor: Actor = BEAT
     # Scoped to the caller by whoever makes it; `celery call` uses its task id.
@@ -70,7 +73,8 @@ class Request:
 
     @property
     def scope(self) -> dict[str, Any]:
-        return {"keys": sorted(self.keys), "to": sorted(self.to), "send": self.send}
+        narrowed = {"keys": sorted(self.keys), "to": sorted(self.to), "send": self.send}
+        return {**narrowed, "now": True} if self.at_once else narrowed
 
     @property
     def told(self) -> dict[str, Any]:
@@ -81,6 +85,7 @@ class Request:
             "keys": list(self.keys),
             "to": len(self.to) or None,
             "send": None if self.send else False,
+            "now": self.at_once or None,
         }
 
     @property
@@ -165,11 +170,19 @@ def draft(
 
 
 def add_all(session: Session, drafts: Sequence[Run]) -> None:
-    """Insert the runs, each with its one step `start`: queued, or pending where the run was opened to wait."""
+    """Insert the runs, each with its first step: queued, or pending where the run was opened to wait for its turn.
+
+    It is `start`; one that has to wait for its data first is `ready`, with `start` behind it.
+    """
     columns = [column.key for column in Run.__table__.columns]
     insert_all(session, Run, [{name: getattr(run, name) for name in columns} for run in drafts])
+    insert_all(session, Step, [row for run in drafts for row in steps.first_rows(run, _first_steps(run))])
+
+
+def _first_steps(run: Run) -> list[steps.Planned]:
     start = steps.Planned(name="start", task=START_TASK)
-    insert_all(session, Step, [steps.first_row(run, start) for run in drafts])
+    waits = not run.scope.get("now") and (run.definition.get("ready_when") or run.definition.get("after"))
+    return [steps.Planned(name="ready", task=READY_TASK), start] if waits else [start]
 
 
 def add(

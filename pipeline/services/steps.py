@@ -83,11 +83,14 @@ def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], 
         session.execute(insert(Step), rows[at : at + CHUNK])
 
 
-def first_row(run: Run, planned: Planned) -> dict[str, Any]:
-    """The row of a new run's first step: queued, or pending where the run was opened to wait."""
+def first_rows(run: Run, planned: Sequence[Planned]) -> list[dict[str, Any]]:
+    """The rows of a new run's steps, one a stage; the first is queued, or pending where the run was opened to wait."""
     queued = run.status == RunStatus.QUEUED
-    row = _row(run, planned, canvas=1, stage=1, ordinal=0, queued=queued, now=run.created_at)
-    return {**row, "not_before": run.not_before}
+    rows = [
+        _row(run, one, canvas=1, stage=stage, ordinal=0, queued=queued and stage == 1, now=run.created_at)
+        for stage, one in enumerate(planned, start=1)
+    ]
+    return [{**row, "not_before": run.not_before if row["stage"] == 1 else None} for row in rows]
 
 
 def _check_names(session: Session, run: Run, names: Sequence[str]) -> None:

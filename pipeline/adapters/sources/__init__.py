@@ -8,22 +8,31 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pipeline.adapters.sources import files, http
-from pipeline.adapters.sources.binding import PERIOD_VALUES, check_names, filled, names_in, shown, values_of, written
+from pipeline.adapters.sources.binding import (
+    PERIOD_VALUES,
+    as_bound,
+    check_names,
+    filled,
+    names_in,
+    shown,
+    values_of,
+    written,
+)
 from pipeline.errors import PermanentError, TransientError
 from pipeline.report import Scalar, Source
 from pipeline.settings import environment
-from pipeline.timing import Period
+from pipeline.timing import Period, find_zone
 
 if TYPE_CHECKING:
     from pipeline.adapters.sources.writer import DatasetWriter
 
-__all__ = ["PERIOD_VALUES", "Dataset", "check_names", "fetch", "names_in", "shifted"]
+__all__ = ["PERIOD_VALUES", "Dataset", "asked", "check_names", "fetch", "names_in", "shifted"]
 
 # Seconds that a look at a query's tables may take, a round trip.
 _LOOK = 15
@@ -97,6 +106,35 @@ def shifted(source: Source, *, home: Path, database_url: Callable[[str], str]) -
     )
 
 
+def asked(  # noqa: PLR0913 - one verb, all of it from the run and the settings
+    source: Source,
+    *,
+    name: str,
+    period: Period,
+    due_at: datetime,
+    parameters: Mapping[str, Scalar],
+    home: Path,
+    database_url: Callable[[str], str],
+    timeout: float,
+) -> Any:
+    """Give the one value of the source's query, or whether there is a file at its address; raises as `fetch` does.
+
+    Beside what `fetch` binds there are `due` (`due_at`, which is UTC) and `due_date`.
+    """
+    from pipeline.adapters.sources import sql
+
+    due = {"due": as_bound(source, due_at, period.zone), "due_date": due_at.astimezone(find_zone(period.zone)).date()}
+    check_names(source, name=name, parameters={**due, **parameters})
+    values = values_of(source, period, {**due, **parameters})
+    if source.url:
+        _check_values(name, values)
+        url = filled(source.url, values, str)
+        return files.is_there(url, home, place=f'"{name}" ({url})')
+    place = f'"{name}" (database "{source.database}")'
+    opened = sql.Database.at(database_url(str(source.database)), place=place, home=home, timeout=timeout)
+    return sql.first_value(opened, str(source.sql), values)
+
+
 @dataclass(frozen=True)
 class _Request:
     source: Source
@@ -147,7 +185,7 @@ def _obtained(request: _Request) -> tuple[Path, files.Format, str]:
     source, template = request.source, str(request.source.url)
     web = template.startswith(("http://", "https://"))
     if not web:
-        _check_values(request)
+        _check_values(request.name, request.values)
     url = filled(template, request.values, (lambda value: quote(value, safe="")) if web else str)
     place = f'source "{request.name}" ({http.address(url) if "://" in url else url})'
     limits = files.Limits(request.timeout, request.max_bytes)
@@ -165,13 +203,11 @@ def _obtained(request: _Request) -> tuple[Path, files.Format, str]:
     return path, kind, place
 
 
-def _check_values(request: _Request) -> None:
+def _check_values(source: str, values: Mapping[str, Any]) -> None:
     """Refuse a parameter that would lead to another folder than the file's own."""
-    for name, value in request.values.items():
+    for name, value in values.items():
         if re.search(r"[/\\]|\.\.", written(value)):
-            raise PermanentError(
-                f'source "{request.name}": {name} "{value}" must not contain a slash or two dots in a path'
-            )
+            raise PermanentError(f'source "{source}": {name} "{value}" must not contain a slash or two dots in a path')
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.errors import PermanentError
 from pipeline.mistakes import did_you_mean
-from pipeline.report import Scalar, Source
-from pipeline.timing import Period
+from pipeline.report import Source
+from pipeline.timing import Period, find_zone
 
 # The period's own values; a report's parameter cannot have one of these names.
 PERIOD_VALUES = ("start", "end", "start_date", "end_date")
@@ -78,22 +78,27 @@ def check_names(source: Source, *, name: str, parameters: Iterable[str]) -> None
         raise PermanentError(f'source "{name}": {shown} is not known: there are {", ".join(known)}{hint}')
 
 
-def values_of(source: Source, period: Period, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
+def values_of(source: Source, period: Period, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Give the values that `source` asks for.
 
     `start` and `end` (the period's half-open interval) are, by `source.time`: `utc` aware instants, `naive_utc` and
     `naive_local` datetimes without a zone, `date` local dates. `start_date` and `end_date` are always local dates;
     `end_date` is the first day after a period of whole days.
     """
-    moments = [period.start, period.end]
-    if source.time in {"naive_local", "date"}:
-        moments = [period.local_start, period.local_end]
-    if source.time != "utc":
-        moments = [moment.replace(tzinfo=None) for moment in moments]
-    start, end = (moment.date() for moment in moments) if source.time == "date" else moments
+    start, end = (as_bound(source, at, period.zone) for at in (period.start, period.end))
     days = {"start_date": period.local_start.date(), "end_date": period.local_end.date()}
     values = {"start": start, "end": end, **days, **parameters}
     return {name: values[name] for name in sorted(names_in(source))}
+
+
+def as_bound(source: Source, at: datetime, zone: str) -> datetime | date:
+    """Give an instant (UTC) as `source.time` says that its columns are."""
+    if source.time == "utc":
+        return at
+    if source.time == "naive_utc":
+        return at.replace(tzinfo=None)
+    local = at.astimezone(find_zone(zone)).replace(tzinfo=None)
+    return local.date() if source.time == "date" else local
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
@@ -64,6 +65,23 @@ def obtained(url: str, home: Path, scratch: Path, limits: Limits, *, place: str)
     return copy
 
 
+def is_there(url: str, home: Path, *, place: str) -> bool:
+    """Whether the URL, which may hold patterns such as *, names anything; a relative path lies in the home.
+
+    Raises as `obtained` does, but for what does not exist.
+    """
+    if ".." in PurePosixPath(_path(url)).parts:
+        raise PermanentError(f'{place}: "{url}" must not contain ".."')
+    if "://" not in url and "::" not in url:
+        url = str(home / url)
+    with _told(url, place):
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(url)
+        system.invalidate_cache()  # some remember what was not there
+        return bool(system.glob(path)) if re.search(r"[*?\[]", path) else bool(system.exists(path))
+
+
 def save(pieces: Iterator[bytes], target: IO[bytes], limits: Limits, *, place: str) -> None:
     """Write what comes in, within the limits.
 
@@ -101,12 +119,19 @@ def _path_in(home: Path, name: str, place: str) -> Path:
 
 
 def _pieces(url: str, place: str) -> Iterator[bytes]:
-    import fsspec
+    with _told(url, place):
+        import fsspec
 
-    try:
         with fsspec.open(url, "rb", compression="infer") as opened:
             while piece := opened.read(_PIECE):
                 yield piece
+
+
+@contextmanager
+def _told(url: str, place: str) -> Iterator[None]:
+    """What any file system may raise, as the pipeline's errors."""
+    try:
+        yield
     except ImportError as error:
         named = re.search(r"install ([\w\[\],-]+)", str(error), re.IGNORECASE)
         command = f"pip install {named[1]}" if named else str(error)

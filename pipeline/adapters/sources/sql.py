@@ -104,6 +104,28 @@ def stream(database: Database, sql: str, values: Mapping[str, Any], writer: Data
     Raises PermanentError for a query that is wrong, gives no rows at all or two columns of one name, TransientError
     for what passes by itself (connection, time-out, lock).
     """
+    with _answered(database, sql, values) as result:
+        _stream(database, result, writer)
+
+
+def first_value(database: Database, sql: str, values: Mapping[str, Any]) -> Any:
+    """Give the one value of the query's one row, None where it gives no row; raises as `stream` does.
+
+    A query that gives more is refused: which of the values would count?
+    """
+    with _answered(database, sql, values) as result:
+        if not result.returns_rows:
+            raise PermanentError(f"{database.place}: the query gives no value: it has to be a SELECT")
+        rows = result.fetchmany(2)
+    if len(rows) > 1:
+        raise PermanentError(f"{database.place}: the query gives several rows: one value is asked for, as of count(*)")
+    if rows and len(rows[0]) > 1:
+        raise PermanentError(f"{database.place}: the query gives {len(rows[0])} columns: one value is asked for")
+    return rows[0][0] if rows else None
+
+
+@contextmanager
+def _answered(database: Database, sql: str, values: Mapping[str, Any]) -> Iterator[CursorResult[Any]]:
     statement = Statement.parse(sql)
     given = dialects.bound(database.dialect, values)
     # No type: the driver sends each value as what it is, and the server fits it to the column, as psql does.
@@ -112,7 +134,7 @@ def stream(database: Database, sql: str, values: Mapping[str, Any], writer: Data
         streaming = connection.execution_options(stream_results=True)
         database.begin_round_trip()
         with streaming.execute(text(statement.text).bindparams(*parameters)) as result:
-            _stream(database, result, writer)
+            yield result
 
 
 def _stream(database: Database, result: CursorResult[Any], writer: DatasetWriter) -> None:

@@ -62,6 +62,7 @@ def check(names: Sequence[str] = ()) -> Checked:
     seen: set[str] = set()
     for file in files:
         _check_file(file, found, seen)
+        found.notes += queries.check_order(file, loaded.files)
     if not names and not loaded.errors:
         found.notes += _unused(files)
     found.fine.sort(key=lambda one: one.name)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.adapters import sources
-from pipeline.authoring.check.faults import Subject
+from pipeline.adapters.home import ScheduleFile
+from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.errors import PermanentError
 from pipeline.mistakes import did_you_mean
 from pipeline.readiness import DUE_VALUES
@@ -42,6 +43,16 @@ def check_readiness(subject: Subject) -> None:
         known = {**dict.fromkeys(DUE_VALUES), **params}
         # A file that is not there yet is what is waited for.
         _check(subject, "ready_when", condition.source, known, ("query", "url"), there=False)
+
+
+def check_order(file: ScheduleFile, files: Mapping[str, ScheduleFile]) -> Iterator[Fault]:
+    """Note a schedule that waits for one whose runs are about other periods: its turn would never come."""
+    definition = file.schedule
+    for name in definition.after.schedules if definition.after else []:
+        other = files.get(name)
+        if other and other.schedule.period_spec != definition.period_spec:
+            said = f"{name} is about {other.schedule.period_spec}, this is about {definition.period_spec}"
+            yield Fault(file.place, "after", f"{said}: it waits for a run about the very same period")
 
 
 def _check(  # noqa: PLR0913 - one check for all the places a source is written in

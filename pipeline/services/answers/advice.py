@@ -67,6 +67,7 @@ def _command(run: Run) -> tuple[str, str]:
     scope = [word for key in run.scope.get("keys", []) for word in ("--key", key)]
     scope += [word for address in run.scope.get("to", []) for word in ("--to", address)]
     scope += [] if run.scope.get("send", True) else ["--no-send"]
+    scope += ["--now"] if run.scope.get("now") else []
     return shlex.join(base), shlex.join(scope)
 
 
@@ -82,7 +83,7 @@ def next_move(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook, now:
         case RunStatus.SKIPPED:
             said = f"nothing to do; `pipeline schedules` says when {run.schedule} is due next"
         case RunStatus.WAITING:
-            said = _waiting(run, ahead)
+            said = _waiting(run, steps, ahead)
         case _:
             said = _going_on(run, steps, now)
     return said
@@ -116,7 +117,11 @@ def _again_for_some(run: RunSummary, ahead: Outlook) -> str:
     return f"once mended, {one} sends just that one{others}"
 
 
-def _waiting(run: RunSummary, ahead: Outlook) -> str:
+def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
+    if run.waiting_for == WaitingFor.DATA:
+        looks = [step.next_try_at for step in steps if step.next_try_at]
+        at = f" on {wording.moment(min(looks), run.zone)}" if looks else " by itself"
+        return f"it looks again{at}; `pipeline proceed {wording.short(run.id)}` has it go on without waiting"
     if run.waiting_for == WaitingFor.DEFERRED:
         at = f" on {wording.moment(ahead.next_try_at, run.zone)}" if ahead.next_try_at else ""
         return f"nothing to do: what was turned away is tried again by itself{at}"

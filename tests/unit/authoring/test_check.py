@@ -368,6 +368,23 @@ def test_what_a_run_waits_for_is_looked_at(stock):
     assert 'ready_when.database database "d" is not known' in database
 
 
+def test_whoever_waits_for_a_run_about_another_period_is_told(write):
+    write(
+        {
+            "schedules/daily.yaml": "task: myapp.tasks.load",
+            "schedules/weekly.yaml": "task: myapp.tasks.sum_up\nperiod: last_week\nafter: [daily, other]",
+            "schedules/other.yaml": "task: myapp.tasks.load\nperiod: last_week",
+        }
+    )
+    found = check()
+    assert found.faults == []
+    (note,) = map(str, found.notes)
+    assert note == (
+        "schedules/weekly.yaml: after daily is about yesterday, this is about last_week: "
+        "it waits for a run about the very same period"
+    )
+
+
 def test_files_that_nothing_uses_are_noted_as_perhaps_misnamed(stock):
     stock(**{"reports/stok.py": "", "templates/stocks/subject.txt": "x", "schedules/old.sql": "select 1"})
     found = check()

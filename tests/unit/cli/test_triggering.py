@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import yaml
 from pipeline.cli import reach, waiting
 from pipeline.cli.options import actor
 from pipeline.db import reading, transaction
-from pipeline.models import Run, Schedule, WaitingFor
+from pipeline.models import Audit, Run, Schedule, Step, WaitingFor
 from pipeline.services import answers, runs
 from pipeline.settings import settings
 from tests import factories
@@ -300,3 +301,32 @@ def test_the_bars_count_documents_made_and_deliveries_settled():
     documents, deliveries = progress.tasks
     assert (documents.completed, documents.total, documents.fields["note"]) == (2, 3, "1 failed")
     assert (deliveries.completed, deliveries.total, deliveries.fields["note"]) == (2, 4, "1 failed")
+
+
+# ---- waiting for data
+
+
+@pytest.fixture
+def waiting_run(database: Path):
+    return factories.make_run(status="waiting", waiting_for="data", error="waits for its data: nothing has come")
+
+
+def test_a_run_that_waits_for_its_data_is_sent_on(typed, waiting_run):
+    with transaction() as session:
+        start = session.query(Step).filter_by(run_id=waiting_run.id).one()
+        start.task, start.not_before = "waiting.ready", waiting_run.created_at + timedelta(hours=1)
+    result = typed("proceed", "shipments")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Run {str(waiting_run.id)[:13]} of shipments goes on without waiting: ")
+    with reading() as session:
+        step = session.query(Step).filter_by(run_id=waiting_run.id).one()
+        (act,) = session.query(Audit).filter_by(action="proceed")
+    assert step.memory["kept"]["released"].startswith("cli:")
+    assert (act.subject, act.detail) == (str(waiting_run.id), {"waited": "waits for its data: nothing has come"})
+
+
+def test_a_run_that_waits_for_nothing_is_refused(typed, database: Path):
+    run = factories.make_run()
+    result = typed("proceed", "shipments")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"run {run.id} of shipments is queued, not for its data" in result.stderr
