@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from pipeline import __version__
-from pipeline.api import health, problems, runs
+from pipeline.api import health, links, problems, runs
 
 DESCRIPTION = """
 Trigger reports, follow their runs, and ask who got what. Every call needs a token
@@ -26,4 +26,5 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     app.include_router(runs.router)
+    app.include_router(links.router)
     return app

@@ -24,6 +24,7 @@ class Subscription:
     address: str
     schedule: str
     title: str
+    locale: str | None
     ended: bool
 
 
@@ -81,4 +82,5 @@ def _told(session: Session, delivery: Delivery, run: Run) -> Subscription:
     report = run.definition.get("report")
     title = report.get("title") if isinstance(report, dict) else None
     ended = session.get(OptOut, (delivery.address, run.schedule_key)) is not None
-    return Subscription(delivery.address, run.schedule_key, str(title or run.schedule_key), ended)
+    locale = delivery.context.get("locale")
+    return Subscription(delivery.address, run.schedule_key, str(title or run.schedule_key), locale, ended)

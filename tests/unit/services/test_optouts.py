@@ -28,7 +28,7 @@ def test_a_look_at_the_page_changes_nothing_and_a_click_does():
     token = optouts.unsubscribe_token(KEYS, delivery.id)
     with reading() as session:
         shown = optouts.subscription(session, KEYS, token)
-    assert shown == Subscription("anna@acme.example", "shipments", "Your shipments", ended=False)
+    assert shown == Subscription("anna@acme.example", "shipments", "Your shipments", None, ended=False)
     assert rows(OptOut) == []
 
     for _ in range(2):

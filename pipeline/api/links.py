@@ -1,0 +1,113 @@
+"""What the links in messages lead to: documents, and the page to unsubscribe. The token in them is the only right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+from jinja2 import Environment, FileSystemLoader
+
+from pipeline.adapters import storage
+from pipeline.adapters.documents.bundles import base_templates
+from pipeline.adapters.secret_keys import secret_keys
+from pipeline.db import reading, transaction
+from pipeline.errors import NotFound, PermanentError, Refused
+from pipeline.models import Door
+from pipeline.services import links, optouts
+from pipeline.services.audit import Actor
+from pipeline.services.optouts import Subscription
+from pipeline.settings import settings
+
+router = APIRouter(include_in_schema=False)
+CHUNK = 256 * 1024
+# Nobody else keeps what a link opens, and no page of another site shows it.
+HEADERS = {
+    "Cache-Control": "private, no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@router.get("/u/{token}")
+def ask(token: str) -> HTMLResponse:
+    """The page to unsubscribe: it asks, and changes nothing, since scanners of mail open every link."""
+    try:
+        with reading() as session:
+            found = optouts.subscription(session, secret_keys(settings()), token)
+    except Refused as error:
+        return _refusal(error)
+    return _done(found) if found.ended else _page(found, "unsubscribe_ask", button="unsubscribe")
+
+
+@router.post("/u/{token}")
+def unsubscribe(token: str, request: Request) -> HTMLResponse:
+    """The button of that page, and the one click of mail programs (RFC 8058), whatever their form says."""
+    reader = Actor("reader", Door.HTTP, request.client.host if request.client else None)
+    try:
+        with transaction() as session:
+            found = optouts.unsubscribe(session, secret_keys(settings()), token, reader)
+    except Refused as error:
+        return _refusal(error)
+    return _done(found)
+
+
+@router.get("/d/{token}", response_model=None)
+def document(token: str) -> HTMLResponse | StreamingResponse:
+    """The document behind a link, as a file to save: shown in place, its HTML would be a page of ours."""
+    try:
+        with reading() as session:
+            file = links.shared_file(session, secret_keys(settings()), token)
+        stored = storage.store().open(file.uri)
+    except PermanentError as error:
+        return _refusal(error)
+    headers = {
+        **HEADERS,
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(file.name, safe='')}",
+        "Content-Length": str(file.size),
+    }
+    return StreamingResponse(_bytes(stored), media_type=file.media_type, headers=headers)
+
+
+def _bytes(stored: BinaryIO) -> Iterator[bytes]:
+    with stored:
+        yield from iter(lambda: stored.read(CHUNK), b"")
+
+
+def _done(found: Subscription) -> HTMLResponse:
+    return _page(found, "unsubscribe_done")
+
+
+def _page(found: Subscription, sentence: str, button: str = "") -> HTMLResponse:
+    lang = (found.locale or settings().locale).partition("_")[0]
+    words = {**_words()["en"], **_words().get(lang, {})}
+    said = words[sentence].format(title=found.title, address=found.address)
+    return _html(200, lang if lang in _words() else "en", words["unsubscribe"], said, words.get(button, ""))
+
+
+def _refusal(error: PermanentError) -> HTMLResponse:
+    ended = isinstance(error, Refused) and not isinstance(error, NotFound)
+    return _html(410 if ended else 404, "en", "This link leads nowhere", f"{error}.")
+
+
+def _html(status: int, lang: str, title: str, sentence: str, button: str = "") -> HTMLResponse:
+    page = _pages().get_template("link.html").render(lang=lang, title=title, sentence=sentence, button=button)
+    return HTMLResponse(page, status, headers=HEADERS)
+
+
+@cache
+def _pages() -> Environment:
+    return Environment(loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True)
+
+
+@cache
+def _words() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = json.loads((base_templates() / "words.json").read_text(encoding="utf-8"))
+    return found

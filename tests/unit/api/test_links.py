@@ -1,0 +1,103 @@
+"""What readers of messages see behind their links: one click ends a subscription, a look ends nothing."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from pipeline.adapters import storage
+from pipeline.adapters.secret_keys import secret_keys
+from pipeline.api.app import create_app
+from pipeline.db import reading
+from pipeline.models import Audit, OptOut
+from pipeline.services import links, optouts
+from pipeline.settings import settings
+from tests.factories import make_delivery, make_document, make_file, make_run
+
+LATER = datetime.now(UTC) + timedelta(days=30)
+
+
+@pytest.fixture
+def http(shared_database):
+    with TestClient(create_app()) as client:
+        yield client
+
+
+def ended():
+    with reading() as session:
+        return session.scalar(select(func.count()).select_from(OptOut))
+
+
+def test_a_reader_is_asked_in_their_language_and_one_click_ends_it(http):
+    context = {"name": None, "locale": "de_DE", "zone": None}
+    delivery = make_delivery(make_run(), context=context)
+    path = f"/u/{optouts.unsubscribe_token(secret_keys(settings()), delivery.id)}"
+    for _ in range(2):
+        asked = http.get(path)
+        assert (asked.status_code, ended()) == (200, 0)
+    assert '<html lang="de">' in asked.text
+    assert "Soll „Your shipments“ nicht mehr an anna@acme.example geschickt werden?" in asked.text
+    assert '<form method="post"><button>Abbestellen</button></form>' in asked.text
+    assert "noindex" in asked.text
+    assert http.head(path).status_code == 405
+    assert ended() == 0
+
+    for _ in range(2):
+        done = http.post(path, content="List-Unsubscribe=One-Click")
+        assert (done.status_code, ended()) == (200, 1)
+        assert "wird nicht mehr an anna@acme.example geschickt" in done.text
+        assert "<button>" not in done.text
+    assert "<button>" not in http.get(path).text
+    with reading() as session:
+        audited = session.scalars(select(Audit).where(Audit.action == "unsubscribe")).one()
+    assert (audited.by, audited.source, audited.address) == ("reader", "http", "testclient")
+
+
+def test_what_a_message_says_of_itself_is_text(http):
+    delivery = make_delivery(make_run(), address="<i>@acme.example")
+    page = http.get(f"/u/{optouts.unsubscribe_token(secret_keys(settings()), delivery.id)}").text
+    assert "<i>" not in page
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_link_that_is_none_says_so_and_ends_nothing(http, method):
+    answer = getattr(http, method)("/u/nonsense")
+    assert (answer.status_code, ended()) == (410, 0)
+    assert "this link is not one of ours, or not whole" in answer.text
+
+
+def test_a_document_is_a_file_to_save_that_nobody_keeps_on_the_way(http):
+    run = make_run()
+    document = make_document(run, "Zürich & Söhne")
+    data = bytes(range(256)) * 3000
+    stored = storage.store().put(data, "document", ".html")
+    make_file(run, document, stored.uri, size=stored.size, media_type="text/html")
+    delivery = make_delivery(run, document_id=document.id)
+    token = links.document_token(secret_keys(settings()), delivery.id, document.id, "html", LATER)
+    answer = http.get(f"/d/{token}")
+    assert (answer.status_code, answer.content) == (200, data)
+    assert answer.headers["Content-Length"] == str(len(data))
+    name = "shipments-Z%C3%BCrich%20%26%20S%C3%B6hne-2026-W46.html"
+    assert answer.headers["Content-Disposition"] == f"attachment; filename*=utf-8''{name}"
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_document_whose_link_has_ended_or_that_is_gone_says_so(http):
+    run = make_run()
+    document, delivery = make_document(run), make_delivery(run)
+    keys, ago = secret_keys(settings()), datetime(2020, 1, 1, tzinfo=UTC)
+    over = http.get(f"/d/{links.document_token(keys, delivery.id, document.id, 'pdf', ago)}")
+    assert (over.status_code, "this link ended on 2020-01-01" in over.text) == (410, True)
+    gone = http.get(f"/d/{links.document_token(keys, delivery.id, document.id, 'pdf', LATER)}")
+    assert (gone.status_code, "is not kept any more" in gone.text) == (404, True)
+    make_file(run, document, "document/00/lost.pdf")
+    storage.store().begin(None)  # the store is there, its file is not
+    lost = http.get(f"/d/{links.document_token(keys, delivery.id, document.id, 'pdf', LATER)}")
+    assert lost.status_code == 404
+
+
+def test_links_are_no_part_of_the_documented_api(http):
+    assert not [path for path in http.get("/api/openapi.json").json()["paths"] if re.match("/[ud]/", path)]
