@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
 from pipeline import schedule, timing
 from pipeline.models import Decision
 from pipeline.policies import CatchUp, Mode, Overlap
-from pipeline.services.due import next_due, slots_since
+from pipeline.services.due import next_due, slots_after
 
 # Slots of one schedule that one transaction decides; of a longer backlog the rest follows in the next ones.
 CHUNK = 500
@@ -47,13 +46,20 @@ def decide(definition: schedule.Schedule, mark: datetime, now: datetime, paused:
     """
     # Of a part of them none fires while twice as many follow as could be made up for.
     read = CHUNK + 2 * definition.catch_up.max
-    slots = list(islice(slots_since(definition, mark, now), read))
-    if len(slots) == read:
-        return _part_of_backlog(definition, slots, now, paused)
+    coming = slots_after(definition, mark)
     mark = max(now, mark)
-    if paused:
-        return Look([_paused(slot, paused) for slot in slots], mark, next_due(definition, mark + PAUSED_LOOK))
-    return Look(_each(definition, slots, now), mark, next_due(definition, mark))
+    awake = mark + PAUSED_LOOK if paused else mark
+    slots, following = [], None
+    for slot in coming:
+        if slot.due_at <= now:
+            slots.append(slot)
+        if len(slots) == read:
+            return _part_of_backlog(definition, slots, now, paused)
+        if slot.due_at > awake and slot.fires:
+            following = slot.due_at
+            break
+    decided = [_paused(slot, paused) for slot in slots] if paused else _each(definition, slots, now)
+    return Look(decided, mark, following)
 
 
 def _each(definition: schedule.Schedule, slots: Sequence[timing.Slot], now: datetime) -> list[Decided]:

@@ -19,12 +19,11 @@ def next_due(definition: schedule.Schedule, after: datetime) -> datetime | None:
     return timing.next_after(definition.when.spec(settings().timezone), zone_of(definition), after)
 
 
-def slots_since(definition: schedule.Schedule, mark: datetime, now: datetime) -> Iterator[timing.Slot]:
-    """The slots after `mark` up to and including `now`, oldest first; those that do not fire are among them."""
+def slots_after(definition: schedule.Schedule, mark: datetime) -> Iterator[timing.Slot]:
+    """The slots strictly after `mark`, oldest first; those that do not fire are among them."""
     if definition.when is None:
         return iter(())
-    spec = definition.when.spec(settings().timezone)
-    return timing.slots_between(spec, zone_of(definition), mark + INSTANT, now + INSTANT)
+    return timing.slots_after(definition.when.spec(settings().timezone), zone_of(definition), mark)
 
 
 def zone_of(definition: schedule.Schedule) -> str:
