@@ -7,43 +7,46 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
-from queue import Empty, Full, Queue
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from celery.beat import Scheduler
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import delete
 
-from pipeline import log, tasks
+from pipeline import log
 from pipeline.db import clock, reading, transaction
-from pipeline.errors import PipelineError
+from pipeline.endurance import Endurance
 from pipeline.failpoints import failpoint
 from pipeline.models import Heartbeat
 from pipeline.notifier import Notifier
+from pipeline.publisher import Publisher
 from pipeline.services import firing
 from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
 from pipeline.watcher import Watcher
 
 logger = log.get(__name__)
-# Seconds between two looks: for due slots at most, for what to heal, at the schedule files
-# once looking has failed, and signs of life.
+# Seconds between two looks: for due slots at most, for what to heal, at the schedule files once looking has failed, and
+# signs of life.
 TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
 # At least between two looks: another beat may be deciding what is due.
 AGAIN = 0.01
-# Runs that wait for the publisher at most; what does not fit is published by reconcile.
-WAITING_TO_PUBLISH = 10_000
+# A clock that is so much off what has passed was set.
+SET = timedelta(seconds=5)
+# A beat that has been silent for so long is forgotten.
+FORGOTTEN = timedelta(minutes=10)
 
 
 class SqlScheduler(Scheduler):
     """Decides due slots in SQL; publishing and healing have threads of their own and never delay a decision."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._queue: Queue[UUID] = Queue(WAITING_TO_PUBLISH)
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._last: dict[str, float] = {}
+        self._looked: tuple[datetime, float] | None = None
+        self._safely = Endurance()
+        self._publisher = Publisher(self._stopped)
         self._watcher = Watcher()
         super().__init__(*args, **kwargs)
 
@@ -88,8 +91,7 @@ class SqlScheduler(Scheduler):
             failpoint("firing.committed")
             for run in batch.fired:
                 logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.run_id))
-                if not run.waits:
-                    self._enqueue(run.run_id)
+            self._publisher.put(run.run_id for run in batch.fired if not run.waits)
             more = batch.more
             self._every(HEARTBEAT, self._beat)
         return max(self._until_due(), AGAIN)
@@ -97,20 +99,32 @@ class SqlScheduler(Scheduler):
     def _until_due(self) -> float:
         with reading() as session:
             soonest, now = firing.soonest(session), clock(session)
+        self._notice_a_set_clock(now)
         return TICK if soonest is None else min(TICK, (soonest - now).total_seconds())
 
+    def _notice_a_set_clock(self, now: datetime) -> None:
+        """Say that the database's clock was set: what was decided stays decided, and no slot is decided twice."""
+        passed = time.monotonic()
+        if self._looked is not None:
+            by = now - self._looked[0] - timedelta(seconds=passed - self._looked[1])
+            if abs(by) > SET:
+                logger.warning(
+                    "the clock was set: slots are due by the new time, and none twice",
+                    seconds=round(by.total_seconds()),
+                )
+        self._looked = now, passed
+
     def _beat(self) -> None:
+        """Show that this beat is alive, and forget those that have long been silent."""
         name = f"beat@{socket.gethostname()}:{os.getpid()}"
         with transaction(durable=False) as session:
-            session.merge(Heartbeat(name=name, at=clock(session), detail={"pid": os.getpid()}))
+            now = clock(session)
+            session.merge(Heartbeat(name=name, at=now, detail={"pid": os.getpid()}))
+            silent = Heartbeat.name.startswith("beat@"), Heartbeat.at < now - FORGOTTEN
+            session.execute(delete(Heartbeat).where(*silent))
 
     def _publish(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                run_id = self._queue.get(timeout=1)
-            except Empty:
-                continue
-            self._safely(partial(tasks.publish, run_id))
+        self._publisher.run(self._safely)
 
     def _heal(self) -> None:
         while not self._stopped.wait(HEAL):
@@ -124,31 +138,10 @@ class SqlScheduler(Scheduler):
     def _reconcile(self) -> None:
         with transaction(durable=False) as session:
             healed = reconcile(session)
-        for run_id in healed:
-            self._enqueue(run_id)
-
-    def _enqueue(self, run_id: UUID) -> None:
-        try:
-            self._queue.put_nowait(run_id)
-        except Full:
-            logger.warning("more runs wait to be published than fit; reconcile comes back to this one", run=str(run_id))
+        self._publisher.put(healed)
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         now = time.monotonic()
         if now - self._last.get(work.__name__, -seconds) >= seconds:
             self._last[work.__name__] = now
             self._safely(work)
-
-    def _safely(self, work: Callable[[], Any]) -> Any:
-        """Do the work; what goes wrong is told and tried again at the next look: beat and its threads go on."""
-        try:
-            return work()
-        except Exception as error:  # a thread that ended here would publish, or heal, nothing from then on
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            logger.error(  # noqa: TRY400 - where a mistake is ours, and only there, its traceback says more
-                "beat could not do its work, and tries again",
-                work=getattr(work, "__name__", "publish"),
-                error=f"{type(reason).__name__}: {reason}",
-                exc_info=not isinstance(error, SQLAlchemyError | PipelineError | OSError),
-            )
-            return None

@@ -25,6 +25,10 @@ class TransientError(PipelineError):
         self.retry_after = retry_after
 
 
+class BrokerAway(TransientError):
+    """The broker cannot be reached: what was to be published stays so, and reconcile comes back to it."""
+
+
 class PermanentError(PipelineError):
     """Trying again would fail the same way: recorded, and the step stops."""
 

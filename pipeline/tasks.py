@@ -23,13 +23,23 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from pipeline import log
 from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
-from pipeline.errors import DefinitionError, PermanentError, Refused, Skip, StaleClaim, TransientError, Waiting
+from pipeline.errors import (
+    BrokerAway,
+    DefinitionError,
+    PermanentError,
+    Refused,
+    Skip,
+    StaleClaim,
+    TransientError,
+    Waiting,
+)
+from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import runs, schedules, steps
+from pipeline.services import publishing, runs, schedules, steps
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
 
@@ -283,21 +293,37 @@ def publish(run_id: UUID) -> bool:
 
     A broker that is away costs nothing but time: the steps stay unpublished, and reconcile comes back to them.
     """
-    with reading() as session:
-        stages = steps.publishable(session, run_id, clock(session))
-    if not stages:
+    try:
+        return bool(publish_all([run_id]))
+    except BrokerAway as error:
+        logger.warning("the broker is away; reconcile publishes later", run=str(run_id), error=str(error))
         return False
+
+
+def publish_all(run_ids: Sequence[UUID]) -> list[UUID]:
+    """Publish the canvases of several runs, see `publish`: the runs that there was one of.
+
+    Raises BrokerAway at the first one that cannot be; those before it are marked as published.
+    """
+    with reading() as session:
+        ready = publishing.publishable(session, run_ids, clock(session))
+    sent: list[UUID] = []
     try:
         # Nobody here waits for results: else every publish subscribes to them first, 20 s long if the broker is away.
         with denied_join_result():
-            _canvas(stages).apply_async()
+            for run_id, stages in ready.items():
+                _canvas(stages).apply_async()
+                failpoint("publish.sent")
+                sent.append(run_id)
     # What Celery's result store gives up with is a plain RuntimeError.
     except (BrokerError, ConnectionError, OSError, RuntimeError) as error:
-        logger.warning("the broker is away; reconcile publishes later", run=str(run_id), error=str(error))
-        return False
-    with transaction(durable=False) as session:
-        steps.mark_published(session, [one for stage in stages for one in stage], clock(session))
-    return True
+        raise BrokerAway(str(error)) from error
+    finally:
+        if sent:
+            with transaction(durable=False) as session:
+                carried = [step for run_id in sent for stage in ready[run_id] for step in stage]
+                publishing.mark_published(session, carried, clock(session))
+    return sent
 
 
 def _canvas(stages: Sequence[Sequence[Step]]) -> Signature:

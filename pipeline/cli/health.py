@@ -40,7 +40,7 @@ def _beat() -> str | None:
     with reading() as session:
         newest = session.scalar(select(Heartbeat.at).where(mine).order_by(Heartbeat.at.desc()).limit(1))
         if newest is None:
-            return f"no beat on {socket.gethostname()} has ever shown itself in the database"
+            return f"no beat on {socket.gethostname()} shows itself in the database"
         silence = (clock(session) - newest).total_seconds()
     return f"beat has been silent for {silence:.0f} s" if silence > SILENCE_SECONDS else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
@@ -443,50 +443,6 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
         return
     step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
     step.task_id = task_id(step.id, step.generation, step.fence)
-
-
-# ---- publish
-
-
-def publishable(session: Session, run_id: UUID, now: datetime) -> list[list[Step]]:
-    """The stages that one canvas can carry now: the queued, unpublished steps that are due, then single steps.
-
-    A chord's body and a chain's links are carried by the canvas before them; a group behind single steps is
-    published by the last of them.
-    """
-    ready = session.scalars(
-        select(Step)
-        .where(Step.run_id == run_id, Step.status == StepStatus.QUEUED, Step.published_at.is_(None))
-        .where(or_(Step.not_before.is_(None), Step.not_before <= now))
-        .order_by(Step.stage, Step.ordinal)
-    ).all()
-    if not ready:
-        return []
-    stages: list[list[Step]] = [list(ready)]
-    pending = (
-        select(Step).where(Step.run_id == run_id, Step.status == StepStatus.PENDING).order_by(Step.stage, Step.ordinal)
-    )
-    for step in session.scalars(pending):
-        if step.stage == stages[-1][0].stage and len(stages) > 1:
-            stages.pop()  # a group: published by the single step before it
-            break
-        stages.append([step])
-    return stages
-
-
-def mark_published(session: Session, steps: Iterable[Step], now: datetime) -> None:
-    """Remember that these steps have a message; called after publishing, so that a crash repeats rather than loses.
-
-    A try that has failed meanwhile has another task id: the message of the next one is still to be published.
-    """
-    messages = [(step.id, step.task_id) for step in steps]
-    for at in range(0, len(messages), CHUNK):
-        session.execute(
-            update(Step)
-            .where(tuple_(Step.id, Step.task_id).in_(messages[at : at + CHUNK]))
-            .values(published_at=now, published=Step.published + 1)
-            .execution_options(synchronize_session=False)
-        )
 
 
 # ---- owners

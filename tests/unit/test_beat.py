@@ -11,7 +11,7 @@ from freezegun import freeze_time
 from sqlalchemy import select
 from structlog.testing import CapturingLogger
 
-from pipeline import beat, tasks, watcher
+from pipeline import beat, endurance, watcher
 from pipeline.beat import SqlScheduler
 from pipeline.db import reading, transaction
 from pipeline.models import Audit, Heartbeat, Run, Schedule, Slot, Step
@@ -36,8 +36,8 @@ def frozen(database):
 def said(monkeypatch):
     """What beat tells, as pairs of level and sentence."""
     logger = CapturingLogger()
-    monkeypatch.setattr(beat, "logger", logger)
-    monkeypatch.setattr(watcher, "logger", logger)
+    for module in (beat, endurance, watcher):
+        monkeypatch.setattr(module, "logger", logger)
     return lambda: [(call.method_name, call.args[0]) for call in logger.calls]
 
 
@@ -155,7 +155,7 @@ def test_what_is_fired_is_handed_to_the_publisher(scheduler, frozen, write, work
     frozen.tick(timedelta(seconds=60))
     scheduler.tick()
 
-    assert tasks.publish(scheduler._queue.get_nowait())
+    scheduler._publisher.publish(scheduler._publisher._take())
     (message,) = worker.take()
     assert message.headers["step"] == "start"
 
@@ -253,35 +253,51 @@ def test_a_database_that_is_away_is_told_and_waited_for(scheduler, frozen, write
     forget_engine()
     database.rename(home / "var" / "away.db")
     database.mkdir()
-    frozen.tick(timedelta(seconds=60))
-    assert scheduler.tick() == 1.0
-    assert ("error", "beat could not do its work, and tries again") in said()
+    for _ in range(60):
+        frozen.tick(timedelta(seconds=1))
+        assert scheduler.tick() == 1.0
 
     database.rmdir()
     (home / "var" / "away.db").rename(database)
     forget_engine()
-    scheduler.tick()
+    tick_through(scheduler, frozen, seconds=11)
     assert len(fired("minutely")) == 1
+    told = [(level, words) for level, words in said() if "its work" in words]
+    failed, over = ("error", "beat could not do its work, and tries again"), ("info", "beat does its work again")
+    assert told == [failed, failed, over, over]  # of the heartbeat, and of firing
 
 
-def test_a_mistake_of_our_own_is_told_with_its_traceback_and_survived(scheduler, monkeypatch):
-    logger = CapturingLogger()
-    monkeypatch.setattr(beat, "logger", logger)
-    monkeypatch.setattr(beat.firing, "soonest", lambda _: {}["missing"])
+def test_a_clock_that_is_set_is_told_and_loses_and_doubles_nothing(scheduler, frozen, write, said, monkeypatch):
+    write(minutely=MINUTELY)
+    passed = Passed(frozen)
+    monkeypatch.setattr(beat.time, "monotonic", passed.monotonic)
+    tick_through(scheduler, passed, seconds=150)
+    frozen.tick(timedelta(minutes=2))  # forward
+    tick_through(scheduler, passed, seconds=40)
+    frozen.tick(timedelta(minutes=-2))  # and back
+    tick_through(scheduler, passed, seconds=190)
 
-    assert scheduler.tick() == 1.0
-    (call,) = (call for call in logger.calls if call.method_name == "error")
-    assert (call.kwargs["error"], call.kwargs["exc_info"]) == ("KeyError: 'missing'", True)
+    due = [due for due, _ in fired("minutely")]
+    assert due == sorted(set(due))
+    with reading() as session:
+        decided = session.scalars(select(Slot.due_at).order_by(Slot.due_at)).all()
+    assert decided == [MONDAY + timedelta(minutes=n) for n in range(1, 7)]
+    told = "the clock was set: slots are due by the new time, and none twice"
+    assert said().count(("warning", told)) == 2
 
 
-def test_a_queue_that_is_full_leaves_the_run_to_reconcile(scheduler, frozen, said, monkeypatch):
-    monkeypatch.setattr(scheduler, "_queue", beat.Queue(1))
-    first, second = make_run(), make_run()
-    scheduler._enqueue(first.id)
-    scheduler._enqueue(second.id)
+class Passed:
+    """Time as it passes, whatever the clock is set to."""
 
-    assert scheduler._queue.qsize() == 1
-    assert said() == [("warning", "more runs wait to be published than fit; reconcile comes back to this one")]
+    def __init__(self, frozen):
+        self.frozen, self.seconds = frozen, 0.0
+
+    def tick(self, seconds):
+        self.seconds += seconds
+        self.frozen.tick(seconds)
+
+    def monotonic(self):
+        return self.seconds
 
 
 # ---- signs of life, and the threads
@@ -300,12 +316,24 @@ def test_beat_shows_itself_every_ten_seconds(scheduler, frozen):
     assert sign.name.endswith(f":{os.getpid()}")
 
 
+def test_beats_that_are_silent_for_long_are_forgotten(scheduler, frozen):
+    with transaction() as session:
+        session.add(Heartbeat(name="beat@elsewhere:7", at=MONDAY - timedelta(minutes=9)))
+        session.add(Heartbeat(name="beat@elsewhere:8", at=MONDAY - timedelta(minutes=11)))
+        session.add(Heartbeat(name="worker@elsewhere:9", at=MONDAY - timedelta(days=9)))
+    scheduler.tick()
+
+    with reading() as session:
+        names = session.scalars(select(Heartbeat.name).order_by(Heartbeat.name)).all()
+    assert [name.rpartition(":")[2] for name in names if "elsewhere" in name] == ["7", "9"]
+
+
 def test_what_reconcile_heals_is_handed_to_the_publisher(scheduler, frozen):
     run = make_run()
     frozen.tick(timedelta(seconds=6))
     scheduler._reconcile()
 
-    assert scheduler._queue.get_nowait() == run.id
+    assert scheduler._publisher._take() == [run.id]
 
 
 def test_the_threads_publish_and_stop(database, broker, worker, monkeypatch):

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Attempt, Run, Step
 from pipeline.retry import Retry
-from pipeline.services import runs, steps
+from pipeline.services import publishing, runs, steps
 from pipeline.services.reconcile import reconcile
 from pipeline.services.steps import Claim, Planned
 
@@ -58,15 +58,18 @@ def carry_out(run: Run, name: str, result: Any = None, **values: Any) -> None:
 
 def publishable(run: Run) -> list[list[str]]:
     with reading() as session:
-        return [[one.name for one in stage] for stage in steps.publishable(session, run.id, clock(session))]
+        return [
+            [one.name for one in stage]
+            for stage in publishing.publishable(session, [run.id], clock(session)).get(run.id, [])
+        ]
 
 
 def publish(run: Run) -> list[list[str]]:
     """What the dispatcher does after a commit, the broker being there; the names that got a message."""
     with transaction(durable=False) as session:
         now = clock(session)
-        stages = steps.publishable(session, run.id, now)
-        steps.mark_published(session, [one for stage in stages for one in stage], now)
+        stages = publishing.publishable(session, [run.id], now).get(run.id, [])
+        publishing.mark_published(session, [one for stage in stages for one in stage], now)
         return [[one.name for one in stage] for stage in stages]
 
 

@@ -14,7 +14,7 @@ from pipeline.db import transaction
 from pipeline.errors import Parked, PermanentError, Refused, StaleClaim, TransientError
 from pipeline.models import RunStatus, WaitingFor
 from pipeline.retry import Retry
-from pipeline.services import steps
+from pipeline.services import publishing, steps
 from pipeline.services.runs import Verdict
 from tests.factories import MONDAY, make_run
 from tests.unit.services import acts
@@ -529,10 +529,10 @@ def test_marking_counts_how_often_a_step_was_published(run):
 
 def test_a_step_that_failed_before_its_message_was_noted_is_published_again(run, time):
     with transaction() as session:
-        stages = steps.publishable(session, run.id, time.now)
+        stages = publishing.publishable(session, [run.id], time.now).get(run.id, [])
     fail(claim(run, "start"), TransientError("no answer"))
     with transaction() as session:
-        steps.mark_published(session, stages[0], time.now)
+        publishing.mark_published(session, stages[0], time.now)
 
     time.passes(seconds=30)
     assert publishable(run) == [["start"]]
