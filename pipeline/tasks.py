@@ -39,7 +39,7 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import publishing, runs, schedules, steps
+from pipeline.services import publishing, runs, schedules, steps, wish
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
 
@@ -420,39 +420,26 @@ def _opened(request: runs.Request) -> tuple[Run, bool]:
 
 
 @app.task(name="run.start", bind=True, typing=False)
-def start(
-    self: Task,
-    schedule: str,
-    params: dict[str, Any] | None = None,
-    *,
-    period: str | None = None,
-    key: str | list[str] | None = None,
-    to: str | list[str] | None = None,
-    send: bool = True,
-    now: bool = False,
-    by: str | None = None,
-) -> str:
+def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> str:
     """Open a run of `schedule`; returns its id. Celery's task id is its idempotency key.
 
-    A wish that cannot be granted makes this task FAILURE with the sentence as its error.
+    `said` are the other fields of `wish.Wish`: period, key, to, send, now, by. A wish that cannot be granted makes this task
+    FAILURE with the sentence as its error.
     """
+    wished = wish.read({"schedule": schedule, "params": params, **said}, "run.start")
     request = runs.Request(
-        schedule_key=schedule,
-        params=params or {},
-        period=period,
-        keys=_listed(key),
-        to=_listed(to),
-        send=send,
-        at_once=now,
+        schedule_key=wished.schedule,
+        params=wished.params,
+        period=wished.period,
+        keys=wished.key,
+        to=wished.to,
+        send=wished.send,
+        at_once=wished.now,
         trigger=Trigger.API,
-        actor=Actor(by or self.request.origin or "call", Door.CELERY, self.request.origin),
+        actor=Actor(wished.by or self.request.origin or "call", Door.CELERY, self.request.origin),
         idempotency_key=self.request.id,
     )
     return str(trigger(request)[0])
-
-
-def _listed(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or [])
 
 
 @app.task(name="run.status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -98,10 +99,13 @@ class Request:
 def open_run(session: Session, request: Request) -> tuple[Run, bool]:
     """The run that `request` wishes for, and whether it is new; the same idempotency key gives the same run.
 
-    Raises NotFound for an unknown schedule and Refused for a parameter or period that cannot be.
+    Raises NotFound for an unknown schedule and Refused for a parameter, period or address that cannot be.
     """
     from pipeline.services import schedules
 
+    for address in request.to:
+        if not re.fullmatch(r"[^\s@]+@[^\s@]+", address):
+            raise Refused(f'"{address}" is not an e-mail address: write it like ops@example.com')
     now = clock(session)
     row, stored = schedules.current(session, request.schedule_key)
     session.refresh(row, with_for_update={"key_share": True})

@@ -870,6 +870,25 @@ def test_a_call_that_cannot_be_granted_is_a_failure_with_the_sentence(story):
         result.get()
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"schedule": "nightly", "perod": "2026"}, "run.start: perod is not a field here: did you mean period?"),
+        ({"params": {}}, "run.start: schedule is missing"),
+        ({"schedule": "nightly", "params": "region=us"}, 'run.start: params "region=us": must be a mapping of fields'),
+        ({"schedule": "nightly", "send": "perhaps"}, 'run.start: send "perhaps": input should be a valid boolean'),
+        ({"schedule": "nightly", "to": "x y"}, '"x y" is not an e-mail address: write it like ops@example.com'),
+        ({"schedule": "nightly", "period": 13}, 'period "13" is not known: '),
+    ],
+)
+def test_a_call_that_says_what_cannot_be_meant_is_told_what_can(story, said, sentence):
+    result = call(story, "run.start", **said)
+
+    with pytest.raises(Refused) as refused:
+        result.get()
+    assert str(refused.value).startswith(sentence)
+
+
 def test_the_status_of_a_run_can_be_asked_for(story):
     (download,) = declare("download")
 
