@@ -43,8 +43,21 @@ def show_runs(runs: Sequence[RunSummary], name: str | None, *, filtered: bool, f
         made.add_row(*_run(run, short[run.id], wide=wide))
     out.print(made)
     _explain(out, runs, short)
+    out.print(tables.words(f"\nTimes are {_clocks(runs)}.", "dim"))
     if full:
-        out.print(tables.words(f"\nThe newest {len(runs)}; --limit shows more.", "dim"))
+        out.print(tables.words(f"The newest {len(runs)}; --limit shows more.", "dim"))
+
+
+def _clocks(runs: Sequence[RunSummary]) -> str:
+    """Whose clock it is: `Berlin time`, or each with its schedules where they live in several zones."""
+    schedules_of: dict[str, list[str]] = {}
+    for run in sorted(runs, key=lambda run: run.schedule):
+        named = schedules_of.setdefault(wording.time_of(run.zone), [])
+        if run.schedule not in named:
+            named.append(run.schedule)
+    if len(schedules_of) == 1:
+        return next(iter(schedules_of))
+    return "; ".join(f"{clock} for {wording.listed(names)}" for clock, names in sorted(schedules_of.items()))
 
 
 def _run(run: RunSummary, short: str, *, wide: bool) -> Iterator[Text]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.models import Delivery, DeliveryStatus, DocumentStatus, Run, RunStatus, StepStatus, WaitingFor
 from pipeline.services.answers import wording
+from pipeline.services.freezing import NULL_KEY
 
 if TYPE_CHECKING:
     from pipeline.services.answers.detail import StepDetail
@@ -45,7 +46,9 @@ def outlook(session: Session, run: Run) -> Outlook:
     """Read what `next_move` needs to know beyond the run's summary."""
     base, scope = _command(run)
     of_run = Delivery.run_id == run.id
-    lost = select(Delivery.key, Delivery.address).where(of_run, Delivery.status.in_(LOST))
+    # Without a key there is no document that could be sent again.
+    keyed = Delivery.key != NULL_KEY
+    lost = select(Delivery.key, Delivery.address).where(of_run, Delivery.status.in_(LOST), keyed)
     found = [
         (key, address) for key, address in session.execute(lost.order_by(Delivery.key, Delivery.address).limit(FEW + 1))
     ]
@@ -105,8 +108,10 @@ def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
 
 def _again_for_some(run: RunSummary, ahead: Outlook) -> str:
     """Nobody who has theirs is to get it twice, and nobody somebody else's."""
-    if not ahead.lost:
+    if not ahead.lost and run.deliveries[DeliveryStatus.UNCERTAIN]:
         return f"the relay's log knows about those that are uncertain: `pipeline show {wording.short(run.id)} --json`"
+    if not ahead.lost:
+        return "nothing can be sent again: what is missing has no key; mend the query or file that names the recipients"
     if not ahead.shared:
         keys = sorted({key for key, _ in ahead.lost})
         scope = " ".join(f"--key {shlex.quote(key)}" for key in keys[:FEW]) + (" …" if len(keys) > FEW else "")

@@ -16,6 +16,9 @@ from pipeline.services import documents
 from pipeline.services.answers import plain, sentences
 from pipeline.services.answers.summary import title
 
+# What the document is called, where that says more than its key: "JetBlue Airways" for B6.
+TITLE = Document.context["title"].as_string()
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -56,7 +59,8 @@ class Who:
 def who(session: Session, text: str, since: datetime | None = None, limit: int = 20) -> Who:
     """What was, or was to be, sent to whomever `text` names, in runs opened at or after `since` (aware).
 
-    A key, name, address or domain that is exactly `text` wins (letters' case aside); else those that contain it.
+    A key, name, address, domain or document's title that is exactly `text` wins (letters' case aside); else those that
+    contain it.
     """
     text = text.strip()
     for match, fits in (("exact", _is), ("contains", _contains)):
@@ -82,9 +86,9 @@ def _deliveries(text: str, fits: Any, since: datetime | None) -> Any:
     carried = Delivery.id.in_(
         select(DeliveryDocument.delivery_id)
         .join(Document, Document.id == DeliveryDocument.document_id)
-        .where(fits(Document.key, text))
+        .where(_called(text, fits))
     )
-    wanted = or_(fits(Delivery.key, text), carried, _addressed(text, fits), fits(name, text), named)
+    wanted = or_(fits(Delivery.key, text), carried, _addressed(text, fits), fits(name, text), named, fits(TITLE, text))
     joined = select(Run, Delivery, Document).join(Delivery, Delivery.run_id == Run.id)
     return joined.outerjoin(Document, Document.id == Delivery.document_id).where(wanted, *_after(since))
 
@@ -94,7 +98,11 @@ def _unaddressed(text: str, fits: Any, since: datetime | None) -> Any:
     delivered = exists().where(and_(Delivery.run_id == Document.run_id, Delivery.key == Document.key))
     combined = exists().where(DeliveryDocument.document_id == Document.id)
     joined = select(Run, Document).join(Document, Document.run_id == Run.id)
-    return joined.where(fits(Document.key, text), ~delivered, ~combined, *_after(since))
+    return joined.where(_called(text, fits), ~delivered, ~combined, *_after(since))
+
+
+def _called(text: str, fits: Any) -> ColumnElement[bool]:
+    return or_(fits(Document.key, text), fits(TITLE, text))
 
 
 def _addressed(text: str, fits: Any) -> ColumnElement[bool]:

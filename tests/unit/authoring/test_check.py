@@ -415,7 +415,7 @@ def test_the_shipped_home_is_in_order(monkeypatch, home):
     settings.cache_clear()
     found = check()
     assert (found.faults, found.notes) == ([], [])
-    assert [one.name for one in found.fine] == ["stock"]
+    assert [one.name for one in found.fine] == ["retention", "stock"]
 
 
 def test_days_in_a_database_that_is_a_file_are_told_where_instants_are_compared(write, home):

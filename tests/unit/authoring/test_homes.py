@@ -13,8 +13,8 @@ def test_a_new_home_has_everything_under_its_own_name(tmp_path):
     written = homes.create(tmp_path / "ours")
     assert {str(path) for path in written} == {
         ".dockerignore", ".env", ".gitignore", "Dockerfile", "README.md", "data/people.csv", "data/stock.csv",
-        "reports/README.md", "schedule.schema.json", "schedules/stock.yaml", "templates/README.md",
-        "tests/test_catalogue.py", "workflows/count_lines.py",
+        "reports/README.md", "schedule.schema.json", "schedules/retention.yaml", "schedules/stock.yaml",
+        "templates/README.md", "tests/test_catalogue.py", "workflows/count_lines.py",
     }  # fmt: skip
     assert all((tmp_path / "ours" / path).is_file() for path in written)
     assert (tmp_path / "ours" / schema.FILE).read_text(encoding="utf-8") == schema.text()

@@ -29,6 +29,7 @@ def test_runs_fit_80_columns_and_say_below_why_one_failed(typed):
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert wording.short(run.id) in result.stdout
     assert "1/3" in result.stdout
+    assert "Times are Berlin time." in result.stdout
     assert "failed: fetch:rows: no route to host warehouse.internal" in " ".join(result.stdout.split())
 
 

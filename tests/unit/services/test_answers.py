@@ -251,6 +251,18 @@ def test_when_a_key_has_reached_somebody_else_the_address_is_named_too():
 
 
 @sqlite_only
+def test_what_has_no_key_is_not_to_be_sent_again():
+    run = factories.finished_run(status="partial")
+    factories.make_delivery(run)
+    factories.make_delivery(run, "bob@globex.example", "(no key)", status="failed", reason="the recipient has no key")
+    with reading() as session:
+        said = answers.show(session, run).next
+    assert said == (
+        "nothing can be sent again: what is missing has no key; mend the query or file that names the recipients"
+    )
+
+
+@sqlite_only
 def test_a_run_that_waits_says_until_when_by_the_clock_of_its_zone():
     run = factories.make_run(status="waiting", waiting_for="deferred")
     factories.make_delivery(run, status="deferred", not_before=MONDAY + 600 * SECOND)
@@ -286,6 +298,16 @@ def test_who_is_found_by_key_name_address_and_domain():
         with reading() as session:
             found = answers.who(session, text)
         assert [one.address for one in found.answers] == ["anna@acme.example"], text
+
+
+def test_who_is_found_by_what_their_document_is_called():
+    run = factories.finished_run()
+    document = factories.make_document(run, "B6", context={"title": "JetBlue Airways"})
+    factories.make_delivery(run, "ops@b6.example", "B6", document_id=document.id)
+    factories.make_document(run, "UA", context={"title": "United Airlines"})
+    for text, keys in (("JetBlue Airways", ["B6"]), ("jetblue", ["B6"]), ("united", ["UA"]), ("air", ["B6", "UA"])):
+        with reading() as session:
+            assert [one.key for one in answers.who(session, text).answers] == keys, text
 
 
 def test_an_exact_name_wins_over_one_that_contains_it():
