@@ -423,8 +423,8 @@ def _opened(request: runs.Request) -> tuple[Run, bool]:
 def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> str:
     """Open a run of `schedule`; returns its id. Celery's task id is its idempotency key.
 
-    `said` are the other fields of `wish.Wish`: period, key, to, send, now, by. A wish that cannot be granted makes this task
-    FAILURE with the sentence as its error.
+    `said` are the other fields of `wish.Wish`: period, key, to, send, now, by. A wish that cannot be granted makes this
+    task FAILURE with the sentence as its error.
     """
     wished = wish.read({"schedule": schedule, "params": params, **said}, "run.start")
     request = runs.Request(
