@@ -15,6 +15,7 @@ from pipeline.errors import Refused
 from pipeline.models import FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import audit, runs, steps
 from pipeline.services.audit import Actor
+from pipeline.services.notices.endings import is_trial
 from pipeline.timing import Period
 
 # Waiting runs that one pass of reconcile looks at; the others look for themselves, less often.
@@ -41,7 +42,7 @@ class Standing:
 
 def standing(session: Session, schedule: str, period: Period) -> Standing:
     """How the schedule's run for just this period stands: one that succeeded counts, else one that is still open."""
-    same = [run for run in session.scalars(_about(schedule, period)) if not _is_trial(run)]
+    same = [run for run in session.scalars(_about(schedule, period)) if not is_trial(run)]
     succeeded = next((run for run in same if run.status == RunStatus.SUCCEEDED), None)
     unfinished = next((run for run in same if run.status not in FINAL_RUN), None)
     found = succeeded or unfinished or next(iter(same), None)
@@ -58,10 +59,6 @@ def _about(schedule: str, period: Period) -> Any:
     same = [Run.period[side].as_string() == said[side] for side in ("start", "end")]
     of_schedule = select(Run).where(Run.schedule_key == schedule, Run.created_at >= period.start)
     return of_schedule.where(*same).order_by(Run.created_at.desc(), Run.id.desc())
-
-
-def _is_trial(run: Run) -> bool:
-    return bool(run.scope.get("keys") or run.scope.get("to") or not run.scope.get("send", True))
 
 
 def release(session: Session, run: Run, actor: Actor) -> UUID | None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline import example
 from pipeline.adapters import sources
-from pipeline.db import reading
+from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError, Skip, TransientError, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import RunStatus
+from pipeline.models import Run, RunStatus
 from pipeline.readiness import After, ReadyWhen
 from pipeline.services import waiting
 from pipeline.services.answers import wording
+from pipeline.services.notices import endings
 from pipeline.settings import settings
 from pipeline.tasks import step
 from pipeline.timing import parse_duration
@@ -61,9 +62,7 @@ def _cannot_come(run: RunHandle, after: After, one: waiting.Standing) -> None:
     named = f" (run {wording.short(one.run.id)})" if one.run else ""
     why = f": {one.run.error}" if one.run and one.run.error else ""
     said = f"{about} ended as {one.status}{named}{why}"
-    if one.status == RunStatus.SKIPPED or after.otherwise == "skip":
-        raise Skip(said)
-    raise GaveUp(said)
+    _give_up(run, said, skip=one.status == RunStatus.SKIPPED or after.otherwise == "skip")
 
 
 def _stands(run: RunHandle, one: waiting.Standing) -> str:
@@ -121,5 +120,13 @@ def _wait(run: RunHandle, condition: After | ReadyWhen, said: str, every: timede
             memory={begun: since.isoformat(), "after": list(after)},
             for_data=True,
         )
-    gave_up = f"gave up after {condition.give_up_after}: it {said}"
-    raise Skip(gave_up) if condition.otherwise == "skip" else GaveUp(gave_up)
+    _give_up(run, f"gave up after {condition.give_up_after}: it {said}", skip=condition.otherwise == "skip")
+
+
+def _give_up(run: RunHandle, said: str, *, skip: bool) -> NoReturn:
+    """End the run; where it fails, people are told that it has waited in vain, rather than that it failed."""
+    if skip:
+        raise Skip(said)
+    with transaction(durable=False) as session:
+        endings.gives_up(session, session.get_one(Run, run.id), said)
+    raise GaveUp(said)

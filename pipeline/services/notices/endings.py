@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import Delivery, DeliveryStatus, Run, RunStatus, Schedule
+from pipeline.models import Delivery, DeliveryStatus, Notice, Run, RunStatus, Schedule
 from pipeline.notice import Kind
 from pipeline.services.answers import wording
 from pipeline.services.notices.telling import about_run, about_schedule, settle, tell
@@ -29,16 +29,31 @@ def run_ended(session: Session, run: Run) -> None:
     settle(session, about_run(run.id), Kind.RUN_BLOCKED, Kind.APPROVAL_WANTED, how=_how(run), run=str(run.id))
     if is_trial(run):
         return
-    subject = about_schedule(run.schedule_key)
-    episode = f"{run.id}/{run.generation}"
+    subject, episode = _matter(run)
     match run.status:
         case RunStatus.SUCCEEDED:
             facts = {"how": _how(run), "run": str(run.id), "period": run.period["label"]}
             settle(session, subject, *_OF_ITS_RESULT, **facts)
-        case RunStatus.FAILED:
+        case RunStatus.FAILED if not _is_told(session, Kind.GAVE_UP, subject, episode):
             tell(session, Kind.RUN_FAILED, subject, episode, run=run, facts=_facts(session, run))
         case RunStatus.PARTIAL:
             tell(session, Kind.RUN_PARTIAL, subject, episode, run=run, facts=_facts(session, run))
+
+
+def gives_up(session: Session, run: Run, reason: str) -> None:
+    """Tell of a run that is about to fail since it has waited in vain; that it failed is then not told as well."""
+    if not is_trial(run):
+        subject, episode = _matter(run)
+        tell(session, Kind.GAVE_UP, subject, episode, run=run, facts={**_facts(session, run), "reason": reason})
+
+
+def _matter(run: Run) -> tuple[str, str]:
+    return about_schedule(run.schedule_key), f"{run.id}/{run.generation}"
+
+
+def _is_told(session: Session, kind: Kind, subject: str, episode: str) -> bool:
+    of = (Notice.subject == subject, Notice.kind == kind, Notice.episode == episode)
+    return session.scalar(select(Notice.id).where(*of).limit(1)) is not None
 
 
 def is_trial(run: Run) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from pipeline import tasks
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
-from pipeline.models import Attempt, Run, RunEvent, Step
+from pipeline.models import Attempt, Notice, Run, RunEvent, Step
 from pipeline.services import runs, waiting
 from pipeline.services.audit import Actor
 from pipeline.services.reconcile import reconcile
@@ -135,6 +135,23 @@ def test_whoever_has_waited_long_enough_looks_once_more_and_gives_up(story, othe
     said = 'gave up after 3h: it waits for its data: its query of "warehouse" gave no value'
     assert story.stands(run) == (status, None, f"ready: {said}" if status == "failed" else said)
     assert story.attempts(run)[-1].traceback is None
+
+
+def test_people_are_told_once_that_it_has_waited_in_vain_and_when_the_next_one_succeeds(story, monkeypatch):
+    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@example.com")
+    settings.cache_clear()
+    story.schedule(ready_when={**LOADED, "give_up_after": "1m"})
+    story.trigger()
+    story.passes(minutes=1)
+    with reading() as session:
+        (told,) = session.scalars(select(Notice))
+    assert (told.kind, told.subject) == ("gave_up", "schedule:load")
+    assert told.facts["reason"].startswith("gave up after 1m: it waits for its data: ")
+
+    story.warehouse("insert into load_log values ('2026-11-16')")
+    story.trigger()
+    with reading() as session:
+        assert [one.kind for one in session.scalars(select(Notice).order_by(Notice.id))] == ["gave_up", "recovered"]
 
 
 def test_a_database_that_is_away_is_waited_for_too(story, monkeypatch):
