@@ -79,21 +79,22 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
     """
     with _writers_turn(), Session(engine(), expire_on_commit=False) as session:
         connection = session.connection(execution_options={"writing": True, "durable": durable})
-        if connection.dialect.name == "postgresql" and not durable:
-            connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+        if connection.dialect.name == "postgresql":
+            # Said either way: the server's own default may be off.
+            connection.exec_driver_sql(f"SET LOCAL synchronous_commit TO {'ON' if durable else 'OFF'}")
         yield session
         session.commit()
 
 
-def persist(write: Callable[[Session], Any]) -> None:
-    """Commit what `write` says of work that is done; while the database is away for a moment, keep at it."""
+def persist(write: Callable[[Session], Any], *, patience: float = PERSIST_FOR) -> None:
+    """Commit what `write` says of work that is done; while the database is away, keep at it for `patience` seconds."""
     started, wait = time.monotonic(), 0.25
     while True:
         try:
             with transaction() as session:
                 write(session)
         except DBAPIError as error:
-            if not is_away(error) or time.monotonic() - started > PERSIST_FOR:
+            if not is_away(error) or time.monotonic() - started > patience:
                 raise
             logger.warning("the database is away", error=str(error.orig))
             time.sleep(wait)

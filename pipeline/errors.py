@@ -74,5 +74,13 @@ class Waiting(Parked):
         self.again_in, self.memory, self.for_data = again_in, memory or {}, for_data
 
 
+class Blocked(Waiting):
+    """The whole run waits for a person to mend or allow something; its owner is told, unless it is `known`."""
+
+    def __init__(self, message: str, *, again_in: float, known: bool = False) -> None:
+        super().__init__(message, again_in=again_in)
+        self.known = known
+
+
 class Skip(PipelineError):
     """There is nothing to do: the run ends as skipped, and the text says why."""

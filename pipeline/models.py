@@ -482,7 +482,8 @@ class OptOut(Base):
 class Delivery(Base):
     __tablename__ = "deliveries"
     __table_args__ = (
-        UniqueConstraint("run_id", "channel", "address", "key"),
+        # `repeat` 0 is what was planned; a person who has it sent once more makes 1, 2 …
+        UniqueConstraint("run_id", "channel", "address", "key", "repeat"),
         one_of("channel", Channel),
         one_of("status", DeliveryStatus),
         one_of("phase", Phase),
@@ -490,6 +491,13 @@ class Delivery(Base):
         Index("ix_deliveries_address", "address"),
         Index("ix_deliveries_key", "key"),
         Index("ix_deliveries_document_id", "document_id"),
+        Index("ix_deliveries_repeat_of", "repeat_of"),
+        Index(
+            "ix_deliveries_content",
+            "run_id",
+            postgresql_where=text("cause = 'content'"),
+            sqlite_where=text("cause = 'content'"),
+        ),
         Index(
             "ix_deliveries_deferred",
             "not_before",
@@ -504,6 +512,8 @@ class Delivery(Base):
     channel: Mapped[str]
     address: Mapped[str]
     key: Mapped[str]
+    repeat: Mapped[int] = mapped_column(default=0)
+    repeat_of: Mapped[UUID | None] = mapped_column(ForeignKey("deliveries.id"))
     batch: Mapped[int | None]
     # The step attempt that claimed it: every later write is guarded by this id.
     attempt_id: Mapped[UUID | None]
@@ -518,6 +528,8 @@ class Delivery(Base):
     deferrals: Mapped[int] = mapped_column(default=0)
     reply: Mapped[str | None]
     reason: Mapped[str | None]
+    # The class of the last answer (replies.Kind): what stop rules count by.
+    cause: Mapped[str | None]
     not_before: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
 
@@ -546,6 +558,43 @@ class DeliveryAttempt(Base):
     relay: Mapped[str | None]
     code: Mapped[int | None]
     text: Mapped[str | None]
+
+
+class Relay(Base):
+    """How a mail relay is doing, for every worker: stopped by a person, blocked, down, or slowed down.
+
+    `name` is its host and port; the row `*` is the brake over all of them.
+    """
+
+    __tablename__ = "relays"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    stopped_at: Mapped[datetime | None]
+    stopped_by: Mapped[str | None]
+    stop_reason: Mapped[str | None]
+    # It refuses us, whoever the recipient is; a URL with another fingerprint deserves another try.
+    blocked_at: Mapped[datetime | None]
+    block_reason: Mapped[str | None]
+    fingerprint: Mapped[str | None]
+    # The circuit breaker: closed, or open until an instant after which one process tries.
+    down_since: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    open_until: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    last_answer_at: Mapped[datetime | None]
+    # Messages a second that it may get after it said "too fast", of those that it got until then.
+    pace: Mapped[float | None]
+    full_pace: Mapped[float | None]
+    paced_at: Mapped[datetime | None]
+
+
+class RateUse(Base):
+    """What one rate let through lately, for every worker; `spans` as `rates.Window` keeps them."""
+
+    __tablename__ = "rate_uses"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    spans: Mapped[list[Any]]
 
 
 class RunEvent(Base):

@@ -1,4 +1,4 @@
-"""What a schedule does about slots that were missed, and about a run that is still active when the next one is due."""
+"""What a schedule does about missed slots, runs that overlap, and deliveries that are late or nobody knows about."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ class Overlap(StrEnum):
     QUEUE = "queue"
     CANCEL = "cancel"
     ALLOW = "allow"
+
+
+class Uncertain(StrEnum):
+    """What becomes of a message of which nobody can say whether it went out (RFC 1047)."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+    ASSUME_SENT = "assume_sent"
+
+
+class Late(StrEnum):
+    """How a run ends of which some deliveries were turned away for now."""
+
+    WAIT = "wait"
+    CLOSE = "close"
 
 
 class Mode(StrEnum):

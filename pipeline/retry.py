@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from pipeline.errors import PermanentError, TransientError
@@ -83,6 +83,18 @@ class Retry:
         if self.give_up_after is not None and spent + wait > self.give_up_after:
             return None
         return wait
+
+    def due_at(
+        self, now: datetime, failures: int, seed: str, first_at: datetime, retry_after: float | None = None
+    ) -> datetime | None:
+        """Give when what has failed `failures` times since `first_at` is tried again, or None past `give_up_after`.
+
+        `attempts` does not count: what waits for somebody else's mailbox has its patience in time.
+        """
+        wait = self.delay(failures, seed, retry_after)
+        if self.give_up_after is not None and (now - first_at).total_seconds() + wait > self.give_up_after:
+            return None
+        return now + timedelta(seconds=wait)
 
     def overridden(self, written: Mapping[str, Any]) -> Self:
         """Give the same with what a schedule file says, such as `{attempts: 8, first: 1m, give_up_after: 24h}`.

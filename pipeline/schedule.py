@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pipeline import notice, readiness, targets, timing
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, no_field, sentences
-from pipeline.policies import CatchUp, Duration, Overlap
+from pipeline.policies import CatchUp, Duration, Late, Overlap, Uncertain
 from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
@@ -148,6 +148,21 @@ class Schedule(Model):
     on_empty: Literal["fail", "skip", "send"] = Field("fail", description="What to do when the sources give no rows.")
     allow_failed: Annotated[float, BeforeValidator(_share)] = Field(
         0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
+    )
+    allow_refused: Annotated[float, BeforeValidator(_share)] = Field(
+        0.1,
+        description="Share of messages that servers may refuse for their content before the run stops for a person; "
+        "from ten on.",
+    )
+    on_uncertain: Uncertain = Field(
+        Uncertain.HOLD,
+        description="A message of which nobody can say whether it went out: hold it for a person, resend it with the "
+        "same Message-ID (at least once), or assume_sent (at most once).",
+    )
+    late: Late = Field(
+        Late.WAIT,
+        description="Deliveries turned away for now: the run waits for them, or it closes as partial at once and they "
+        "complete it later.",
     )
     notify: Annotated[list[str] | None, OneOrMany] = Field(
         None,

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pipeline import locales, notice
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean, nearest
+from pipeline.rates import Rate
+from pipeline.rates import parse as parse_rates
 
 PREFIX = "PIPELINE_"
 # A Unix socket's address has room for 107 characters (sockaddr_un, unix(7)).
@@ -50,8 +52,10 @@ class Settings(BaseSettings):
     # Whether beat loads changed schedule files by itself. Default: with the bundled broker only, since two beats with
     # different files would rewrite each other's revisions; elsewhere `pipeline sync` is a step of the deployment.
     watch_schedules: bool | None = None
-    # The relay that mail is handed to when PIPELINE_MAIL is live or redirect.
+    # The relay that mail is handed to when PIPELINE_MAIL is live or redirect; several by commas, the best one first.
     smtp_url: str = ""
+    # How fast mail may go out, over all workers: by relay (20/s, 1000/h) and by recipient domain (gmail.com 5/s).
+    rate: str = ""
     # The mail catcher that gets every message while PIPELINE_MAIL is catch.
     catcher_url: str = "smtp://127.0.0.1:2525"
     # catch: nothing leaves, every message is kept as a file; redirect:ADDRESS: all to one address; live: for real.
@@ -71,6 +75,8 @@ class Settings(BaseSettings):
     # What links in messages are signed with; after a change several, separated by commas: the first signs, all count.
     # Default: made on first use, in var/secret.key; several machines need the same one.
     secret_key: str = ""
+    # Seconds for which a relay that is down is left alone; twice as long each time, up to 15 minutes.
+    relay_retry: float = Field(30.0, ge=1, le=900)
     # The zone of schedules that name none, an IANA name.
     timezone: str = "UTC"
     # The locale of dates and numbers where neither the report nor the recipient names one.
@@ -153,12 +159,20 @@ class Settings(BaseSettings):
 
     @field_validator("smtp_url", "catcher_url")
     @classmethod
-    def _relay_is_smtp(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname or not _port_can_be(parts)):
+    def _relay_is_smtp(cls, value: str, info: ValidationInfo) -> str:
+        urls = _listed(value)
+        if not all(_is_smtp(url) for url in urls):
             raise ValueError(
                 "must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required"
             )
+        if info.field_name == "catcher_url" and len(urls) > 1:
+            raise ValueError("must be one URL")
+        return ",".join(urls)
+
+    @field_validator("rate")
+    @classmethod
+    def _rates_are_rates(cls, value: str) -> str:
+        parse_rates(value)
         return value
 
     @field_validator("mail")
@@ -258,6 +272,15 @@ class Settings(BaseSettings):
         return self._embedded_broker
 
     @property
+    def smtp_urls(self) -> list[str]:
+        """The relays, in order of preference."""
+        return _listed(self.smtp_url)
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        return parse_rates(self.rate)
+
+    @property
     def watches_schedules(self) -> bool:
         return self.embedded_broker if self.watch_schedules is None else self.watch_schedules
 
@@ -290,6 +313,15 @@ class Settings(BaseSettings):
         known = ", ".join(sorted(urls)) or "none"
         variable = f"{PREFIX}SOURCE_{name.upper()}_URL"
         raise DefinitionError(f'database "{name}" is not known: set {variable} (known databases: {known})')
+
+
+def _listed(urls: str) -> list[str]:
+    return [url for url in re.split(r"[,\s]+", urls) if url]
+
+
+def _is_smtp(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in {"smtp", "smtps"} and bool(parts.hostname) and _port_can_be(parts)
 
 
 def _port_can_be(parts: SplitResult) -> bool:

@@ -59,6 +59,9 @@ class ScriptedServer:
         self.connections = 0
         # The bytes of every message taken, as long as the process lives.
         self.contents: list[bytes] = []
+        # What it says to MAIL FROM, if anything, and after each code to RCPT.
+        self.refuse_sender = ""
+        self.texts = dict(TEXTS)
         self.open: set[SMTP] = set()
         self.refused: Counter[str] = Counter()
 
@@ -126,6 +129,15 @@ class ScriptedServer:
         self.commands["RSET"] += 1
         return "250 2.0.0 Ok"
 
+    async def handle_MAIL(
+        self, _connection: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.refuse_sender:
+            return self.refuse_sender
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 Ok"
+
     async def handle_RCPT(
         self, connection: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
@@ -137,9 +149,9 @@ class ScriptedServer:
             return "250 2.1.5 Ok"
         self.refused[address] += 1
         if code == "421":
-            await connection.push(f"421 {TEXTS[code]}")
+            await connection.push(f"421 {self.texts[code]}")
             connection.transport.close()
-        return f"{code} {TEXTS.get(code, code[0] + '.0.0 refused by the script')}"
+        return f"{code} {self.texts.get(code, code[0] + '.0.0 refused by the script')}"
 
     async def handle_DATA(self, connection: SMTP, _session: Session, envelope: Envelope) -> str:
         behaviour = behaviour_of(envelope.rcpt_tos[0])

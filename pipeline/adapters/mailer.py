@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pipeline.adapters.mail_faults import (
     ConfigurationFault,
@@ -17,11 +16,13 @@ from pipeline.adapters.mail_faults import (
     Unknown,
     fault,
 )
+from pipeline.adapters.mail_routes import Target, relays, target
 from pipeline.adapters.messages import wire_address
 from pipeline.adapters.relay_address import parse_url
 from pipeline.adapters.smtp import Connection
+from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict
-from pipeline.settings import Settings, settings
+from pipeline.settings import settings
 
 __all__ = [
     "ConfigurationFault",
@@ -33,6 +34,7 @@ __all__ = [
     "Unknown",
     "close_relays",
     "relay_for",
+    "relays",
     "target",
 ]
 
@@ -40,20 +42,6 @@ MESSAGES_PER_CONNECTION = 500
 IDLE_SECONDS = 30.0
 # RFC 5321 4.5.3.2.6: what the answer to the final dot may take. Giving up earlier makes doubts, not speed.
 DOT_SECONDS = 600.0
-
-
-class Target(NamedTuple):
-    """Where a message really goes: the relay's URL and the address on the envelope."""
-
-    relay_url: str
-    address: str
-
-
-def target(settings: Settings, address: str) -> Target:
-    """Where PIPELINE_MAIL sends a message for `address`."""
-    if settings.mail == "catch":
-        return Target(settings.catcher_url, address)
-    return Target(settings.smtp_url, settings.mail.removeprefix("redirect:") if settings.mail != "live" else address)
 
 
 class Relay:
@@ -93,7 +81,9 @@ class Relay:
                 connection = self._begin(sender, recipient, body)
                 connection.write(_stuffed(body))
                 connection.check()
+                failpoint("mail.body")
                 before_dot()
+                failpoint("mail.committed")
                 connection.check()
                 return connection.finish()
             except NotAccepted:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.adapters.mail_faults import NotAccepted, fault
 from pipeline.adapters.relay_address import Address
+from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict, classify
 
 QUIT_SECONDS = 5.0
@@ -65,6 +66,7 @@ class Connection:
         self.in_transaction = True
         self._ask(Stage.MAIL, self._smtp.mail, sender, [*options, "SMTPUTF8"] if utf8 else options)
         self._ask(Stage.RCPT, self._smtp.rcpt, recipient)
+        failpoint("mail.rcpt")
         self._ask(Stage.DATA, self._smtp.docmd, "DATA")
 
     def write(self, body: bytes) -> None:
@@ -94,6 +96,7 @@ class Connection:
             raise self._silence(Stage.DATA, error) from error
         except OSError as error:
             raise self._silence(Stage.DOT, error) from error
+        failpoint("mail.dot")
         verdict = self._ask(Stage.DOT, self._smtp.getreply)
         self._socket.settimeout(self.timeout)
         self.in_transaction = False

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {
-    "succeeded": "green", "rendered": "green", "accepted": "green", "active": "green", "ok": "green",
+    "succeeded": "green", "rendered": "green", "accepted": "green", "active": "green", "ok": "green", "ready": "green",
     "running": "cyan", "queued": "cyan", "sending": "cyan", "planned": "cyan", "cancelling": "cyan",
     "waiting": "yellow", "deferred": "yellow", "partial": "yellow", "uncertain": "yellow", "retry": "yellow",
     "parked": "yellow", "abandoned": "yellow", "warning": "yellow", "paused": "yellow", "changed": "yellow",
-    "not loaded": "yellow", "suppressed": "yellow",
+    "not loaded": "yellow", "suppressed": "yellow", "slowed down": "yellow",
     "failed": "red", "rejected": "red", "expired": "red", "bounced": "red", "complained": "red", "fault": "red",
-    "bad file": "red",
     "fired": "green", "coalesced": "dim", "late": "yellow",
+    "bad file": "red", "down": "red", "blocked": "red", "stopped": "red",
     "skipped": "dim", "cancelled": "dim", "pending": "dim", "retired": "dim",
 }  # fmt: skip
 # A pipe has no width: lines as long as their content are what grep and files want.

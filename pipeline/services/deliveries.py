@@ -17,6 +17,7 @@ from pipeline.models import (
     Document,
     DocumentStatus,
     Outcome,
+    Run,
     Suppression,
 )
 from pipeline.services import ledger
@@ -59,7 +60,7 @@ def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: s
     """
     at_work = exists().where(Attempt.id == Delivery.attempt_id, Attempt.outcome == Outcome.RUNNING)
     left = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.SENDING, ~at_work)
-    ledger.doubt(session, left, clock(session))
+    ledger.doubt(session, session.get_one(Run, run_id), left, again=not deferred)
     ledger.put(session, left, status=status, reason=reason)
     idle = (DeliveryStatus.PLANNED, DeliveryStatus.QUEUED, *([DeliveryStatus.DEFERRED] if deferred else []))
     ledger.put(session, (Delivery.run_id == run_id, Delivery.status.in_(idle)), status=status, reason=reason)

@@ -1,68 +1,72 @@
-"""Deliveries that were turned away for now: when they are tried again, and the steps that do it."""
+"""Deliveries that come later than the others of their run: the steps that make them, and the `finish` that counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import FINAL_STEP, Delivery, DeliveryStatus, Run, RunStatus, Step, WaitingFor
-from pipeline.retry import Retry
+from pipeline import schedule
+from pipeline.models import FINAL_STEP, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import runs, steps
 
-# Deliveries that one pass of the sweep gives a new step.
+# Batches that one pass of the sweep gives a new step.
 SWEEP = 5000
+DELIVER, FINISH = "report.deliver", "report.finish"
 
 
 def sweep(session: Session, now: datetime) -> set[UUID]:
-    """Give deferred deliveries that are due a new step, and their run a new `finish`; the runs that got one."""
-    due = (Delivery.status == DeliveryStatus.DEFERRED, Delivery.not_before <= now)
-    waiting = (Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.DEFERRED)
-    pairs = (
-        select(Delivery.run_id, Delivery.batch).join(Run, Run.id == Delivery.run_id).where(*due, *waiting).distinct()
-    )
+    """Give deferred deliveries that are due a new step, and their run a new `finish`; the runs that got one.
+
+    While the run's other deliveries are on their way, the new step joins them; else its run is taken up again.
+    """
+    due = (Delivery.status == DeliveryStatus.DEFERRED, Delivery.not_before <= now, Delivery.batch.is_not(None))
+    open_ = or_(Run.status == RunStatus.RUNNING, Run.waiting_for == WaitingFor.DEFERRED)
+    pairs = select(Delivery.run_id, Delivery.batch).join(Run, Run.id == Delivery.run_id).where(*due, open_).distinct()
     batches_of: dict[UUID, list[int]] = {}
     for run_id, batch in session.execute(pairs.limit(SWEEP)):
-        if batch is not None:
-            batches_of.setdefault(run_id, []).append(batch)
+        batches_of.setdefault(run_id, []).append(batch or 0)
     return {run_id for run_id, numbers in batches_of.items() if _add_steps(session, run_id, sorted(numbers), now)}
 
 
 def _add_steps(session: Session, run_id: UUID, numbers: Sequence[int], now: datetime) -> bool:
     run = runs.lock(session, run_id)
-    rows = session.scalars(select(Step).where(Step.run_id == run_id).order_by(Step.stage, Step.ordinal)).all()
-    if run.status != RunStatus.WAITING or any(row.status not in FINAL_STEP for row in rows):
+    if run.status != RunStatus.RUNNING and run.waiting_for != WaitingFor.DEFERRED:
         return False
-    again = max(row.canvas for row in rows)
-    patterns = {row.args[0]: row for row in rows if row.task == "report.deliver"}
-    finish = next(row for row in reversed(rows) if row.task == "report.finish")
-    late = [_copy(patterns[number], f"deliver:{number}/{again}") for number in numbers]
-    steps.add_canvas(session, run, [late, [_copy(finish, f"finish/{again}")]], now)
-    run.status, run.waiting_for = RunStatus.RUNNING, None
+    mine = select(Step).where(Step.run_id == run_id, Step.task.in_((DELIVER, FINISH)))
+    rows = session.scalars(mine.order_by(Step.stage, Step.ordinal)).all()
+    delivering = [row for row in rows if row.task == DELIVER]
+    busy = {row.args[0] for row in delivering if row.status not in FINAL_STEP}
+    late = [_deliver(run, number, delivering) for number in numbers if number not in busy]
+    finish = next((row for row in reversed(rows) if row.task == FINISH), None)
+    if not late:
+        return False
+    if finish is not None and finish.status == StepStatus.PENDING:
+        steps.join_stage(session, run, delivering[-1], late, now)
+        return True
+    if _is_at_work(session, run_id):
+        return False
+    steps.add_canvas(session, run, [late, [_finish(run, [row for row in rows if row.task == FINISH])]], now)
+    if not runs.is_final(run):
+        run.status, run.waiting_for = RunStatus.RUNNING, None
     return True
 
 
-def _copy(step: Step, name: str) -> steps.Planned:
-    return steps.Planned(
-        name=name,
-        task=step.task,
-        args=step.args,
-        kwargs=step.kwargs,
-        tolerated=step.tolerated,
-        queue=step.queue,
-        retry=Retry.from_json(step.retry),
-    )
+def _is_at_work(session: Session, run_id: UUID) -> bool:
+    open_ones = (Step.run_id == run_id, Step.status.not_in(FINAL_STEP))
+    return session.scalar(select(Step.id).where(*open_ones).limit(1)) is not None
 
 
-def next_due(
-    now: datetime, deferrals: int, retry: Retry, *, first_at: datetime, seed: str, retry_after: float | None
-) -> datetime | None:
-    """When a delivery that was turned away for now is tried again, or None when it has waited long enough."""
-    wait = retry.delay(deferrals + 1, seed, retry_after)
-    spent = (now - first_at).total_seconds()
-    if retry.give_up_after is not None and spent + wait > retry.give_up_after:
-        return None
-    return now + timedelta(seconds=wait)
+def _deliver(run: Run, number: int, before: Sequence[Step]) -> steps.Planned:
+    again = 1 + sum(row.args[0] == number for row in before)
+    retry = schedule.parse(run.definition, f"schedule {run.schedule_key}").retry_for("deliver")
+    name = f"deliver:{number}/{again}" if again > 1 else f"deliver:{number}"
+    return steps.Planned(name, DELIVER, args=[number], tolerated=True, queue="deliver", retry=retry)
+
+
+def _finish(run: Run, before: Sequence[Step]) -> steps.Planned:
+    retry = schedule.parse(run.definition, f"schedule {run.schedule_key}").retry_for("plan")
+    return steps.Planned(f"finish/{1 + len(before)}" if before else "finish", FINISH, retry=retry)

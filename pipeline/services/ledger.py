@@ -2,43 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from pipeline import schedule
 from pipeline.db import clock
 from pipeline.errors import StaleClaim
-from pipeline.models import Delivery, DeliveryAttempt, DeliveryStatus, Phase, new_id
+from pipeline.models import Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
+from pipeline.notice import Kind
+from pipeline.policies import Uncertain
+from pipeline.retry import Retry
+from pipeline.services import notices
+
+DIED = "its process died between the final dot and the answer"
+# What an answer settles, whoever hears it: a delivery that has ended otherwise keeps it as evidence alone.
+UNSETTLED = (
+    DeliveryStatus.QUEUED,
+    DeliveryStatus.SENDING,
+    DeliveryStatus.DEFERRED,
+    DeliveryStatus.UNCERTAIN,
+    DeliveryStatus.EXPIRED,
+)
 
 
-def claim(session: Session, run_id: UUID, batch: int, attempt_id: UUID) -> Sequence[Delivery]:
-    """Claim the batch's open deliveries for one step attempt by stamping its id on them.
+@dataclass(frozen=True, slots=True)
+class Claimable:
+    """A delivery that may be claimed."""
 
-    One that an earlier attempt left at its final dot may have gone out: it becomes `uncertain`, and is not sent again.
+    id: UUID
+    channel: str
+    address: str
+
+
+# ---- claiming
+
+
+def recover(session: Session, run: Run, batch: int, attempt_id: UUID) -> None:
+    """Settle what earlier attempts left of the batch: at its final dot it may have gone out, before it certainly not.
+
+    Call it before the first claim of an attempt, with the step's lease renewed in the same transaction.
     """
-    now = clock(session)
-    mine = (Delivery.run_id == run_id, Delivery.batch == batch)
-    doubt(session, mine, now)
-    sendable = or_(
-        Delivery.status.in_((DeliveryStatus.QUEUED, DeliveryStatus.SENDING)),
-        (Delivery.status == DeliveryStatus.DEFERRED) & (Delivery.not_before <= now),
-    )
-    put(session, (*mine, sendable), status=DeliveryStatus.SENDING, phase=None, attempt_id=attempt_id, not_before=None)
-    claimed = (Delivery.run_id == run_id, Delivery.attempt_id == attempt_id, Delivery.status == DeliveryStatus.SENDING)
-    return session.scalars(select(Delivery).where(*claimed).order_by(Delivery.key, Delivery.address)).all()
+    left = (Delivery.run_id == run.id, Delivery.batch == batch, Delivery.attempt_id != attempt_id)
+    doubt(session, run, left)
+    put(session, (*left, Delivery.status == DeliveryStatus.SENDING), status=DeliveryStatus.QUEUED)
 
 
-def doubt(session: Session, where: Sequence[Any], now: datetime) -> None:
-    """What was left at its final dot may have gone out: `uncertain` until somebody or something says more."""
-    left = (*where, Delivery.status == DeliveryStatus.SENDING, Delivery.phase == Phase.DOT)
-    for row in session.scalars(select(Delivery).where(*left)).all():
-        row.status, row.reason = DeliveryStatus.UNCERTAIN, "its process died between the final dot and the answer"
-        _append(session, row.id, row.attempt_id or new_id(), now, "uncertain", text=row.reason)
-    session.flush()
+def claimable(session: Session, run_id: UUID, batch: int, now: datetime) -> list[Claimable]:
+    """The batch's deliveries that may go now, in the order of their keys."""
+    open_ = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
+    due = or_(Delivery.not_before.is_(None), Delivery.not_before <= now)
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.status.in_(open_), due)
+    rows = select(Delivery.id, Delivery.channel, Delivery.address).where(*mine)
+    return [Claimable(*row) for row in session.execute(rows.order_by(Delivery.key, Delivery.address, Delivery.repeat))]
+
+
+def claim(session: Session, ids: Sequence[UUID], attempt_id: UUID) -> list[Delivery]:
+    """Claim waiting deliveries for one step attempt by stamping its id on them; in the order of `ids`."""
+    open_ = (Delivery.id.in_(ids), Delivery.status.in_((DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)))
+    put(session, open_, status=DeliveryStatus.SENDING, phase=None, attempt_id=attempt_id, not_before=None)
+    mine = (Delivery.id.in_(ids), Delivery.attempt_id == attempt_id, Delivery.status == DeliveryStatus.SENDING)
+    found = {row.id: row for row in session.scalars(select(Delivery).where(*mine))}
+    return [found[one] for one in ids if one in found]
+
+
+def postpone(session: Session, ids: Collection[UUID], until: datetime) -> None:
+    """Deliveries that wait for room in a rate stay queued until then."""
+    put(session, (Delivery.id.in_(ids), Delivery.status == DeliveryStatus.QUEUED), not_before=until)
+
+
+def requeue(session: Session, run_id: UUID, batch: int, attempt_id: UUID) -> None:
+    """Give back what this attempt claimed and certainly did not send."""
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.attempt_id == attempt_id)
+    unsent = (*mine, Delivery.phase.is_(None), Delivery.status == DeliveryStatus.SENDING)
+    put(session, unsent, status=DeliveryStatus.QUEUED)
+
+
+# ---- what happened
 
 
 def dot(session: Session, delivery_id: UUID, attempt_id: UUID, relay: str) -> None:
@@ -47,15 +92,14 @@ def dot(session: Session, delivery_id: UUID, attempt_id: UUID, relay: str) -> No
     Committed durably before the dot. Raises StaleClaim when the delivery is another attempt's by now.
     """
     _settle(session, delivery_id, attempt_id, phase=Phase.DOT, relay=relay)
-    _append(session, delivery_id, attempt_id, clock(session), "dot", relay=relay)
+    append(session, delivery_id, attempt_id, clock(session), "dot", relay=relay)
 
 
 def accepted(
     session: Session, delivery_id: UUID, attempt_id: UUID, *, relay: str, code: int | None, reply: str, at: datetime
 ) -> None:
-    """The other side took it, with its words; evidence that settles `uncertain` even for a stale claim."""
-    _append(session, delivery_id, attempt_id, at, "accepted", relay=relay, code=code, text=reply)
-    taken = Delivery.status.in_((DeliveryStatus.SENDING, DeliveryStatus.UNCERTAIN))
+    """The other side took it, with its words; evidence that settles any doubt, even from a stale claim."""
+    append(session, delivery_id, attempt_id, at, "accepted", relay=relay, code=code, text=reply)
     values = {
         "status": DeliveryStatus.ACCEPTED,
         "phase": None,
@@ -63,8 +107,10 @@ def accepted(
         "reply": reply,
         "sent_at": at,
         "reason": None,
+        "cause": None,
+        "not_before": None,
     }
-    put(session, (Delivery.id == delivery_id, taken), **values)
+    put(session, (Delivery.id == delivery_id, Delivery.status.in_(UNSETTLED)), **values)
 
 
 def settle(
@@ -76,33 +122,81 @@ def settle(
     *,
     relay: str | None = None,
     code: int | None = None,
+    cause: str | None = None,
     not_before: datetime | None = None,
 ) -> None:
-    """Anything but accepted: failed, uncertain, suppressed, or deferred until `not_before` (UTC).
+    """Anything but accepted or unknown: failed, expired, suppressed, or deferred until `not_before` (UTC).
 
     Raises StaleClaim, with nothing written, when the delivery is another attempt's by now.
     """
     extra: dict[str, Any] = {"deferrals": Delivery.deferrals + 1} if status == DeliveryStatus.DEFERRED else {}
     _settle(
         session, delivery_id, attempt_id, status=status, reason=reason, reply=reason if code else None, relay=relay,
-        not_before=not_before, phase=None, **extra,
+        cause=cause, not_before=not_before, phase=None, **extra,
     )  # fmt: skip
-    _append(session, delivery_id, attempt_id, clock(session), status, relay=relay, code=code, text=reason)
+    append(session, delivery_id, attempt_id, clock(session), status, relay=relay, code=code, text=reason)
+
+
+def unknown(
+    session: Session, run: Run, delivery_id: UUID, attempt_id: UUID, why: str, *, relay: str, code: int | None = None
+) -> None:
+    """No usable answer came to the final dot: it may have gone out, and the schedule's `on_uncertain` decides.
+
+    Raises StaleClaim, with nothing written, when the delivery is another attempt's by now.
+    """
+    _settle(session, delivery_id, attempt_id, relay=relay)
+    append(session, delivery_id, attempt_id, clock(session), DeliveryStatus.UNCERTAIN, relay=relay, code=code, text=why)
+    _leave_open(session, run, session.get_one(Delivery, delivery_id, populate_existing=True), why)
+
+
+def doubt(session: Session, run: Run, where: Sequence[Any], *, again: bool = True) -> None:
+    """What was left at its final dot may have gone out: `on_uncertain` decides, until somebody or something says more.
+
+    Without `again` nothing is sent once more: its run has ended.
+    """
+    left = (*where, Delivery.status == DeliveryStatus.SENDING, Delivery.phase == Phase.DOT)
+    for row in session.scalars(select(Delivery).where(*left).execution_options(populate_existing=True)).all():
+        append(session, row.id, row.attempt_id or new_id(), clock(session), DeliveryStatus.UNCERTAIN, text=DIED)
+        _leave_open(session, run, row, DIED, again=again)
+
+
+def _leave_open(session: Session, run: Run, row: Delivery, why: str, *, again: bool = True) -> None:
+    """What `on_uncertain` makes of a delivery that may or may not have gone out."""
+    now, definition = clock(session), schedule.parse(run.definition, f"schedule {run.schedule_key}")
+    row.phase, row.reason, row.not_before = None, why, None
+    if definition.on_uncertain == Uncertain.RESEND and again:
+        row.not_before = due_again(session, definition.retry_for("deliver"), row)
+    if definition.on_uncertain == Uncertain.ASSUME_SENT:
+        row.status, row.sent_at, row.reason = DeliveryStatus.ACCEPTED, now, f"assumed to be sent: {why}"
+    elif row.not_before is not None:
+        row.status, row.deferrals = DeliveryStatus.DEFERRED, row.deferrals + 1
+    else:
+        row.status = DeliveryStatus.UNCERTAIN
+        session.flush()
+        facts = {"reason": why, "command": f"pipeline deliveries {run.id} --status uncertain"}
+        notices.tell(session, Kind.UNCERTAIN, notices.about_run(run.id), str(row.id), run=run, facts=facts)
+    session.flush()
+
+
+def due_again(session: Session, retry: Retry, delivery: Delivery, retry_after: float | None = None) -> datetime | None:
+    """When what was turned away is tried again, or None where its patience is out, from its first try on."""
+    now = clock(session)
+    tried = select(func.min(DeliveryAttempt.at)).where(DeliveryAttempt.delivery_id == delivery.id)
+    first_at = session.scalar(tried) or now
+    return retry.due_at(now, delivery.deferrals + 1, str(delivery.id), first_at, retry_after)
 
 
 def take_back(session: Session, delivery_id: UUID, attempt_id: UUID) -> None:
     """A delivery that was certainly not sent is queued again, also when its dot was announced. Raises as `settle`."""
     _settle(session, delivery_id, attempt_id, status=DeliveryStatus.QUEUED, phase=None)
-    _append(session, delivery_id, attempt_id, clock(session), "not sent")
+    append(session, delivery_id, attempt_id, clock(session), "not sent")
 
 
-def requeue(session: Session, run_id: UUID, attempt_id: UUID) -> None:
-    """Give back what this attempt claimed and certainly did not send."""
-    unsent = (Delivery.run_id == run_id, Delivery.attempt_id == attempt_id, Delivery.phase.is_(None))
-    put(session, (*unsent, Delivery.status == DeliveryStatus.SENDING), status=DeliveryStatus.QUEUED)
+# ---- rows
 
 
-def _append(session: Session, delivery_id: UUID, attempt_id: UUID, at: datetime, event: str, **values: Any) -> None:
+def append(session: Session, delivery_id: UUID, attempt_id: UUID, at: datetime, event: str, **values: Any) -> None:
+    """Add a line to a delivery's history; none is ever changed."""
     row = {"id": new_id(), "delivery_id": delivery_id, "attempt_id": attempt_id, "at": at, "event": event, **values}
     session.execute(insert(DeliveryAttempt).values(**row))
 
@@ -114,5 +208,6 @@ def _settle(session: Session, delivery_id: UUID, attempt_id: UUID, **values: Any
 
 
 def put(session: Session, where: Sequence[Any], **values: Any) -> int:
+    """Write to the deliveries that fit; how many did."""
     statement = update(Delivery).where(*where).values(**values).execution_options(synchronize_session=False)
     return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]  # a cursor result: it has one

@@ -325,6 +325,11 @@ def _nothing_called(session: Session, name: str) -> str:
     return f'there is no run "{name}": {hint}'
 
 
+def status(session: Session, run_id: UUID) -> str:
+    """How the run stands in the database now."""
+    return session.scalars(select(Run.status).where(Run.id == run_id)).one()
+
+
 def lock(session: Session, run_id: UUID) -> Run:
     """The run's row, locked until the transaction ends: whoever joins its steps goes through here."""
     # NO KEY UPDATE: a plain FOR UPDATE makes a claim, which holds its step and refers to the run, wait for whoever
@@ -339,15 +344,18 @@ def lock_to_close(session: Session, run_id: UUID) -> Run:
     return lock(session, run_id)
 
 
-def close(session: Session, run: Run, status: RunStatus, error: str | None = None) -> None:
+def close(
+    session: Session, run: Run, status: RunStatus, error: str | None = None, waiting_for: WaitingFor | None = None
+) -> None:
     """End a run whose row, and schedule's row, is locked: what has not started of it never will, nor is it sent.
 
-    The run that waits for its turn behind it is queued.
+    With `waiting_for` its deferred deliveries are still made, and complete it later. The run that waits for its turn
+    behind it is queued.
     """
     from pipeline.services.notices import endings
 
     now = clock(session)
-    run.status, run.error, run.finished_at, run.waiting_for = status, error, now, None
+    run.status, run.error, run.finished_at, run.waiting_for = status, error, now, waiting_for
     close_leftovers(session, run)
     _cancel_unstarted(session, run, now)
     session.flush()
@@ -387,18 +395,21 @@ def close_leftovers(session: Session, run: Run) -> None:
     from pipeline.services import deliveries, documents
 
     ended = run.error or f"the run ended as {run.status}"
-    deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {ended}", deferred=True)
+    deferred = run.waiting_for != WaitingFor.DEFERRED
+    deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {ended}", deferred=deferred)
     documents.close_planned(session, run.id, f"not rendered: {ended}")
 
 
 def apply(session: Session, run: Run, verdict: Verdict) -> None:
-    """Close a run whose row is locked, or leave it open with what it waits for."""
-    if verdict.status == RunStatus.WAITING and run.status == RunStatus.CANCELLING:
+    """Close a run whose row is locked, or leave it open with what it waits for; one that has ended may end better."""
+    if is_final(run):
+        _end_anew(session, run, verdict)
+    elif verdict.status == RunStatus.WAITING and run.status == RunStatus.CANCELLING:
         close(session, run, RunStatus.CANCELLED, run.error)
     elif verdict.status == RunStatus.WAITING:
         run.status, run.waiting_for, run.error = RunStatus.WAITING, verdict.waiting_for, verdict.error
     else:
-        close(session, run, verdict.status, verdict.error)
+        close(session, run, verdict.status, verdict.error, verdict.waiting_for)
 
 
 def end_waiting_for_data(run: Run) -> None:
@@ -407,8 +418,29 @@ def end_waiting_for_data(run: Run) -> None:
         run.status, run.waiting_for, run.error = RunStatus.RUNNING, None, None
 
 
+def _end_anew(session: Session, run: Run, verdict: Verdict) -> None:
+    """Late deliveries change how a run ended, if its deliveries were what it ended by; when it ended stays."""
+    from pipeline.services.notices import endings
+
+    run.waiting_for = verdict.waiting_for
+    counted = select(Step.id).where(Step.run_id == run.id, Step.task == "report.finish", Step.result.is_not(None))
+    if run.status not in {RunStatus.SUCCEEDED, RunStatus.PARTIAL, RunStatus.FAILED} or session.scalar(counted) is None:
+        return
+    status = RunStatus.PARTIAL if verdict.status == RunStatus.WAITING else verdict.status
+    if status != run.status:
+        note(session, run.id, "completed", f"{run.status} before, {status} now")
+    run.status, run.error = status, verdict.error
+    if status == RunStatus.SUCCEEDED:
+        endings.run_ended(session, run)
+
+
 def is_final(run: Run) -> bool:
     return run.status in FINAL_RUN
+
+
+def is_over(run: Run) -> bool:
+    """Whether nothing more happens to it: final, and no late deliveries are to complete it."""
+    return is_final(run) and run.waiting_for is None
 
 
 def note(session: Session, run_id: UUID, kind: str, text: str) -> None:

@@ -17,10 +17,10 @@ from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
-from pipeline.errors import Parked, PipelineError, Refused, StaleClaim, Waiting
+from pipeline.errors import Blocked, Parked, PipelineError, Refused, StaleClaim, Waiting
 from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
-from pipeline.services import runs
+from pipeline.services import blocks, runs
 from pipeline.settings import settings
 
 # A step that kills its process this often is not tried again.
@@ -91,6 +91,21 @@ def first_rows(run: Run, planned: Sequence[Planned]) -> list[dict[str, Any]]:
         for stage, one in enumerate(planned, start=1)
     ]
     return [{**row, "not_before": run.not_before if row["stage"] == 1 else None} for row in rows]
+
+
+def join_stage(session: Session, run: Run, beside: Step, planned: Sequence[Planned], now: datetime) -> None:
+    """Add queued steps to the stage of one that is there; the stage after it, which has not begun, waits for them too.
+
+    The run's row is locked. Raises Refused as `add_canvas` does.
+    """
+    _check_names(session, run, [one.name for one in planned])
+    of_stage = (Step.run_id == run.id, Step.stage == beside.stage)
+    last = session.scalar(select(func.max(Step.ordinal)).where(*of_stage)) or 0
+    rows = [
+        _row(run, one, canvas=beside.canvas, stage=beside.stage, ordinal=last + number, queued=True, now=now)
+        for number, one in enumerate(planned, start=1)
+    ]
+    session.execute(insert(Step), rows)
 
 
 def _check_names(session: Session, run: Run, names: Sequence[str]) -> None:
@@ -267,7 +282,7 @@ def record_failure(
     run = runs.lock_to_close(session, claim.run.id)
     named = f"{type(error).__name__}: {error}".removesuffix(": ")
     sentence = str(error) or named if isinstance(error, PipelineError) else named
-    over = runs.is_final(run) or run.status == RunStatus.CANCELLING
+    over = runs.is_over(run) or run.status == RunStatus.CANCELLING
     if isinstance(error, Waiting) and not over:
         _look_again(session, run, claim, error, now)
         return
@@ -309,6 +324,8 @@ def _look_again(session: Session, run: Run, claim: Claim, error: Waiting, now: d
         earlier.fence, earlier.worker, earlier.finished_at, earlier.error = claim.fence, claim.owner, now, str(error)
     if error.for_data:
         run.status, run.waiting_for, run.error = RunStatus.WAITING, WaitingFor.DATA, str(error)
+    if isinstance(error, Blocked):
+        blocks.block(session, run, str(error), tell=not error.known)
 
 
 def _remembered(memory: dict[str, Any] | None, generation: int) -> dict[str, Any]:
@@ -349,10 +366,13 @@ def _wait(session: Session, claim: Claim, error: Exception, retry: Retry, now: d
 
 
 def _after_failure(session: Session, run: Run, step: Step, error: str, now: datetime, *, carried: bool = False) -> None:
-    if runs.is_final(run):
+    if runs.is_over(run):
         runs.close_leftovers(session, run)
     elif step.tolerated or run.status == RunStatus.CANCELLING:
         advance(session, run, step.stage, now, carried=carried)
+    elif runs.is_final(run):
+        run.waiting_for = None
+        runs.close_leftovers(session, run)
     else:
         runs.close(session, run, RunStatus.FAILED, f"{step.name}: {error}")
 
@@ -434,7 +454,7 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
     runs.note(
         session, run.id, "healed", f"{step.name}: {why}; " + ("given up" if killed >= POISONOUS else "queued again")
     )
-    if killed >= POISONOUS or runs.is_final(run) or run.status == RunStatus.CANCELLING:
+    if killed >= POISONOUS or runs.is_over(run) or run.status == RunStatus.CANCELLING:
         step.status, step.finished_at = StepStatus.FAILED, now
         died = "1 process" if killed == 1 else f"{killed} processes"
         step.error = f"abandoned: {died} died or fell silent while carrying it out, the last one: {why}"
@@ -443,6 +463,26 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
         return
     step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
     step.task_id = task_id(step.id, step.generation, step.fence)
+
+
+# ---- what waits
+
+
+def wake(session: Session, queue: str, now: datetime, *, run_id: UUID | None = None, limit: int | None = None) -> None:
+    """What waits in this queue for its next try is tried now: of one run or of all, and the first `limit` of it."""
+    waiting = [Step.status == StepStatus.QUEUED, Step.queue == queue, Step.not_before > now]
+    if run_id is not None:
+        waiting.append(Step.run_id == run_id)
+    first = select(Step.id).where(*waiting).order_by(Step.not_before).limit(limit)
+    session.execute(
+        update(Step).where(Step.id.in_(first)).values(not_before=now).execution_options(synchronize_session=False)
+    )
+
+
+def at_work(session: Session, queue: str) -> int:
+    """How many steps of this queue are being carried out, by all workers."""
+    running = (Step.status == StepStatus.RUNNING, Step.queue == queue)
+    return session.scalar(select(func.count()).where(*running)) or 0
 
 
 # ---- owners

@@ -237,6 +237,7 @@ def running(home: Path, database_url: str) -> Iterator[Running]:
         "PIPELINE_MAIL_FROM": "Reports <reports@example.net>",
         "PIPELINE_PUBLIC_URL": "https://reports.example.net",
         "PIPELINE_LEASE": "4",
+        "PIPELINE_RELAY_RETRY": "1",
     }
     found = Running(home, make_engine(database_url), smtp, environment)
     try:

@@ -91,7 +91,7 @@ def test_what_must_be_unique_is_so_in_the_database(empty):
         "uq_steps_run_id_name",
         "uq_attempts_step_id_fence",
         "uq_documents_run_id_key",
-        "uq_deliveries_run_id_channel_address_key",
+        "uq_deliveries_run_id_channel_address_key_repeat",
         "uq_artifacts_uri",
         "uq_recipients_address",
         "uq_notices_subject_kind_episode",

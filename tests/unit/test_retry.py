@@ -111,3 +111,17 @@ def test_it_is_kept_as_json_while_the_code_keeps_which_errors():
     assert Retry.from_json(stored, on=ConnectionError) == retry
     assert Retry.from_json(stored).on is TransientError
     assert Retry.from_json(Retry().to_json()) == Retry()
+
+
+def test_what_waits_for_others_waits_longer_each_time_and_has_an_end():
+    retry = Retry(attempts=2, first=60, factor=2, ceiling=3600, jitter=0, give_up_after=3600)
+    first_at = datetime(2026, 11, 16, 6, tzinfo=UTC)
+
+    def due(failures, spent, asked=None):
+        found = retry.due_at(first_at + timedelta(seconds=spent), failures, "seed", first_at, asked)
+        return found and (found - first_at).total_seconds()
+
+    assert due(1, 0) == 60
+    assert due(3, 100) == 340
+    assert due(1, 0, asked=600) == 600
+    assert due(6, 1800) is None

@@ -7,6 +7,7 @@ from pipeline.services.answers.audit import AuditEntry, audit
 from pipeline.services.answers.detail import RunDetail, show
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
+from pipeline.services.answers.mail import MailStatus, mail
 from pipeline.services.answers.plain import as_json
 from pipeline.services.answers.progress import progress
 from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
@@ -18,6 +19,7 @@ __all__ = [
     "Answer",
     "AuditEntry",
     "DocumentFile",
+    "MailStatus",
     "RunDetail",
     "RunSummary",
     "ScheduleSummary",
@@ -29,6 +31,7 @@ __all__ = [
     "audit",
     "files",
     "latest_runs",
+    "mail",
     "progress",
     "schedules",
     "show",

@@ -130,6 +130,8 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
     if run.waiting_for == WaitingFor.DEFERRED:
         at = f" on {wording.moment(ahead.next_try_at, run.zone)}" if ahead.next_try_at else ""
         return f"nothing to do: what was turned away is tried again by itself{at}"
+    if run.waiting_for == WaitingFor.BLOCKED:
+        return "mend what the error says; then `pipeline mail start` lets it go on, and `pipeline mail status` says how"
     return f"it waits for {run.waiting_for}: `pipeline show {wording.short(run.id)}` again shows whether it has come"
 
 

@@ -8,9 +8,9 @@ from celery.canvas import Signature
 from pipeline.db import transaction
 from pipeline.errors import PermanentError
 from pipeline.handle import RunHandle
-from pipeline.models import DeliveryStatus, DocumentStatus, RunStatus, WaitingFor
+from pipeline.models import DeliveryStatus, DocumentStatus
 from pipeline.schedule import RETRIES
-from pipeline.services import deliveries, documents
+from pipeline.services import deliveries, documents, outcomes
 from pipeline.services.runs import Verdict
 from pipeline.tasks import step, workflow
 from pipeline.workflows.report import planning, rendering, sending
@@ -84,22 +84,4 @@ def finish(run: RunHandle) -> Verdict:
     """Count in SQL how it went; runs again when late deliveries settle."""
     with transaction() as session:
         deliveries.close_open(session, run.id, DeliveryStatus.EXPIRED, "its step gave up before it could be sent")
-        of_documents = documents.counts(session, run.id)
-        of_deliveries = deliveries.counts(session, run.id)
-    return verdict(of_documents, of_deliveries)
-
-
-def verdict(of_documents: dict[str, int], of_deliveries: dict[str, int]) -> Verdict:
-    """How a run ends, from the counts of its documents and deliveries by status."""
-    waiting = of_deliveries.get(DeliveryStatus.DEFERRED, 0)
-    if waiting:
-        return Verdict(RunStatus.WAITING, f"{waiting} deliveries were turned away for now", WaitingFor.DEFERRED)
-    lost_kinds = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED, DeliveryStatus.UNCERTAIN)
-    lost = {str(kind): of_deliveries[kind] for kind in lost_kinds if of_deliveries.get(kind)}
-    if of_documents.get(DocumentStatus.FAILED):
-        lost["documents failed"] = of_documents[DocumentStatus.FAILED]
-    if not lost:
-        return Verdict(RunStatus.SUCCEEDED)
-    said = ", ".join(f"{count} {kind}" for kind, count in lost.items())
-    arrived = of_deliveries.get(DeliveryStatus.ACCEPTED, 0)
-    return Verdict(RunStatus.PARTIAL if arrived else RunStatus.FAILED, f"of the deliveries: {said}")
+        return outcomes.verdict(session, run.claim.run)

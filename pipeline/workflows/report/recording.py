@@ -12,8 +12,11 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import persist, transaction
 from pipeline.errors import StaleClaim
-from pipeline.models import Delivery, DeliveryStatus
+from pipeline.models import Delivery, DeliveryStatus, Run
 from pipeline.services import deliveries, ledger
+
+# Seconds for which replies are kept while the database is away: without them messages that went out are uncertain.
+PATIENCE = 3600
 
 
 class Journal:
@@ -26,9 +29,9 @@ class Journal:
     def dot(self, delivery: Delivery, relay: str) -> None:
         """Commit, durably, that the final dot is about to be written. Raises StaleClaim when it must not be."""
         with transaction() as session:
-            self._write(session)
+            self.write(session)
             ledger.dot(session, delivery.id, self.attempt_id, relay)
-        self._known.clear()
+        self.forget()
 
     def accepted(self, delivery: Delivery, relay: str, code: int | None, reply: str) -> None:
         at = datetime.now(UTC)
@@ -43,16 +46,24 @@ class Journal:
     def settle(self, delivery: Delivery, status: DeliveryStatus, reason: str, **details: Any) -> None:
         self._known.append(lambda s: ledger.settle(s, delivery.id, self.attempt_id, status, reason, **details))
 
+    def unknown(self, run: Run, delivery: Delivery, why: str, **details: Any) -> None:
+        """It may or may not have gone out: the schedule's `on_uncertain` decides what becomes of it."""
+        self._known.append(lambda s: ledger.unknown(s, run, delivery.id, self.attempt_id, why, **details))
+
     def suppress(self, address: str, reason: str, source: str) -> None:
         self._known.append(lambda s: deliveries.suppress(s, address, reason, source))
 
     def flush(self) -> None:
         """Commit what is known; while the database is away, the replies are kept and written when it returns."""
         if self._known:
-            persist(self._write)
-            self._known.clear()
+            persist(self.write, patience=PATIENCE)
+            self.forget()
 
-    def _write(self, session: Session) -> None:
+    def forget(self) -> None:
+        self._known.clear()
+
+    def write(self, session: Session) -> None:
+        """Write what is known in somebody's transaction; `forget` it once that is committed."""
         for write in self._known:
             with suppress(StaleClaim):  # it wrote nothing: what became of the others is still told
                 write(session)

@@ -1,111 +1,134 @@
-"""Handing over a batch of deliveries: the ledger is written before and after every final dot."""
+"""Handing over a batch of deliveries, share by share, as relays, rates and people allow."""
 
 from __future__ import annotations
 
-from pipeline import log
-from pipeline.adapters import mailer, messages
+import random
+import time
+from datetime import timedelta
+
+from pipeline.adapters import mail_routes
 from pipeline.db import clock, persist, reading, transaction
-from pipeline.errors import Parked, PermanentError
+from pipeline.errors import Blocked, PermanentError, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Channel, Delivery, DeliveryStatus
-from pipeline.replies import Kind, Streak, Verdict
-from pipeline.services import late, ledger, optouts, places, steps
+from pipeline.models import RunStatus
+from pipeline.services import ledger, optouts, relays, runs, shares, steps
+from pipeline.services.shares import Pause, Share, Way
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
+from pipeline.workflows.report.posting import Post
 from pipeline.workflows.report.recording import Journal
 
-logger = log.get(__name__)
+# Seconds after which a step lets others have its worker: with ten minutes for one last answer below its time limit.
+TURN = 200.0
+# Seconds between two looks at the brake: everywhere nothing more is sent a second after somebody pulls it.
+LOOK = 0.5
+# Known answers are committed before a wait of so many seconds: they would be lost with the process.
+WAIT = 0.1
 
 
 def send_batch(run: RunHandle, batch: int) -> None:
     """Hand over the batch's open deliveries, one after the other; each ends as a row.
 
-    Raises Parked when the relay is down or refuses us: what was certainly not sent is queued again.
+    Raises Waiting while relays are down or rates have no room, Blocked where a person has to act. What was certainly
+    not sent is queued again.
     """
-    with transaction(durable=False) as session:
-        steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
-        claimed = ledger.claim(session, run.id, batch, run.attempt_id)
-        suppressed = optouts.barred(session, [delivery.address for delivery in claimed], run.name)
-    if not claimed:
-        return
-    journal = Journal(run.attempt_id)
-    letters = Letters(run)
-    letters.load(claimed)
-    post = Post(run, letters, journal, suppressed)
+    sender = Sender(run, batch)
     try:
-        for delivery in claimed:
-            run.alive()
-            post.deliver(delivery)
+        sender.work()
     finally:
-        journal.flush()
-        persist(lambda session: ledger.requeue(session, run.id, run.attempt_id))
+        sender.give_back()
 
 
-class Post:
-    """Sends one delivery after the other, and says in the journal what became of each."""
+class Sender:
+    """One step's attempt at a batch."""
 
-    def __init__(self, run: RunHandle, letters: Letters, journal: Journal, suppressed: dict[str, str]) -> None:
-        self.run, self.letters, self.journal, self.suppressed = run, letters, journal, suppressed
-        # The envelope's sender is the address alone.
-        self.return_path = messages.split_address(letters.sender)[1]
-        self.streak = Streak()
-
-    def deliver(self, delivery: Delivery) -> None:
-        """One delivery; a message or file that cannot be made fails alone, naming what is wrong."""
-        if delivery.address in self.suppressed:
-            self.journal.settle(delivery, DeliveryStatus.SUPPRESSED, self.suppressed[delivery.address])
-            return
-        try:
-            self._copy(delivery) if delivery.channel == Channel.FILE else self._mail(delivery)
-        except PermanentError as error:
-            logger.warning("delivery failed", delivery=str(delivery.id), error=str(error))
-            self.journal.settle(delivery, DeliveryStatus.FAILED, str(error))
-
-    def _copy(self, delivery: Delivery) -> None:
-        self.journal.accepted(delivery, "file", None, ", ".join(self.letters.copies(delivery)))
-
-    def _mail(self, delivery: Delivery) -> None:
-        data = self.letters.message(delivery)
-        try:
-            relay_url, address = mailer.target(settings(), delivery.address)
-            relay = mailer.relay_for(relay_url)
-            place = places.name(str(relay), catcher=relay.catcher, meant=delivery.address, address=address)
-            verdict = relay.send(self.return_path, address, data, lambda: self.journal.dot(delivery, place))
-        except (mailer.RelayDown, mailer.ConfigurationFault) as error:
-            self.journal.not_sent(delivery)
-            raise Parked(str(error), retry_after=error.verdict.wait) from error
-        except mailer.NotAccepted as error:
-            verdict = error.verdict
-        judged = self.streak.judged(verdict)
-        self._settle(delivery, place, verdict)
-        if judged.stops_everyone:
-            raise Parked(f"relay {relay}: {judged.code} {judged.text}")
-
-    def _settle(self, delivery: Delivery, relay: str, verdict: Verdict) -> None:
-        reply = f"{verdict.code} {verdict.text}".strip()
-        match verdict.kind:
-            case Kind.ACCEPTED:
-                self.journal.accepted(delivery, relay, verdict.code, reply)
-            case Kind.UNKNOWN:
-                self.journal.settle(delivery, DeliveryStatus.UNCERTAIN, reply, relay=relay, code=verdict.code)
-            case Kind.THROTTLED | Kind.RECIPIENT_TRANSIENT:
-                self._defer(delivery, relay, verdict, reply)
-            case _:
-                self.journal.settle(delivery, DeliveryStatus.FAILED, reply, relay=relay, code=verdict.code)
-                if verdict.suppresses and places.instead(relay) is None:
-                    self.journal.suppress(delivery.address, reply, f"relay {relay}, run {self.run.id}")
-
-    def _defer(self, delivery: Delivery, relay: str, verdict: Verdict, reply: str) -> None:
-        retry = self.run.definition.retry_for("deliver")
-        with reading() as session:
-            now = clock(session)
-        due = late.next_due(
-            now,
-            delivery.deferrals,
-            retry,
-            first_at=self.run.claim.run.created_at,
-            seed=str(delivery.id),
-            retry_after=verdict.wait,
+    def __init__(self, run: RunHandle, batch: int) -> None:
+        self.run, self.batch = run, batch
+        configured = settings()
+        urls = mail_routes.relays(configured)
+        self.way = Way(
+            {name: mail_routes.fingerprint(url) for name, url in urls.items()},
+            configured.rates,
+            lambda address: mail_routes.envelope(configured, address),
         )
-        status = DeliveryStatus.DEFERRED if due else DeliveryStatus.EXPIRED
-        self.journal.settle(delivery, status, reply, relay=relay, code=verdict.code, not_before=due)
+        self.journal = Journal(run.attempt_id)
+        self.letters = Letters(run)
+        self.post = Post(run, self.letters, self.journal, urls)
+        self._begun = False
+
+    def work(self) -> None:
+        """Share after share, until nothing is left that may go now."""
+        began = time.monotonic()
+        while share := self._take():
+            self._send(share)
+            if time.monotonic() - began > TURN:
+                raise Waiting("lets others have their turn", again_in=0)
+        if self.way.rates:
+            # Whoever waits for the room that is left now need not wait on.
+            with transaction(durable=False) as session:
+                steps.wake(session, "deliver", clock(session), run_id=self.run.id, limit=1)
+
+    def give_back(self) -> None:
+        """Write what is known, and queue again what was claimed and certainly not sent."""
+        self.journal.flush()
+        persist(lambda session: ledger.requeue(session, self.run.id, self.batch, self.run.attempt_id))
+
+    def _take(self) -> Share | None:
+        run = self.run
+        with transaction(durable=False) as session:
+            steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
+            self.journal.write(session)
+            if self._begun:
+                ledger.requeue(session, run.id, self.batch, run.attempt_id)
+            else:
+                ledger.recover(session, run.claim.run, self.batch, run.attempt_id)
+            share = shares.take(session, run.id, self.batch, run.attempt_id, self.way)
+            barred = optouts.barred(session, [delivery.address for delivery, _ in share.deliveries], run.name)
+        self.journal.forget()
+        self._begun = True
+        if share.pause:
+            raise self._waits(share.pause)
+        if not share.deliveries:
+            return None
+        self.letters.load([delivery for delivery, _ in share.deliveries])
+        self.post.barred = barred
+        return share
+
+    def _waits(self, pause: Pause) -> Exception:
+        patience = self.run.definition.retry_for("deliver").give_up_after
+        if pause.down_since and patience is not None:
+            with reading() as session:
+                if clock(session) - pause.down_since > timedelta(seconds=patience):
+                    return PermanentError(f"{pause.why}; given up after {timedelta(seconds=patience)}")
+        # Those that wait for the same relay do not all come in the same moment.
+        apart = random.uniform(0, pause.seconds / 10) if pause.down_since else 0  # noqa: S311 - chance, no secret
+        if pause.blocked:
+            return Blocked(pause.why, again_in=pause.seconds, known=pause.stopped)
+        return Waiting(pause.why, again_in=pause.seconds + apart)
+
+    def _send(self, share: Share) -> None:
+        """The share's deliveries, each when there is room for it; something may come up before the last of them."""
+        began = looked = time.monotonic()
+        for delivery, at in share.deliveries:
+            if began + at - time.monotonic() > WAIT:
+                self.journal.flush()
+            while True:
+                self.run.alive()
+                now = time.monotonic()
+                if now - looked > LOOK:
+                    if self._is_halted(share.relay):
+                        return
+                    looked = now
+                if now >= began + at:
+                    break
+                time.sleep(min(began + at - now, LOOK))
+            if not self.post.deliver(delivery, share):
+                return
+
+    def _is_halted(self, relay: str) -> bool:
+        """Whether somebody has pulled a brake, or cancels the run."""
+        with reading() as session:
+            if relays.halted(session, relay, self.run.id):
+                return True
+            status = runs.status(session, self.run.id)
+        return status not in {RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PARTIAL}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from pipeline.db import reading, transaction
-from pipeline.models import Delivery, DeliveryAttempt
+from pipeline.db import clock, reading, transaction
+from pipeline.models import Delivery, DeliveryAttempt, Run
 from pipeline.services import ledger
 from tests.factories import make_delivery
 
@@ -17,8 +17,11 @@ def queued(run, address="anna@acme.example", **values):
 
 
 def claim(run, attempt, batch=0):
+    """Everything of the batch that may go now, after what earlier attempts left was settled."""
     with transaction() as session:
-        return [one.id for one in ledger.claim(session, run.id, batch, attempt)]
+        ledger.recover(session, session.get_one(Run, run.id), batch, attempt)
+        ids = [one.id for one in ledger.claimable(session, run.id, batch, clock(session))]
+        return [one.id for one in ledger.claim(session, ids, attempt)]
 
 
 def write(verb, *arguments, **values):

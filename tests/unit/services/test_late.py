@@ -12,7 +12,7 @@ from pipeline.retry import Retry
 from pipeline.services import late, ledger
 from pipeline.services.runs import Verdict
 from pipeline.services.steps import Planned
-from tests.factories import MONDAY, make_delivery, make_run
+from tests.factories import make_delivery, make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin, carry_out, heal, statuses
 from tests.unit.services.sent import RELAY, claim, write
@@ -84,7 +84,7 @@ def test_late_deliveries_go_on_until_none_is_left(waiting, time):
     carry_out(waiting, "finish/2", Verdict(RunStatus.WAITING, "1 was turned away", WaitingFor.DEFERRED))
     time.passes(minutes=1)
     heal()
-    carry_out(waiting, "deliver:3/3")
+    carry_out(waiting, "deliver:3/2")
     carry_out(waiting, "finish/3", Verdict(RunStatus.SUCCEEDED))
 
     assert acts.reread(waiting).status == "succeeded"
@@ -100,16 +100,3 @@ def test_a_run_whose_finish_is_still_at_work_gets_no_second_one(waiting, time):
 
     with transaction() as session:
         assert late.sweep(session, time.now) == set()
-
-
-def test_the_wait_grows_with_every_refusal_and_has_an_end():
-    retry = Retry(attempts=8, first=60, factor=2, ceiling=3600, jitter=0, give_up_after=3600)
-
-    def due(deferrals, spent, asked=None):
-        now = MONDAY + timedelta(seconds=spent)
-        return late.next_due(now, deferrals, retry, first_at=MONDAY, seed="seed", retry_after=asked)
-
-    assert due(0, 0) == MONDAY + timedelta(seconds=60)
-    assert due(2, 100) == MONDAY + timedelta(seconds=340)
-    assert due(0, 0, asked=600) == MONDAY + timedelta(seconds=600)
-    assert due(5, 1800) is None

@@ -174,7 +174,7 @@ def test_what_was_certainly_not_sent_is_given_back(run, attempt):
     claim(run, attempt)
     write(ledger.dot, begun.id, attempt, RELAY)
     write(ledger.settle, done.id, attempt, DeliveryStatus.FAILED, "550 no")
-    write(ledger.requeue, run.id, attempt)
+    write(ledger.requeue, run.id, 0, attempt)
 
     assert [read(one).status for one in (begun, untouched, done)] == ["sending", "queued", "failed"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.db import reading, transaction
+from pipeline.db import reading
 from pipeline.models import Delivery, new_id
-from pipeline.services import ledger
 from pipeline.workflows.report.recording import Journal
 from tests.factories import make_delivery, make_run
+from tests.unit.services.sent import claim
 
 RELAY = "relay.example:25"
 
@@ -26,12 +26,10 @@ def status(delivery):
 def test_an_answer_is_kept_when_another_delivery_of_the_batch_was_taken_over(run):
     sent, taken = (make_delivery(run, f"{name}@acme.example", status="queued") for name in ("anna", "otto"))
     slept, other = new_id(), new_id()
-    with transaction() as session:
-        ledger.claim(session, run.id, 0, slept)
+    claim(run, slept)
     journal = Journal(slept)
     journal.dot(sent, RELAY)
-    with transaction() as session:
-        ledger.claim(session, run.id, 0, other)
+    claim(run, other)
 
     journal.settle(taken, "failed", "550 no such user")
     journal.accepted(sent, RELAY, 250, "250 OK")

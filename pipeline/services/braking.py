@@ -1,0 +1,35 @@
+"""The emergency brake: nothing goes out any more, everywhere within a second, until somebody lets it go on."""
+
+from __future__ import annotations
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from pipeline.db import clock
+from pipeline.models import Relay, Run
+from pipeline.services import audit, blocks, relays
+from pipeline.services.audit import Actor
+
+
+def stop(session: Session, actor: Actor, relay: str | None, reason: str | None) -> None:
+    """No message goes to this relay, or to any: what waits stays queued, and so it is after a restart of everything."""
+    row = relays.find(session, relay or relays.ALL)
+    row.stopped_at, row.stopped_by, row.stop_reason = clock(session), actor.by, reason
+    audit.record(session, actor, "mail stop", "relay", relay or "all", reason=reason)
+
+
+def start(session: Session, actor: Actor, relay: str | None) -> list[Run]:
+    """Let mail go on, by this relay or by all: whoever had stopped it, and whatever had blocked it or its runs.
+
+    Returns the runs that were blocked; what is still wrong blocks them again.
+    """
+    now = clock(session)
+    halted = or_(Relay.stopped_at.is_not(None), Relay.blocked_at.is_not(None), Relay.open_until.is_not(None))
+    names = [relay] if relay else list(session.scalars(select(Relay.name).where(halted).order_by(Relay.name)))
+    for name in names:
+        row = relays.find(session, name)
+        row.stopped_at = row.stopped_by = row.stop_reason = None
+        row.blocked_at = row.block_reason = row.fingerprint = None
+        row.open_until = row.down_since = None
+    audit.record(session, actor, "mail start", "relay", relay or "all")
+    return blocks.unblock_all(session, now, f"mail was started by {actor.by}")

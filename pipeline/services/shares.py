@@ -1,0 +1,121 @@
+"""A sender's next share of a batch: as much as relays, rates and people allow, claimed in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from pipeline.db import clock
+from pipeline.models import Channel, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
+from pipeline.rates import Rate
+from pipeline.services import blocks, ledger, rationing, relays
+from pipeline.services.ledger import Claimable
+from pipeline.services.rationing import Rates
+
+# Deliveries claimed at once: few enough that rates, brakes and relays are asked anew within seconds.
+MOST = 50
+# Seconds: the longest wait for those that are before us in a rate, and the wait for a person, who wakes us when done.
+LONGEST_WAIT, FOR_A_PERSON = 900.0, 900.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How this process sends: its relays' fingerprints by name, in order; the rates; the address really written to."""
+
+    relays: Mapping[str, str]
+    rates: Sequence[Rate]
+    envelope: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Why nothing can be sent now, and for how long; `blocked`: until a person acts; `stopped`: one did."""
+
+    why: str
+    seconds: float
+    blocked: bool = False
+    stopped: bool = False
+    down_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Share:
+    """What was claimed, each with the seconds from now after which it may go; with nothing, the batch is done or waits.
+
+    `relay` takes the messages; `probe` says that this one message tries whether it is back.
+    """
+
+    deliveries: Sequence[tuple[Delivery, float]] = ()
+    relay: str = ""
+    probe: bool = False
+    pause: Pause | None = None
+
+
+def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way) -> Share:
+    """Claim the next share of the batch; the caller has renewed its step's lease in the same transaction."""
+    now = clock(session)
+    claimable = ledger.claimable(session, run_id, batch, now)
+    others = [one.id for one in claimable if one.channel != Channel.EMAIL][:MOST]
+    if others:
+        return Share([(one, 0.0) for one in ledger.claim(session, others, attempt_id)])
+    if not claimable and not _queued(session, run_id, batch)[1]:
+        return Share()
+    choice = relays.choose(session, way.relays, now, run_id)
+    if choice.name is None:
+        return Share(pause=_pause(choice))
+    _go_on(session, run_id)
+    rates = rationing.rates_of(session, choice.name, way.rates, now)
+    granted = _granted(session, claimable[:1] if choice.probe else claimable, rates, way, now)[:MOST]
+    if not granted:
+        return Share(pause=_until_there_is_room(session, run_id, batch, rates, now))
+    at = dict(granted)
+    return Share([(one, at[one.id]) for one in ledger.claim(session, list(at), attempt_id)], choice.name, choice.probe)
+
+
+def _granted(
+    session: Session, claimable: Sequence[Claimable], rates: Rates, way: Way, now: datetime
+) -> list[tuple[UUID, float]]:
+    """Whom the rates let go, with the seconds from now, in that order; the others stay queued until there is room."""
+    if not rates or not claimable:
+        return [(one.id, 0.0) for one in claimable]
+    wanting = [(one.id, way.envelope(one.address)) for one in claimable]
+    granted, late = rationing.ration(session, rates, wanting, now, MOST)
+    for until, ids in late.items():
+        ledger.postpone(session, ids, until)
+    return sorted(granted.items(), key=lambda one: one[1])
+
+
+def _pause(choice: relays.Choice) -> Pause:
+    if choice.wait is None:
+        return Pause(choice.why, FOR_A_PERSON, blocked=True, stopped=choice.stopped)
+    return Pause(choice.why, choice.wait, down_since=choice.down_since)
+
+
+def _go_on(session: Session, run_id: UUID) -> None:
+    run = session.get_one(Run, run_id, populate_existing=True)
+    if run.status == RunStatus.WAITING and run.waiting_for == WaitingFor.BLOCKED:
+        blocks.unblock(session, run, "what had blocked it is gone")
+
+
+def _until_there_is_room(session: Session, run_id: UUID, batch: int, rates: Rates, now: datetime) -> Pause:
+    """How long what is left of the batch waits for room in its rate.
+
+    Steps that wait are spread: each comes when there is room for what those before it hold, and not all at once.
+    """
+    soonest, count = _queued(session, run_id, batch)
+    ahead = (Step.status == StepStatus.QUEUED, Step.queue == "deliver", Step.not_before > now)
+    place = session.scalar(select(func.count()).where(*ahead)) or 0
+    spread = min(place * count * rates.seconds_each, LONGEST_WAIT)
+    return Pause(f"waits for its turn: {rates}", max(0.0, ((soonest or now) - now).total_seconds()) + spread)
+
+
+def _queued(session: Session, run_id: UUID, batch: int) -> tuple[datetime | None, int]:
+    """When the first of the batch that waits for its turn may go, and how many do."""
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.status == DeliveryStatus.QUEUED)
+    soonest, count = session.execute(select(func.min(Delivery.not_before), func.count()).where(*mine)).one()
+    return soonest, count

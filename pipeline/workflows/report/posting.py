@@ -1,0 +1,185 @@
+"""One delivery: its message to the relay, and what the answer means for it, for its relay and for its run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from pipeline import log
+from pipeline.adapters import mail_routes, mailer, messages
+from pipeline.db import clock, persist, reading, transaction
+from pipeline.errors import Blocked, PermanentError, StaleClaim
+from pipeline.failpoints import failpoint
+from pipeline.handle import RunHandle
+from pipeline.models import Channel, Delivery, DeliveryStatus
+from pipeline.replies import Kind, Stage, Streak, Verdict
+from pipeline.services import blocks, ledger, places, relays, steps
+from pipeline.services.shares import FOR_A_PERSON, Share
+from pipeline.settings import settings
+from pipeline.workflows.report.composing import Letters
+from pipeline.workflows.report.recording import Journal
+
+logger = log.get(__name__)
+# Seconds: a relay's answers are a sign of life for all workers, told so often by each.
+SIGN_OF_LIFE = 5.0
+# Of this process, by relay: its streak of equal answers, and when it last told that the relay lives.
+_streaks: dict[str, Streak] = {}
+_told: dict[str, float] = {}
+
+
+class Post:
+    """Sends one delivery after the other, and says in the journal what became of each."""
+
+    def __init__(self, run: RunHandle, letters: Letters, journal: Journal, urls: Mapping[str, str]) -> None:
+        self.run, self.letters, self.journal, self.urls = run, letters, journal, urls
+        self.barred: Mapping[str, str] = {}
+        # The envelope's sender is the address alone.
+        self.return_path = messages.split_address(letters.sender)[1]
+        self._began, self._sent, self._refused = time.monotonic(), 0, 0
+
+    def deliver(self, delivery: Delivery, share: Share) -> bool:
+        """One delivery; a message or file that cannot be made fails alone, naming what is wrong.
+
+        Returns whether the rest of the share may follow; else the relay, or the claim, is asked for anew.
+        """
+        if delivery.address in self.barred:
+            self.journal.settle(delivery, DeliveryStatus.SUPPRESSED, self.barred[delivery.address])
+            return True
+        try:
+            if delivery.channel == Channel.FILE:
+                self.journal.accepted(delivery, "file", None, ", ".join(self.letters.copies(delivery)))
+                return True
+            return self._mail(delivery, share.relay, probe=share.probe)
+        except PermanentError as error:
+            logger.warning("delivery failed", delivery=str(delivery.id), error=str(error))
+            self.journal.settle(delivery, DeliveryStatus.FAILED, str(error), cause=Kind.POISON)
+            return True
+
+    def _mail(self, delivery: Delivery, relay_name: str, *, probe: bool) -> bool:
+        data = self.letters.message(delivery)
+        relay = mailer.relay_for(self.urls[relay_name])
+        address = mail_routes.envelope(settings(), delivery.address)
+        place = places.name(relay_name, catcher=relay.catcher, meant=delivery.address, address=address)
+        failpoint("mail.claimed")
+        try:
+            verdict = relay.send(self.return_path, address, data, lambda: self.journal.dot(delivery, place))
+        except (mailer.RelayDown, mailer.ConfigurationFault) as fault:
+            self.journal.not_sent(delivery)
+            self._relay_fails(relay_name, fault)
+            return False
+        except mailer.NotAccepted as error:
+            verdict = error.verdict
+        except StaleClaim:
+            # A person may have skipped just this one; if the whole step is somebody else's, this raises.
+            with transaction(durable=False) as session:
+                steps.renew(session, self.run.claim)
+            return True
+        except DBAPIError:
+            self.journal.not_sent(delivery)  # its dot may have been committed all the same, and was not written
+            raise
+        failpoint("mail.answered")
+        self._settle(delivery, place, verdict)
+        return self._after(verdict, relay_name, probe=probe)
+
+    def _of_relay(self, write: Callable[[Session, datetime], object]) -> None:
+        """Tell all workers how the relay is doing; what is known of deliveries is written first."""
+        self.journal.flush()
+        persist(lambda session: write(session, clock(session)))
+
+    # ---- what an answer means for the delivery
+
+    def _settle(self, delivery: Delivery, place: str, verdict: Verdict) -> None:
+        reply = f"{verdict.code} {verdict.text}".strip()
+        told = {"relay": place, "code": verdict.code or None}
+        match verdict.kind:
+            case Kind.ACCEPTED:
+                self._sent += 1
+                self.journal.accepted(delivery, place, verdict.code, reply)
+            case Kind.UNKNOWN:
+                self.journal.unknown(self.run.claim.run, delivery, reply, **told)
+            case Kind.THROTTLED | Kind.RECIPIENT_TRANSIENT:
+                due = self._due_again(delivery, verdict)
+                status = DeliveryStatus.DEFERRED if due else DeliveryStatus.EXPIRED
+                self.journal.settle(delivery, status, reply, **told, cause=verdict.kind, not_before=due)
+            case _:
+                self.journal.settle(delivery, DeliveryStatus.FAILED, reply, **told, cause=verdict.kind)
+                if verdict.suppresses and places.instead(place) is None:
+                    self.journal.suppress(delivery.address, reply, f"relay {place}, run {self.run.id}")
+
+    def _due_again(self, delivery: Delivery, verdict: Verdict) -> datetime | None:
+        with reading() as session:
+            return ledger.due_again(session, self.run.definition.retry_for("deliver"), delivery, verdict.wait)
+
+    # ---- and for the relay and the run
+
+    def _relay_fails(self, relay: str, fault: mailer.NotAccepted) -> None:
+        if isinstance(fault, mailer.ConfigurationFault):
+            self._refuses_us(relay, str(fault), fault.verdict.stage)
+        else:
+            self._is_down(relay, str(fault), fault.verdict.wait)
+
+    def _is_down(self, relay: str, words: str, wait: float | None = None, *, at_once: bool = True) -> None:
+        _told.pop(relay, None)
+        self._of_relay(lambda s, now: relays.failed(s, relay, words, now, wait=wait, at_once=at_once))
+
+    def _after(self, verdict: Verdict, relay: str, *, probe: bool) -> bool:
+        judged = _streaks.setdefault(relay, Streak()).judged(verdict)
+        if judged.kind in {Kind.RELAY_DOWN, Kind.UNKNOWN}:
+            # Once it may be chance that it fell silent after a message: time and again it is down.
+            self._is_down(relay, judged.text, judged.wait, at_once=judged.kind is Kind.RELAY_DOWN)
+            return False
+        self._lives(relay, probe=probe)
+        if verdict.kind is Kind.CONTENT:
+            self._refused += 1
+            return self._content(judged)
+        if judged.kind is Kind.CONFIGURATION:
+            self._refuses_us(relay, f"{judged.code} {judged.text}", Stage.CONNECT)
+            return False
+        if verdict.kind is Kind.THROTTLED:
+            self._slow_down(relay)
+            return False
+        return True
+
+    def _lives(self, relay: str, *, probe: bool) -> None:
+        if not probe and time.monotonic() - _told.get(relay, -SIGN_OF_LIFE) < SIGN_OF_LIFE:
+            return
+        _told[relay] = time.monotonic()
+
+        def tell(session: Session, now: datetime) -> None:
+            if relays.answered(session, relay, now):
+                steps.wake(session, "deliver", now)
+
+        self._of_relay(tell)
+
+    def _refuses_us(self, relay: str, words: str, stage: Stage) -> None:
+        """Nobody else is tried: by this relay where it does not let us in, else of this run: it refuses its sender."""
+        if stage in {Stage.CONNECT, Stage.AUTH}:
+            fingerprint = mail_routes.fingerprint(self.urls[relay])
+            self._of_relay(lambda s, now: relays.block(s, relay, words, now, fingerprint=fingerprint))
+            return
+        self._block_run(words)
+
+    def _block_run(self, words: str, refused: int = 0) -> None:
+        name = relays.of_run(self.run.id)
+        self._of_relay(lambda s, now: relays.block(s, name, words, now, count=refused))
+        raise Blocked(words, again_in=FOR_A_PERSON)
+
+    def _content(self, judged: Verdict) -> bool:
+        """Stop the run where too many are refused for what is in them: the next would be, too."""
+        words = f"messages are refused for their content, the last one with {judged.code} {judged.text}"
+        self.journal.flush()
+        with reading() as session:
+            share = blocks.refused_share(session, self.run.id)
+        if judged.kind is Kind.CONFIGURATION:
+            self._block_run(words, share.refused)
+        if share.is_more_than(self.run.definition.allow_refused):
+            self._block_run(f"{share.refused} of {share.answered} {words}", share.refused)
+        return True
+
+    def _slow_down(self, relay: str) -> None:
+        speed = self._sent / max(time.monotonic() - self._began, 1.0)
+        self._of_relay(lambda s, now: relays.throttled(s, relay, speed * max(1, steps.at_work(s, "deliver")), now))

@@ -1,0 +1,193 @@
+"""What a sender may have next of its batch: as much as rates, relays and people allow."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from pipeline.db import transaction
+from pipeline.models import Notice, new_id
+from pipeline.rates import parse
+from pipeline.services import ledger, relays, runs, shares, steps
+from pipeline.services.shares import Way
+from tests.factories import make_run, make_step
+from tests.unit.services import acts
+from tests.unit.services.sent import queued, read, write
+
+pytestmark = pytest.mark.usefixtures("time")
+RELAY = "relay.example:25"
+
+
+@pytest.fixture
+def run(time):
+    return make_run(status="running")
+
+
+@pytest.fixture
+def attempt():
+    return new_id()
+
+
+def way(rates=""):
+    return Way({RELAY: "aaaa"}, parse(rates), lambda address: address)
+
+
+def take(run, attempt, rates="", batch=0):
+    with transaction() as session:
+        return shares.take(session, run.id, batch, attempt, way(rates))
+
+
+def addresses(share):
+    return [(delivery.address, round(at, 3)) for delivery, at in share.deliveries]
+
+
+def people(run, count, domain="x.example", batch=0):
+    return [queued(run, f"p{n:02}@{domain}", key=f"{batch}{n:02}", batch=batch) for n in range(count)]
+
+
+def give_back(run, attempt):
+    write(ledger.requeue, run.id, 0, attempt)
+
+
+# ---- without limits
+
+
+def test_a_batch_is_taken_in_shares_until_nothing_is_left(run, attempt, monkeypatch):
+    monkeypatch.setattr(shares, "MOST", 2)
+    made = people(run, 3)
+
+    first = take(run, attempt)
+    assert addresses(first) == [("p00@x.example", 0), ("p01@x.example", 0)]
+    assert first.relay == RELAY
+    assert addresses(take(run, attempt)) == [("p02@x.example", 0)]
+    last = take(run, attempt)
+    assert (last.deliveries, last.pause) == ((), None)
+    assert {read(one).status for one in made} == {"sending"}
+
+
+def test_files_need_no_relay(run, attempt):
+    people(run, 1)
+    folder = queued(run, "file:///reports/", channel="file")
+    write(relays.find, RELAY)
+    write(lambda session: setattr(relays.find(session, RELAY), "stopped_at", run.created_at))
+
+    share = take(run, attempt)
+    assert [one.id for one, _ in share.deliveries] == [folder.id]
+    assert take(run, attempt).pause.blocked
+
+
+# ---- rates
+
+
+def test_two_workers_share_one_rate(run):
+    people(run, 6)
+    people(run, 6, batch=1)
+
+    assert addresses(take(run, new_id(), "4/m")) == [(f"p0{n}@x.example", 0) for n in range(4)]
+    other = take(run, new_id(), "4/m", batch=1)
+    assert (other.deliveries, other.pause.seconds) == ((), 60)
+    assert other.pause.why == "waits for its turn: relay.example:25 4/m"
+
+
+def test_room_is_taken_a_moment_ahead_so_that_the_sender_keeps_the_pace(run, attempt):
+    people(run, 9)
+
+    share = take(run, attempt, "2/s")
+    assert [at for _, at in addresses(share)] == [0, 0, 1, 1, 2, 2]
+    assert take(run, attempt, "2/s").pause.seconds == 3
+
+
+def test_what_waits_stays_queued_with_its_time_and_comes_when_it_is_due(run, attempt, time):
+    made = people(run, 3)
+    take(run, attempt, "2/m")
+
+    waiting = read(made[2])
+    assert (waiting.status, waiting.not_before) == ("queued", time.now + timedelta(minutes=1))
+    time.passes(minutes=1)
+    assert addresses(take(run, attempt, "2/m")) == [("p02@x.example", 0)]
+
+
+def test_a_slow_domain_does_not_hold_up_the_others(run, attempt, monkeypatch):
+    monkeypatch.setattr(shares, "MOST", 3)
+    for n, domain in enumerate(("gmail.com", "Gmail.com", "gmail.com", "x.example", "y.example")):
+        queued(run, f"p{n}@{domain}", key=str(n))
+
+    assert addresses(take(run, attempt, "gmail.com 1/m")) == [
+        ("p0@gmail.com", 0), ("p3@x.example", 0), ("p4@y.example", 0),
+    ]  # fmt: skip
+    assert take(run, attempt, "gmail.com 1/m").pause.seconds == 60
+
+
+def test_a_rate_of_one_relay_is_not_that_of_another(run, attempt):
+    people(run, 3)
+
+    assert len(take(run, attempt, "other.example 1/h, relay.example 2/h").deliveries) == 2
+
+
+def test_all_rates_hold_at_once(run, attempt):
+    people(run, 9)
+
+    assert len(take(run, attempt, "5/s, 4/m, 3/h").deliveries) == 3
+    assert take(run, attempt, "5/s, 4/m, 3/h").pause.seconds == 3600
+
+
+def test_steps_that_wait_for_room_come_one_after_the_other(run, time):
+    people(run, 10)
+    take(run, new_id(), "10/m")
+    for n in (1, 2):
+        people(run, 10, batch=n)
+    first = take(run, new_id(), "10/m", batch=1).pause
+    make_step(run, "deliver:1", status="queued", queue="deliver", not_before=time.now + timedelta(seconds=60))
+    second = take(run, new_id(), "10/m", batch=2).pause
+
+    assert (first.seconds, second.seconds) == (60, 120)
+
+
+def test_a_step_that_is_done_wakes_the_next_one_of_its_run(run, time):
+    for n in (1, 2):
+        due = time.now + timedelta(seconds=60 * n)
+        make_step(run, f"deliver:{n}", status="queued", queue="deliver", not_before=due, published_at=None)
+    write(steps.wake, "deliver", time.now, run_id=run.id, limit=1)
+
+    assert acts.step(run, "deliver:1").not_before == time.now
+    assert acts.step(run, "deliver:2").not_before == time.now + timedelta(seconds=120)
+
+
+def test_a_throttled_relay_gets_less_until_it_recovers(run, attempt, time):
+    people(run, 9)
+    write(relays.throttled, RELAY, 4.0, time.now)
+
+    assert [at for _, at in addresses(take(run, attempt))] == [0, 0, 1, 1, 2, 2]
+    assert "as it asked for" in take(run, attempt).pause.why
+
+
+# ---- relays and people
+
+
+def test_a_relay_that_may_be_back_is_tried_with_one_message(run, attempt, time):
+    people(run, 3)
+    write(relays.failed, RELAY, "Connection refused", time.now)
+    assert take(run, attempt).pause.down_since == time.now
+
+    time.passes(seconds=30)
+    share = take(run, attempt)
+    assert (len(share.deliveries), share.probe) == (1, True)
+    write(relays.answered, RELAY, time.now)
+    assert len(take(run, attempt).deliveries) == 2
+
+
+def test_a_blocked_run_goes_on_by_itself_once_its_cause_is_gone(run, attempt, time):
+    people(run, 1)
+    write(relays.block, RELAY, "535 bad password", time.now, fingerprint="aaaa")
+    pause = take(run, attempt).pause
+    assert (pause.blocked, pause.stopped, pause.why) == (True, False, f"relay {RELAY} is blocked: 535 bad password")
+    write(lambda session: shares.blocks.block(session, runs.lock(session, run.id), pause.why, tell=True))
+    assert (acts.reread(run).status, acts.reread(run).waiting_for) == ("waiting", "blocked")
+    with transaction() as session:
+        assert [row.kind for row in session.query(Notice)] == ["run_blocked"]
+
+    with transaction() as session:
+        other_password = Way({RELAY: "bbbb"}, (), lambda address: address)
+        assert len(shares.take(session, run.id, 0, attempt, other_password).deliveries) == 1
+    assert (acts.reread(run).status, acts.reread(run).error) == ("running", None)

@@ -1,0 +1,312 @@
+"""A batch on its way to a real server that is told how to behave: what arrives, and what the rows say afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pipeline.adapters import mailer
+from pipeline.db import reading, transaction
+from pipeline.errors import Blocked, PermanentError, StaleClaim, Waiting
+from pipeline.handle import RunHandle
+from pipeline.models import Delivery, DeliveryAttempt, Relay, Suppression
+from pipeline.services import ledger, relays
+from pipeline.settings import settings
+from pipeline.workflows.report import posting, sending
+from tests.factories import make_delivery, make_run, make_schedule, make_step
+from tests.smtp_server import ScriptedServer, smtp_server
+from tests.unit.services import acts
+
+__all__ = ["smtp_server"]
+SENDER = "Reports <reports@example.com>"
+
+
+class Letters:
+    """Stands in for what is composed from templates and documents."""
+
+    sender = SENDER
+
+    def __init__(self, run):
+        self.run = run
+
+    def load(self, claimed):
+        pass
+
+    def message(self, delivery):
+        if "broken" in delivery.address:
+            raise PermanentError('the template names "custmer"')
+        return (
+            f"From: {SENDER}\r\nTo: {delivery.address}\r\nMessage-ID: {delivery.message_id}\r\n"
+            f"X-Delivery-ID: {delivery.id}\r\nSubject: Shipments\r\n\r\nHello\r\n"
+        ).encode()
+
+
+@pytest.fixture
+def server(database, smtp_server, monkeypatch):
+    """The live relay of a home whose messages are simple."""
+    use(monkeypatch, smtp_server.url)
+    monkeypatch.setattr(sending, "Letters", Letters)
+    yield smtp_server
+    mailer.close_relays()
+    posting._streaks.clear()
+    posting._told.clear()
+
+
+def use(monkeypatch, url, **others):
+    for name, value in {"MAIL": "live", "SMTP_URL": url, **others}.items():
+        monkeypatch.setenv(f"PIPELINE_{name}", value)
+    settings.cache_clear()
+
+
+def make_batch(*addresses, **definition):
+    make_schedule(**definition)
+    run = make_run(status="running")
+    make_step(run, "deliver:0", status="queued", queue="deliver", published_at=None)
+    for number, address in enumerate(addresses):
+        make_delivery(run, f"{address}@example.org", f"K{number}", status="queued", relay=None, reply=None)
+    return run
+
+
+def send(run):
+    """Carry the step out, as a worker does; what it raises is recorded and returned."""
+    claim = acts.claim(run, "deliver:0")
+    with RunHandle(claim) as handle:
+        try:
+            sending.send_batch(handle, 0)
+        except (Waiting, PermanentError) as error:
+            acts.fail(claim, error)
+            return error
+    acts.succeed(claim)
+    return None
+
+
+def rows(run):
+    with reading() as session:
+        return {one.address.partition("@")[0]: one for one in session.query(Delivery).filter_by(run_id=run.id)}
+
+
+def statuses(run):
+    return {name: row.status for name, row in rows(run).items()}
+
+
+def history(run, name):
+    with reading() as session:
+        mine = session.query(DeliveryAttempt).filter_by(delivery_id=rows(run)[name].id).order_by(DeliveryAttempt.id)
+        return [one.event for one in mine]
+
+
+def relay(name):
+    with reading() as session:
+        return session.get(Relay, name)
+
+
+def name_of(server):
+    return f"127.0.0.1:{server.port}"
+
+
+def test_each_message_goes_out_once_on_one_connection(server):
+    run = make_batch("ann", "bob", "cid")
+
+    assert send(run) is None
+    assert statuses(run) == {"ann": "accepted", "bob": "accepted", "cid": "accepted"}
+    assert [line["recipient"] for line in server.taken()] == [
+        "ann@example.org", "bob@example.org", "cid@example.org",
+    ]  # fmt: skip
+    assert server.connections == 1
+    assert history(run, "ann") == ["dot", "accepted"]
+    assert rows(run)["ann"].reply.startswith("250 2.0.0 Ok: queued as")
+
+
+def test_each_answer_is_a_row_and_none_of_them_holds_up_the_others(server):
+    run = make_batch(
+        "550", "451", "421+x", "dot-554", "dot-nonsense", "store-then-drop", "drop-mid-body", "broken", "ok"
+    )
+
+    send(run)
+    assert statuses(run) == {
+        "550": "failed", "451": "deferred", "421+x": "deferred", "dot-554": "failed", "dot-nonsense": "uncertain",
+        "store-then-drop": "uncertain", "drop-mid-body": "deferred", "broken": "failed", "ok": "accepted",
+    }  # fmt: skip
+    causes = {name: row.cause for name, row in rows(run).items() if row.cause}
+    assert causes == {
+        "550": "recipient_permanent", "451": "recipient_transient", "421+x": "recipient_transient",
+        "dot-554": "content", "drop-mid-body": "recipient_transient", "broken": "poison",
+    }  # fmt: skip
+    assert history(run, "store-then-drop") == ["dot", "uncertain"]
+    assert "custmer" in rows(run)["broken"].reason
+    with reading() as session:
+        assert [one.address for one in session.query(Suppression)] == ["550@example.org"]
+
+
+# ---- relays
+
+
+def test_a_relay_that_is_down_is_left_alone_and_nothing_of_the_batch_is_burnt(server):
+    run = make_batch("ann", "bob")
+    server.stop()
+    try:
+        waits = send(run)
+    finally:
+        server.start()
+
+    assert 30 <= waits.again_in <= 33
+    assert "Connection refused" in str(waits)
+    assert statuses(run) == {"ann": "queued", "bob": "queued"}
+    assert acts.step(run, "deliver:0").status == "queued"
+
+
+def test_the_next_relay_takes_over_within_the_batch(server, tmp_path, monkeypatch):
+    second = ScriptedServer(tmp_path / "second.log").start()
+    try:
+        use(monkeypatch, f"smtp://127.0.0.1:{unused_port()}, {second.url}")
+        run = make_batch("ann", "bob")
+
+        assert send(run) is None
+    finally:
+        mailer.close_relays()
+        second.stop()
+    assert statuses(run) == {"ann": "accepted", "bob": "accepted"}
+    assert rows(run)["ann"].relay == name_of(second)
+    assert server.taken() == []
+
+
+def unused_port():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def test_a_refused_login_blocks_the_relay_and_the_run_and_burns_nobody(server, monkeypatch):
+    use(monkeypatch, server.url.replace("smtp://", "smtp://user:wrong@") + "?starttls=never")
+    run = make_batch("ann", "bob")
+
+    blocked = send(run)
+    assert isinstance(blocked, Blocked)
+    assert statuses(run) == {"ann": "queued", "bob": "queued"}
+    assert (acts.reread(run).status, acts.reread(run).waiting_for) == ("waiting", "blocked")
+    assert relay(name_of(server)).blocked_at is not None
+
+    use(monkeypatch, server.url)
+    assert send_again(run) is None
+    assert statuses(run) == {"ann": "accepted", "bob": "accepted"}
+    assert acts.reread(run).waiting_for is None
+
+
+def send_again(run):
+    with transaction() as session:
+        session.get_one(type(acts.step(run, "deliver:0")), acts.step(run, "deliver:0").id).not_before = None
+    return send(run)
+
+
+def test_one_sender_that_is_refused_blocks_its_run_and_nobody_elses(server):
+    server.refuse_sender = "550 5.7.60 Client does not have permissions to send as this sender"
+    run = make_batch("ann")
+
+    assert isinstance(send(run), Blocked)
+    assert statuses(run) == {"ann": "queued"}
+    assert relay(name_of(server)) is None or relay(name_of(server)).blocked_at is None
+    assert "5.7.60" in relay(relays.of_run(run.id)).block_reason
+
+
+def test_the_same_refusal_to_ten_in_a_row_blocks_the_relay(server):
+    run = make_batch(*[f"553+{n:02}" for n in range(12)])
+
+    assert isinstance(send(run), Blocked)
+    assert Counter(statuses(run).values()) == {"failed": 10, "queued": 2}
+    assert "in a row" in relay(name_of(server)).block_reason
+
+
+def test_too_much_refused_for_its_content_stops_the_run(server):
+    addresses = [name for n in range(12) for name in (f"dot-554+{n}", f"ok+{n}")]
+    run = make_batch(*addresses, allow_refused="30%")
+
+    blocked = send(run)
+    assert isinstance(blocked, Blocked)
+    assert "are refused for their content" in str(blocked)
+    found = Counter(statuses(run).values())
+    assert (found["failed"], found["queued"]) == (10, 5)
+    assert relay(name_of(server)).blocked_at is None
+
+
+def test_a_relay_that_says_too_fast_is_slowed_down(server):
+    server.texts["451"] = "4.7.1 Too many messages, slow down"
+    run = make_batch("ok+1", "ok+2", "451x1", "ok+3")
+
+    send(run)
+    assert rows(run)["451x1"].cause == "throttled"
+    assert statuses(run)["451x1"] == "deferred"
+    assert relay(name_of(server)).pace is not None
+
+
+def test_a_relay_that_falls_silent_after_every_message_costs_three_and_not_the_whole_batch(server):
+    run = make_batch(*[f"store-then-drop+{n}" for n in range(9)])
+
+    assert isinstance(send(run), Waiting)
+    assert Counter(statuses(run).values()) == {"uncertain": 3, "queued": 6}
+
+
+# ---- on_uncertain
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "taken"), [("hold", "uncertain", 1), ("resend", "deferred", 1), ("assume_sent", "accepted", 1)]
+)
+def test_what_nobody_can_know_is_decided_by_the_schedule(server, policy, status, taken):
+    run = make_batch("store-then-drop", on_uncertain=policy)
+    send(run)
+
+    row = rows(run)["store-then-drop"]
+    assert row.status == status
+    assert len(server.taken()) == taken
+    assert history(run, "store-then-drop") == ["dot", "uncertain"]
+    assert bool(row.not_before) == (policy == "resend")
+
+
+# ---- people
+
+
+def test_the_brake_stops_a_batch_between_two_messages(server, monkeypatch):
+    monkeypatch.setattr(sending, "LOOK", 0.0)
+    run = make_batch("ann", "bob", "cid")
+    deliver = posting.Post.deliver
+
+    def pulled(self, delivery, share):
+        found = deliver(self, delivery, share)
+        with transaction() as session:
+            relays.find(session, relays.ALL).stopped_at = run.created_at
+        return found
+
+    monkeypatch.setattr(posting.Post, "deliver", pulled)
+    stopped = send(run)
+    assert (stopped.known, statuses(run)) == (True, {"ann": "accepted", "bob": "queued", "cid": "queued"})
+
+
+def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(server, monkeypatch):
+    run = make_batch("ann", "bob")
+    dot = ledger.dot
+
+    def skipped(session, delivery_id, attempt_id, name):
+        if delivery_id == rows(run)["ann"].id:
+            ledger.put(session, (Delivery.id == delivery_id,), status="skipped")
+            session.commit()
+        return dot(session, delivery_id, attempt_id, name)
+
+    monkeypatch.setattr(ledger, "dot", skipped)
+    assert send(run) is None
+    assert statuses(run) == {"ann": "skipped", "bob": "accepted"}
+    assert [line["recipient"] for line in server.taken()] == ["bob@example.org"]
+
+
+def test_a_process_that_slept_sends_nothing_more(server):
+    run = make_batch("ann")
+    claim = acts.claim(run, "deliver:0")
+    with transaction() as session:
+        step = session.get_one(type(claim.step), claim.step.id)
+        step.fence += 1
+    with RunHandle(claim) as handle, pytest.raises(StaleClaim):
+        sending.send_batch(handle, 0)
+
+    assert server.taken() == []
+    assert statuses(run) == {"ann": "queued"}
