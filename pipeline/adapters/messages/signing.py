@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.adapters.messages.addresses import ascii_domain
 from pipeline.errors import DefinitionError
 from pipeline.settings import Settings
 
@@ -113,4 +114,4 @@ def configured(settings: Settings) -> Signer | None:
     """The signer that the settings ask for, or None where they ask for none. Raises DefinitionError as `signer`."""
     if not settings.dkim_key:
         return None
-    return signer(settings.dkim_key, settings.dkim_selector, settings.dkim_signs_for)
+    return signer(settings.dkim_key, settings.dkim_selector, ascii_domain(settings.dkim_signs_for))

@@ -39,6 +39,12 @@ def test_a_key_that_the_dns_has_is_fine(signed):
         assert asked(record).verdict is Verdict.OK
 
 
+def test_an_international_domain_signs_by_its_ascii_form(signed, monkeypatch):
+    monkeypatch.setenv("PIPELINE_MAIL_FROM", "Lager Süd <lager@Bücher.example>")
+    settings.cache_clear()
+    assert signing.configured_signer(settings()).domain == "xn--bcher-kva.example"
+
+
 def test_what_is_missing_in_the_dns_is_written_out(signed):
     check = asked(None)
     assert (check.verdict, check.found) == (Verdict.WARNING, f"the DNS has no record {NAME}")
