@@ -13,7 +13,7 @@ from pipeline.adapters import mailer, messages
 from pipeline.adapters.notices import shapes
 from pipeline.adapters.notices.words import page
 from pipeline.adapters.retry_after import retry_after
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import DefinitionError, PermanentError, TransientError
 from pipeline.notice import Letter, Shape, Target
 from pipeline.replies import Kind
 from pipeline.schedule import Person
@@ -78,7 +78,15 @@ def compose(address: str, letter: Letter, sender: str) -> bytes:
         date=letter.at,
         # Programs for mail show what concerns one matter as one thread.
         headers={"References": f"<{letter.about}@{domain}>"},
+        signer=_signer(),
     )
+
+
+def _signer() -> messages.Signer | None:
+    """What messages are signed with; a key that is none is better told of without a signature than not at all."""
+    with suppress(DefinitionError):
+        return messages.configured_signer(settings())
+    return None
 
 
 def _post(target: Target, letter: Letter) -> str:

@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pipeline.adapters import notices
+from pipeline.adapters.messages.signing import signer
 from pipeline.adapters.notices import words
 from pipeline.errors import PermanentError, TransientError
 from pipeline.notice import Kind, Letter, Shape, Target, Tone, Words, target
 from pipeline.services.notices.context import NAMES
 from pipeline.settings import settings
+from tests.unit.adapters.test_messages_signing import pem
 from tests.webhook import webhook
 
 __all__ = ["webhook"]
@@ -277,6 +280,22 @@ def test_a_relay_that_is_away_is_waited_for(live):
     with pytest.raises(TransientError, match="cannot be reached"):
         notices.send(target("ops@example.org"), letter())
     live.start()
+
+
+def test_a_notice_is_signed_as_messages_are_and_goes_out_unsigned_where_the_key_is_none(live, home, monkeypatch):
+    key = home / "dkim.pem"
+    monkeypatch.setenv("PIPELINE_DKIM_KEY", "dkim.pem")
+    monkeypatch.setenv("PIPELINE_DKIM_SELECTOR", "s1")
+    monkeypatch.setenv("PIPELINE_MAIL_FROM", "ops@example.com")
+    for text in (pem(rsa.generate_private_key(65537, 2048)), "-----BEGIN nonsense"):
+        key.write_text(text)
+        settings.cache_clear()
+        signer.cache_clear()
+        notices.send(target("ops@example.org"), letter())
+
+    signatures = [read(content)["DKIM-Signature"] for content in live.contents]
+    assert "d=example.com; s=s1" in signatures[0]
+    assert signatures[1] is None
 
 
 def test_mail_for_notices_is_caught_and_redirected_like_any_other(live, monkeypatch):
