@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from pipeline import timing
+from pipeline.errors import DefinitionError
+from pipeline.mistakes import sentences
 from pipeline.policies import Duration
 from pipeline.report import Model
 
@@ -102,3 +105,16 @@ class When(Model):
         return timing.spec(
             self.model_dump(exclude={"timezone", "jitter"}, exclude_none=True), self.timezone or default_zone
         )
+
+
+class _Asked(Model):
+    when: When
+
+
+def read(fields: Mapping[str, Any]) -> When:
+    """The `when` of these fields, as a schedule file has them. Raises DefinitionError with the first mistake."""
+    try:
+        return _Asked.model_validate({"when": dict(fields)}).when
+    except ValidationError as error:
+        said = next(sentences(error, "", _Asked, {"when": When}))
+        raise DefinitionError(said.removeprefix(": ").removeprefix("when.")) from None

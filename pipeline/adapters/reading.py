@@ -74,9 +74,17 @@ class _Loader(yaml.SafeLoader):
 
 def _mapping(path: Path, place: str) -> dict[str, Any]:
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return parse_yaml(path.read_text(encoding="utf-8"), place)
     except UnicodeDecodeError as error:
         raise DefinitionError(f"is not UTF-8 text: {error.reason} at byte {error.start}", place=place) from None
+    except OSError as error:
+        raise DefinitionError(f"cannot be read: {error.strerror}", place=place) from None
+
+
+def parse_yaml(text: str, place: str) -> dict[str, Any]:
+    """The mapping that a text in YAML is, called `place` in errors. Raises DefinitionError with the line."""
+    try:
+        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -85,8 +93,6 @@ def _mapping(path: Path, place: str) -> dict[str, Any]:
         raise DefinitionError(
             f"holds the character #x{error.character:04x}, which YAML does not allow", place=place
         ) from None
-    except OSError as error:
-        raise DefinitionError(f"cannot be read: {error.strerror}", place=place) from None
     if not isinstance(found, dict):
         raise DefinitionError("must be a mapping of fields such as report, when, recipients", place=place)
     return found

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import Json, RunText, Since, earliest, looking, print_json
+from pipeline.cli.upcoming import upcoming
 
 PANEL = "Look"
 
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (runs, show, schedules, slots, who, files, audit):
         app.command(rich_help_panel=PANEL)(command)
+    app.command("next", rich_help_panel=PANEL)(upcoming)
 
 
 def runs(

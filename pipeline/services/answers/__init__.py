@@ -12,6 +12,7 @@ from pipeline.services.answers.plain import as_json
 from pipeline.services.answers.progress import progress
 from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
 from pipeline.services.answers.summary import RunSummary, summarise
+from pipeline.services.answers.upcoming import Dropped, Fire, Upcoming, upcoming
 from pipeline.services.answers.who import Answer, Who, who
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Answer",
     "AuditEntry",
     "DocumentFile",
+    "Dropped",
+    "Fire",
     "MailStatus",
     "RunDetail",
     "RunSummary",
@@ -26,6 +29,7 @@ __all__ = [
     "SlotAnswer",
     "Slots",
     "Span",
+    "Upcoming",
     "Who",
     "as_json",
     "audit",
@@ -37,6 +41,7 @@ __all__ = [
     "show",
     "slots",
     "summarise",
+    "upcoming",
     "who",
     "zone",
 ]

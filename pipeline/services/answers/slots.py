@@ -183,10 +183,12 @@ def _nothing(
     if first is not None and span.until is not None and span.until <= first:
         return f"It was loaded first at {first:%F %T} UTC: there was no such schedule before."
     since = max(filter(None, (first, span.since)), default=now)
-    expected = next((slot for slot in _expected(definition, since, min(span.until or now, now)) if slot.fires), None)
-    if expected is None:
-        return "It was not due then." if span != EVER else "No slot has been due yet."
-    return (
-        f"As its file says now it would have been due at {expected.due_at:%F %T} UTC: it said otherwise then, "
-        f"or was gone; `pipeline audit {row.key}` says when it was loaded"
-    )
+    why = "It was not due then." if span != EVER else "No slot has been due yet."
+    for slot in _expected(definition, since, min(span.until or now, now)):
+        if slot.fires:
+            return (
+                f"As its file says now it would have been due at {slot.due_at:%F %T} UTC: it said otherwise then, "
+                f"or was gone; `pipeline audit {row.key}` says when it was loaded"
+            )
+        why = f"{slot.note}. (Its row is written when the next slot fires.)"
+    return why

@@ -78,6 +78,16 @@ def test_a_day_without_a_slot_is_explained(time):
     assert explained(since=time.now + DAY) == "It was not due then."
 
 
+def test_a_day_that_a_calendar_drops_is_explained_before_its_row_is_there(time):
+    sync(schedule_file(when={"cron": "0 12 * * *", "timezone": "Europe/Berlin", "except_on": "wed"}))
+    time.passes(days=1, hours=8)
+    fire()
+    time.passes(days=1)  # Wednesday evening
+    fire()
+    explanation = explained(since=MONDAY + 2 * DAY)
+    assert explanation.startswith("Wed 2026-11-18 is a Wednesday: dropped. (Its row is written when the next")
+
+
 def test_a_slot_that_nobody_decided_asks_for_a_beat(time):
     sync(at(12))
     time.passes(hours=5, seconds=11)
