@@ -33,8 +33,6 @@ TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
 AGAIN = 0.01
 # A clock that is so much off what has passed was set.
 SET = timedelta(seconds=5)
-# A beat that has been silent for so long is forgotten.
-FORGOTTEN = timedelta(minutes=10)
 
 
 class SqlScheduler(Scheduler):
@@ -75,6 +73,7 @@ class SqlScheduler(Scheduler):
         self._stopped.set()
         for thread in self._threads:  # one that waits for a dead broker is left behind: it ends with the process
             thread.join(2)
+        self._safely(self._leave)
 
     def sync(self) -> None:
         """Nothing is kept in memory: everything was committed when it was decided."""
@@ -115,13 +114,13 @@ class SqlScheduler(Scheduler):
         self._looked = now, passed
 
     def _beat(self) -> None:
-        """Show that this beat is alive, and forget those that have long been silent."""
-        name = f"beat@{socket.gethostname()}:{os.getpid()}"
         with transaction(durable=False) as session:
-            now = clock(session)
-            session.merge(Heartbeat(name=name, at=now, detail={"pid": os.getpid()}))
-            silent = Heartbeat.name.startswith("beat@"), Heartbeat.at < now - FORGOTTEN
-            session.execute(delete(Heartbeat).where(*silent))
+            session.merge(Heartbeat(name=_name(), at=clock(session), detail={"pid": os.getpid()}))
+
+    def _leave(self) -> None:
+        """Say goodbye: a beat that was stopped has not fallen silent."""
+        with transaction(durable=False) as session:
+            session.execute(delete(Heartbeat).where(Heartbeat.name == _name()))
 
     def _publish(self) -> None:
         self._publisher.run(self._safely)
@@ -145,3 +144,7 @@ class SqlScheduler(Scheduler):
         if now - self._last.get(work.__name__, -seconds) >= seconds:
             self._last[work.__name__] = now
             self._safely(work)
+
+
+def _name() -> str:
+    return f"beat@{socket.gethostname()}:{os.getpid()}"

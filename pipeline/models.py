@@ -267,6 +267,10 @@ class Slot(Base):
     decided_at: Mapped[datetime]
 
 
+_UNSTARTED = "start_by IS NOT NULL AND started_at IS NULL AND finished_at IS NULL"
+_OPEN = "finish_by IS NOT NULL AND finished_at IS NULL"
+
+
 class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
@@ -282,6 +286,9 @@ class Run(Base):
             postgresql_where=text("finished_at IS NULL"),
             sqlite_where=text("finished_at IS NULL"),
         ),
+        # What has not started, or finished, in time: it must not grow with those that have.
+        Index("ix_runs_start_by", "start_by", postgresql_where=text(_UNSTARTED), sqlite_where=text(_UNSTARTED)),
+        Index("ix_runs_finish_by", "finish_by", postgresql_where=text(_OPEN), sqlite_where=text(_OPEN)),
         Index(
             "ix_runs_unfinished",
             "status",
@@ -623,6 +630,7 @@ class Notice(Base):
         Index("ix_notices_created_at", "created_at"),
         Index(
             "ix_notices_open",
+            "kind",
             "subject",
             postgresql_where=text("closed_at IS NULL"),
             sqlite_where=text("closed_at IS NULL"),

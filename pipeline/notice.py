@@ -50,11 +50,18 @@ LASTING = frozenset(
         Kind.LATE_FINISH,
         Kind.FILE_REFUSED,
         Kind.NOT_FIRED,
+        Kind.BEAT_SILENT,
         Kind.NOBODY_WORKS,
     }
 )
+# What is not told again and again while, or soon after, the same has been (`QUIET`).
+SPARING = LASTING | {Kind.SLOT_DROPPED}
+# States rather than events: kept back soon after the same one, they are told once they have lasted long enough.
+STANDING = LASTING - {Kind.RUN_FAILED, Kind.RUN_PARTIAL, Kind.GAVE_UP}
 # Nothing goes on before a person has acted: they are told again as long as nobody has.
-WANTS_A_PERSON = frozenset({Kind.RUN_BLOCKED, Kind.APPROVAL_WANTED, Kind.UNCERTAIN})
+WANTS_A_PERSON = frozenset(
+    {Kind.RUN_BLOCKED, Kind.APPROVAL_WANTED, Kind.UNCERTAIN, Kind.NOT_FIRED, Kind.NOBODY_WORKS, Kind.FILE_REFUSED}
+)
 
 # After a notice nothing more of the same kind and subject is told for so long; each time longer.
 QUIET = (timedelta(hours=1), timedelta(hours=4), timedelta(hours=24))

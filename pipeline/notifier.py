@@ -4,51 +4,80 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from uuid import NAMESPACE_URL, uuid5
 
+from sqlalchemy.orm import Session
+
 from pipeline import log, notice
 from pipeline.adapters import notices as post
-from pipeline.db import persist, transaction
+from pipeline.db import clock, persist, transaction
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.failpoints import failpoint
 from pipeline.models import Notice
 from pipeline.notice import Letter
-from pipeline.services.notices import outbox
+from pipeline.services import deadlines
+from pipeline.services.notices import outbox, reminders, signs
 from pipeline.services.notices.context import about, context
 from pipeline.services.notices.outbox import Taken
 
 logger = log.get(__name__)
-# Seconds between two looks for what is to be sent.
-LOOK = 2.0
+# Seconds between two looks for what is to be sent, and for what is late or silent.
+LOOK, WATCH = 2.0, 5.0
+# Seconds that a beat has been up before it looks for what is late or silent.
+SETTLING = 10.0
+LOOKS: dict[str, Callable[[Session, datetime], None]] = {
+    "deadlines": deadlines.check,
+    "signs of life": signs.check,
+    "reminders": reminders.remind,
+}
 # Notices that a letter tells in full; of the others it has the first line.
 IN_FULL = 10
 
 
 class Notifier:
-    """Two threads, one for mail and one for webhooks: a relay that hangs delays no webhook.
+    """Threads of one beat: one finds what is late or silent, one sends mail, one calls webhooks.
 
-    `safely` carries out a piece of work and swallows, and tells, whatever goes wrong with it.
+    A relay that hangs delays no webhook. `safely` carries out a piece of work and swallows, and tells, whatever goes
+    wrong with it; the threads end soon after `stopped` is set.
     """
 
     def __init__(self, safely: Callable[[Callable[[], object]], object], stopped: threading.Event) -> None:
         self._safely, self._stopped = safely, stopped
 
     def start(self) -> list[threading.Thread]:
-        """The threads, running; they end soon after `stopped` is set."""
-        ways = {"beat-notices-mail": True, "beat-notices-web": False}
-        threads = [
-            threading.Thread(target=partial(self._run, mail=mail), name=name, daemon=True)
-            for name, mail in ways.items()
-        ]
+        """The threads, running."""
+        work: dict[str, Callable[[], None]] = {
+            "beat-watch": self._watch,
+            "beat-mail": partial(self._send, mail=True),
+            "beat-webhooks": partial(self._send, mail=False),
+        }
+        threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in work.items()]
         for thread in threads:
             thread.start()
         return threads
 
-    def _run(self, *, mail: bool) -> None:
+    def _watch(self) -> None:
+        # A beat that comes back after a night finds much overdue, and decides it first.
+        if self._stopped.wait(SETTLING):
+            return
+        while True:
+            for what in LOOKS:
+                self._safely(partial(_look, at=what))
+            if self._stopped.wait(WATCH):
+                return
+
+    def _send(self, *, mail: bool) -> None:
         while not self._stopped.wait(LOOK):
             while self._safely(partial(send_next, mail=mail)) and not self._stopped.is_set():
                 pass
+
+
+def _look(*, at: str) -> None:
+    # Not durable: what a power cut takes back is seen again at the next look.
+    with transaction(durable=False) as session:
+        LOOKS[at](session, clock(session))
 
 
 def send_next(*, mail: bool) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline import timing
 from pipeline.report import Model
@@ -77,3 +77,24 @@ class CatchUp(Model):
     def most(self) -> int:
         """How many of the slots that are due fire at most."""
         return self.max if self.mode == Mode.ALL else 1
+
+
+class Deadline(Model):
+    """How long after its slot a run may start and finish before somebody is told."""
+
+    start_within: Duration | None = Field(None, description="Told of unless its first step has begun by then: 10m.")
+    finish_within: Duration | None = Field(None, description="Told of unless it has finished by then: 1h.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.start_within is None and self.finish_within is None:
+            raise ValueError("needs start_within, finish_within, or both")
+        return self
+
+    def after(self, instant: datetime) -> tuple[datetime | None, datetime | None]:
+        """When a run that counts from `instant` has to have started, and to have finished."""
+        return _later(instant, self.start_within), _later(instant, self.finish_within)
+
+
+def _later(instant: datetime, length: str | None) -> datetime | None:
+    return instant + timing.parse_duration(length) if length else None

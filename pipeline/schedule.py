@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pipeline import notice, readiness, targets, timing
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, no_field, sentences
-from pipeline.policies import CatchUp, Duration, Late, Overlap, Uncertain
+from pipeline.policies import CatchUp, Deadline, Duration, Late, Overlap, Uncertain
 from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
@@ -164,6 +164,7 @@ class Schedule(Model):
         description="Deliveries turned away for now: the run waits for them, or it closes as partial at once and they "
         "complete it later.",
     )
+    deadline: Deadline | None = None
     notify: Annotated[list[str] | None, OneOrMany] = Field(
         None,
         description="Who hears of failures, lateness and recovery: e-mail addresses and the URLs of webhooks. "
@@ -268,6 +269,7 @@ _OWNERS: Owners = {
     "report": Report,
     "when": When,
     "catch_up": CatchUp,
+    "deadline": Deadline,
     "recipients": Recipients,
     "source": Source,
     "sources": Source,

@@ -19,9 +19,11 @@ from pipeline.errors import PipelineError
 from pipeline.failpoints import failpoint
 from pipeline.models import Decision, Run, RunStatus, Schedule, Slot, Trigger, WaitingFor, new_id
 from pipeline.policies import Overlap
-from pipeline.services import plans, runs, turns
+from pipeline.schedule import Schedule as Definition
+from pipeline.services import notices, plans, runs, turns
 from pipeline.services.deciding import Decided, Look, decide
-from pipeline.services.due import next_due, not_before
+from pipeline.services.due import next_due, not_before, zone_of
+from pipeline.services.notices.dropped import Dropped, slots_dropped
 from pipeline.services.plans import Plan
 from pipeline.services.turns import InTheWay
 from pipeline.settings import settings
@@ -55,6 +57,7 @@ class _Outcome:
 
     key: str
     look: Look
+    definition: Definition | None = None
     drafts: dict[datetime, Run] = field(default_factory=dict)
     cancels: Sequence[InTheWay] = ()
 
@@ -136,7 +139,7 @@ def _may_be_busy(plan: Plan | Exception) -> bool:
 def _outcome(row: Schedule, plan: Plan, busy: list[InTheWay], now: datetime, version: str) -> _Outcome:
     paused = None if not row.paused else f"paused: {row.note}" if row.note else "the schedule was paused"
     look = decide(plan.definition, row.high_water_mark, now, paused)
-    outcome = _Outcome(row.key, look)
+    outcome = _Outcome(row.key, look, plan.definition)
     if not any(slot.decision == Decision.FIRED for slot in look.slots):
         return outcome
     slots = []
@@ -176,9 +179,10 @@ def _said(slot: Decided, more: str) -> str:
 
 def _draft(plan: Plan, due_at: datetime, now: datetime, version: str) -> Run:
     request = runs.Request(schedule_key=plan.key, trigger=Trigger.SCHEDULE)
-    run = runs.draft(request, plan.definition, plan.stored, plan.revision, due_at=due_at, now=now, code_version=version)
-    run.not_before = not_before(plan.definition, plan.key, due_at)
-    return run
+    return runs.draft(
+        request, plan.definition, plan.stored, plan.revision, due_at=due_at, now=now, code_version=version,
+        not_before=not_before(plan.definition, plan.key, due_at),
+    )  # fmt: skip
 
 
 def _given_up(row: Schedule, plan: Plan | Exception, now: datetime, error: Exception) -> _Outcome:
@@ -225,7 +229,19 @@ def _write(session: Session, outcomes: Sequence[_Outcome], now: datetime) -> lis
     insert_all(session, Slot, slots)
     failpoint("firing.slots")
     session.connection().execute(_ADVANCE, [_advance(outcome) for outcome in outcomes])
+    dropped = [dropped for outcome in outcomes if (dropped := _dropped(outcome))]
+    if dropped:
+        notices.aside(session, lambda: slots_dropped(session, dropped))
     return [Fired(run.id, run.schedule_key, run.due_at, _waits(run, now)) for run in drafts]
+
+
+def _dropped(outcome: _Outcome) -> Dropped | None:
+    """What was too late of it, for those who are to know."""
+    late = [slot.due_at for slot in outcome.look.slots if slot.decision == Decision.LATE]
+    if not late or outcome.definition is None:
+        return None
+    of = outcome.definition
+    return Dropped(outcome.key, zone_of(of), late, outcome.look.next_due_at, of.notify)
 
 
 def _written_alone(session: Session, outcome: _Outcome, now: datetime) -> list[Fired]:

@@ -35,7 +35,7 @@ from pipeline.models import (
 )
 from pipeline.policies import Overlap
 from pipeline.report import Report, Scalar
-from pipeline.services import audit, steps, turns
+from pipeline.services import audit, deadlines, steps, turns
 from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
@@ -144,13 +144,15 @@ def draft(
     due_at: datetime,
     now: datetime,
     code_version: str,
+    not_before: datetime | None = None,
 ) -> Run:
     """A new run, in no database yet; `stored`, which `definition` was read from, is pinned.
 
-    So are its parameters and its period, computed from `due_at` (UTC) in the schedule's zone. Raises Refused for those
-    that cannot be.
+    So are its parameters, its deadlines, and its period, computed from `due_at` (UTC) in the schedule's zone. Raises
+    Refused for those that cannot be.
     """
     zone = zone_of(definition)
+    start_by, finish_by = deadlines.of(definition, request.trigger, request.scope, not_before or due_at)
     return Run(
         id=new_id(),
         workflow=definition.workflow or definition.kind,
@@ -167,6 +169,9 @@ def draft(
         scope=request.scope,
         definition=stored,
         code_version=code_version,
+        not_before=not_before,
+        start_by=start_by,
+        finish_by=finish_by,
         status=RunStatus.QUEUED,
         generation=1,
         created_at=now,
@@ -352,6 +357,7 @@ def close(
     With `waiting_for` its deferred deliveries are still made, and complete it later. The run that waits for its turn
     behind it is queued.
     """
+    from pipeline.services import notices
     from pipeline.services.notices import endings
 
     now = clock(session)
@@ -359,7 +365,7 @@ def close(
     close_leftovers(session, run)
     _cancel_unstarted(session, run, now)
     session.flush()
-    endings.run_ended(session, run)
+    notices.aside(session, lambda: endings.run_ended(session, run))
     turns.begin_next(session, run.schedule_key)
 
 

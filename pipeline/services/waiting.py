@@ -15,7 +15,7 @@ from pipeline.errors import Refused
 from pipeline.models import FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import audit, runs, steps
 from pipeline.services.audit import Actor
-from pipeline.services.notices.endings import is_trial
+from pipeline.services.notices import is_trial
 from pipeline.timing import Period
 
 # Waiting runs that one pass of reconcile looks at; the others look for themselves, less often.
@@ -42,7 +42,7 @@ class Standing:
 
 def standing(session: Session, schedule: str, period: Period) -> Standing:
     """How the schedule's run for just this period stands: one that succeeded counts, else one that is still open."""
-    same = [run for run in session.scalars(_about(schedule, period)) if not is_trial(run)]
+    same = [run for run in session.scalars(_about(schedule, period)) if not is_trial(run.scope)]
     succeeded = next((run for run in same if run.status == RunStatus.SUCCEEDED), None)
     unfinished = next((run for run in same if run.status not in FINAL_RUN), None)
     found = succeeded or unfinished or next(iter(same), None)

@@ -52,7 +52,7 @@ def die():
     raise Killed
 
 
-def tell(*targets, kind=Kind.SLOT_DROPPED, episode="1", subject=SHIPMENTS, **facts):
+def tell(*targets, kind=Kind.TEST, episode="1", subject=SHIPMENTS, **facts):
     with transaction(durable=False) as session:
         return notices.tell(
             session,
@@ -84,7 +84,7 @@ def test_each_target_hears_once_by_its_own_way(smtp_server, webhook):
 
     assert [send(mail=True), send(mail=False), send(mail=True), send(mail=False)] == [1, 1, 0, 0]
     assert [line["recipient"] for line in smtp_server.taken()] == [OPS]
-    assert [request.json["title"] for request in webhook.requests] == ["Dropped: shipments"]
+    assert [request.json["title"] for request in webhook.requests] == ["Test: notices reach you"]
     assert [status for status, *_ in states()] == ["sent", "sent"]
     assert states()[1][2] == "200 ok"
 
@@ -101,7 +101,7 @@ def test_what_comes_within_a_minute_is_gathered_in_one_letter(time, webhook):
     assert send(mail=False) == 1
     first, second = webhook.requests
     assert (len(first.json["notices"]), len(second.json["notices"]), len(second.json["more"])) == (1, 10, 20)
-    assert second.json["title"] == "Dropped: shipments (and 29 more)"
+    assert second.json["title"] == "Test: notices reach you (and 29 more)"
 
 
 def test_where_the_relay_is_what_failed_the_webhook_goes_out_and_mail_waits(time, smtp_server, webhook):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import yaml
@@ -379,3 +379,25 @@ def test_what_was_parsed_can_be_parsed_from_json_again():
 
     assert isinstance(found.report, Report)
     assert schedule.parse(definition, PLACE) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"deadline": {}}, "deadline needs start_within, finish_within, or both"),
+        ({"deadline": {"start_within": "soon"}}, 'deadline.start_within duration "soon" is not understood'),
+        ({"deadline": {"start": "10m"}}, "deadline.start is not a field here (allowed: finish_within, start_within)"),
+        ({"notify": ["ops@x.example", "nobody"]}, 'notify "nobody" is neither an e-mail address nor the URL'),
+    ],
+)
+def test_whom_to_tell_and_when_a_run_is_late_are_checked(said, sentence):
+    with pytest.raises(DefinitionError) as refused:
+        parse(**said)
+    assert sentence in str(refused.value)
+
+
+def test_deadlines_count_from_an_instant():
+    definition = parse(deadline={"finish_within": "1h"})
+    at = datetime(2026, 11, 16, 6, tzinfo=UTC)
+
+    assert definition.deadline.after(at) == (None, at + timedelta(hours=1))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from pipeline.models import Delivery, DeliveryStatus, Notice, Run, RunStatus, Schedule
 from pipeline.notice import Kind
 from pipeline.services.answers import wording
-from pipeline.services.notices.telling import about_run, about_schedule, settle, tell
+from pipeline.services.notices.telling import about_run, about_schedule, is_trial, settle, tell
 
 # Addresses that a notice names; of more it has the number.
 NAMED = 5
@@ -27,7 +27,7 @@ _OF_ITS_RESULT = (Kind.RUN_FAILED, Kind.RUN_PARTIAL, Kind.GAVE_UP)
 def run_ended(session: Session, run: Run) -> None:
     """Tell of a run that has just ended, in the transaction that ends it. A trial for one key or reader is nobody's."""
     settle(session, about_run(run.id), Kind.RUN_BLOCKED, Kind.APPROVAL_WANTED, how=_how(run), run=str(run.id))
-    if is_trial(run):
+    if is_trial(run.scope):
         return
     subject, episode = _matter(run)
     match run.status:
@@ -42,7 +42,7 @@ def run_ended(session: Session, run: Run) -> None:
 
 def gives_up(session: Session, run: Run, reason: str) -> None:
     """Tell of a run that is about to fail since it has waited in vain; that it failed is then not told as well."""
-    if not is_trial(run):
+    if not is_trial(run.scope):
         subject, episode = _matter(run)
         tell(session, Kind.GAVE_UP, subject, episode, run=run, facts={**_facts(session, run), "reason": reason})
 
@@ -54,11 +54,6 @@ def _matter(run: Run) -> tuple[str, str]:
 def _is_told(session: Session, kind: Kind, subject: str, episode: str) -> bool:
     of = (Notice.subject == subject, Notice.kind == kind, Notice.episode == episode)
     return session.scalar(select(Notice.id).where(*of).limit(1)) is not None
-
-
-def is_trial(run: Run) -> bool:
-    """Whether somebody tried it out: for a few keys, to another address, or without sending anything."""
-    return bool(run.scope.get("keys") or run.scope.get("to") or not run.scope.get("send", True))
 
 
 def _how(run: Run) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from pipeline import notice
@@ -32,6 +32,11 @@ def about_file(file: str) -> str:
     return f"file:{file}"
 
 
+def is_trial(scope: Mapping[str, Any]) -> bool:
+    """Whether somebody tries it out: for a few keys, to another address, or without sending anything."""
+    return bool(scope.get("keys") or scope.get("to") or not scope.get("send", True))
+
+
 def tell(
     session: Session,
     kind: Kind,
@@ -50,43 +55,77 @@ def tell(
     the same has been told of the subject a while ago, the row is kept without being told (`notice.level_after`).
     Returns whether somebody will hear of it. Call it in the transaction that makes it true.
     """
-    lasting = kind in notice.LASTING
-    if lasting:
+    lasting, sparing = kind in notice.LASTING, kind in notice.SPARING
+    if sparing:
         one_at_a_time(session, subject)
     now = clock(session)
     key = run.schedule_key if run else schedule_key
-    level = _level(session, kind, subject, now) if lasting else 0
-    row = {
-        "id": new_id(),
-        "subject": subject,
-        "kind": kind,
-        "episode": episode,
-        "schedule_key": key,
-        "run_id": run.id if run else None,
-        "facts": {
+    level = _level(session, kind, subject, now) if sparing else 0
+    row = _row(
+        kind=kind,
+        subject=subject,
+        episode=episode,
+        schedule_key=key,
+        run_id=run.id if run else None,
+        facts={
             **(_of_run(run) if run else {}),
             **(_so_far(session, kind, subject) if lasting and level is not None else {}),
             **(facts or {}),
         },
-        "created_at": now,
-        "told_at": None if level is None else now,
-        "level": level or 0,
-        "closed_at": None if lasting else now,
-    }
+        created_at=now,
+        told_at=None if level is None else now,
+        level=level or 0,
+        closed_at=None if lasting else now,
+    )
     if not insert_new(session, Notice, [row]) or level is None:
         return False
     return _address(session, row, targets if targets is not None else _targets(session, run, key))
 
 
-def settle(session: Session, subject: str, *kinds: Kind, **facts: Any) -> bool:
+def goes_on(session: Session, kind: Kind, subject: str, facts: Mapping[str, Any]) -> bool:
+    """Tell of a matter without an episode of its own, such as that nobody works: once until it is settled."""
+    if session.scalar(select(Notice.id).where(*_open(subject, [kind])).limit(1)) is not None:
+        return False
+    return tell(session, kind, subject, clock(session).isoformat(), facts=facts)
+
+
+def tell_late(session: Session, row: Notice, now: datetime) -> None:
+    """Tell of an open matter that was kept back, if the quiet time after the same one is over."""
+    level = _level(session, Kind(row.kind), row.subject, now)
+    if level is None:
+        return
+    row.told_at, row.level = now, level
+    session.flush()
+    run = session.get(Run, row.run_id) if row.run_id else None
+    _address(session, {"id": row.id, "created_at": now}, _targets(session, run, row.schedule_key))
+
+
+def repeat(session: Session, row: Notice, now: datetime, **facts: Any) -> None:
+    """Tell the same people of an open matter once more, with these facts besides."""
+    targets = session.scalars(select(NoticeDelivery.target).where(NoticeDelivery.notice_id == row.id)).all()
+    again = _row(
+        kind=row.kind,
+        subject=row.subject,
+        episode=f"{row.episode.partition('#')[0]}#{facts['reminder']}",
+        schedule_key=row.schedule_key,
+        run_id=row.run_id,
+        facts={**row.facts, "since": row.facts.get("since") or row.created_at.isoformat(), **facts},
+        created_at=now,
+        told_at=now,
+        level=row.level,
+        closed_at=None,
+    )
+    if insert_new(session, Notice, [again]):
+        _address(session, again, targets)
+
+
+def settle(session: Session, subject: str, *kinds: Kind, silently: bool = False, **facts: Any) -> bool:
     """The matters of these kinds (all where none is named) have ended: whoever was told of one hears of its end.
 
-    `facts` say how it ended. Returns whether somebody will hear of it. Does nothing where nothing was open: call it
-    whenever all is well.
+    `facts` say how it ended; `silently` nobody hears. Returns whether somebody will hear of it. Does nothing where
+    nothing was open: call it whenever all is well.
     """
-    open_ones = [Notice.subject == subject, Notice.closed_at.is_(None)]
-    if kinds:
-        open_ones.append(Notice.kind.in_(kinds))
+    open_ones = _open(subject, kinds or tuple(notice.LASTING))
     if session.scalar(select(Notice.id).where(*open_ones).limit(1)) is None:
         return False
     one_at_a_time(session, subject)
@@ -97,23 +136,30 @@ def settle(session: Session, subject: str, *kinds: Kind, **facts: Any) -> bool:
     targets = sorted(session.scalars(select(NoticeDelivery.target).join(Notice).where(*told).distinct()))
     closing = update(Notice).where(*open_ones).values(closed_at=now).execution_options(synchronize_session=False)
     times = session.connection().execute(closing).rowcount
-    if first is None:
+    if first is None or silently:
         return False
     said = {"of": of, "since": first.created_at.isoformat(), "times": times, "first": first.facts}
-    row = {
-        "id": new_id(),
-        "subject": subject,
-        "kind": Kind.RECOVERED,
-        "episode": first.episode,
-        "schedule_key": first.schedule_key,
-        "run_id": first.run_id,
-        "facts": {**said, **facts},
-        "created_at": now,
-        "told_at": now,
-        "level": 0,
-        "closed_at": now,
-    }
+    row = _row(
+        kind=Kind.RECOVERED,
+        subject=subject,
+        episode=first.episode,
+        schedule_key=first.schedule_key,
+        run_id=first.run_id,
+        facts={**said, **facts},
+        created_at=now,
+        told_at=now,
+        level=0,
+        closed_at=now,
+    )
     return bool(insert_new(session, Notice, [row])) and _address(session, row, targets)
+
+
+def _row(**values: Any) -> dict[str, Any]:
+    return {"id": new_id(), **values}
+
+
+def _open(subject: str, kinds: Sequence[Kind]) -> list[ColumnElement[bool]]:
+    return [Notice.subject == subject, Notice.kind.in_(kinds), Notice.closed_at.is_(None)]
 
 
 def _level(session: Session, kind: Kind, subject: str, now: datetime) -> int | None:

@@ -62,11 +62,11 @@ def test_for_machines(as_json, webhook):
 
 
 def test_open_is_what_goes_on_or_has_not_reached_everybody(as_json, webhook):
-    tell(Kind.SLOT_DROPPED, "1", webhook.url)
+    tell(Kind.TEST, "1", webhook.url)
     notifier.send_next(mail=False)
     assert as_json("notices", "--open") == []
 
-    tell(Kind.SLOT_DROPPED, "2", "ops@example.org")
+    tell(Kind.TEST, "2", "ops@example.org")
     tell(Kind.RUN_FAILED, "3")
     assert [one["episode"] for one in as_json("notices", "--open")] == ["3", "2"]
 

@@ -125,7 +125,7 @@ def told(database):
 
     def told(**values):
         with db.transaction() as session:
-            notices.tell(session, Kind.SLOT_DROPPED, "schedule:x", "1", targets=["ops@example.com"])
+            notices.tell(session, Kind.TEST, "schedule:x", "1", targets=["ops@example.com"])
             session.execute(update(NoticeDelivery).values(**values))
 
     return told

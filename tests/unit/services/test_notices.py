@@ -205,7 +205,7 @@ def test_one_kind_ends_and_the_other_goes_on():
 
 
 def test_what_cannot_end_is_over_when_it_is_told():
-    tell(Kind.SLOT_DROPPED)
+    tell(Kind.TEST)
 
     assert rows()[0].closed_at == rows()[0].created_at
     assert not settle()
