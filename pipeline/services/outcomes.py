@@ -48,11 +48,10 @@ def counts(session: Session, run_id: UUID) -> dict[str, int]:
     Repeats that are on their way count as deferred.
     """
     of_run = Delivery.run_id == run_id
-    statuses = select(Delivery.status, Delivery.repeat > 0, func.count()).where(of_run)
-    found: Counter[str] = Counter()
-    for status, repeated, count in session.execute(statuses.group_by(Delivery.status, Delivery.repeat > 0)):
-        if not repeated or status == DeliveryStatus.DEFERRED:
-            found[status] += count
+    planned = select(Delivery.status, func.count()).where(of_run, Delivery.repeat == 0).group_by(Delivery.status)
+    found: Counter[str] = Counter(dict(session.execute(planned).all()))
+    on_their_way = (of_run, Delivery.repeat > 0, Delivery.status == DeliveryStatus.DEFERRED)
+    found[DeliveryStatus.DEFERRED] += session.scalar(select(func.count()).where(*on_their_way)) or 0
     again = aliased(Delivery)
     made_good = (
         select(Delivery.status, func.count(Delivery.id.distinct()))

@@ -254,7 +254,7 @@ def record(
     kept = {"status": verdict.status, "error": verdict.error} if verdict else result
     _finish(session, claim, StepStatus.SUCCEEDED, now, result=kept)
     _end_attempt(session, claim, Outcome.SUCCEEDED, now)
-    if runs.is_final(run):
+    if runs.is_over(run):
         runs.close_leftovers(session, run)
         return
     runs.end_waiting_for_data(run)
