@@ -14,7 +14,7 @@ from pipeline.adapters.documents.templates import Templates
 from pipeline.adapters.messages import Attachment, EncodedAttachment, encode
 from pipeline.errors import DefinitionError
 
-_IMAGE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*)(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
+IMAGE = re.compile(r"""(<img\b[^>]*?\ssrc\s*=\s*)(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 # What mail programs show. SVG is not among them, and the web is asked by those only that are told to.
 _SHOWN = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
@@ -30,17 +30,26 @@ def placed(text: str, templates: Templates) -> tuple[str, tuple[EncodedAttachmen
     found: dict[str, EncodedAttachment] = {}
 
     def name(match: re.Match[str]) -> str:
-        address = html.unescape(match[2] if match[2] is not None else match[3]).strip()
-        if urlsplit(address).scheme in {"http", "https", "cid"}:
+        address = address_of(match)
+        if is_elsewhere(address):
             return match[0]
-        content_id, part = _part(address, templates)
+        content_id, part = taken(address, templates)
         found[content_id] = part
         return f'{match[1]}"cid:{content_id}"'
 
-    return _IMAGE.sub(name, text), tuple(found.values())
+    return IMAGE.sub(name, text), tuple(found.values())
 
 
-def _part(address: str, templates: Templates) -> tuple[str, EncodedAttachment]:
+def address_of(match: re.Match[str]) -> str:
+    return html.unescape(match[2] if match[2] is not None else match[3]).strip()
+
+
+def is_elsewhere(address: str) -> bool:
+    return urlsplit(address).scheme in {"http", "https", "cid"}
+
+
+def taken(address: str, templates: Templates) -> tuple[str, EncodedAttachment]:
+    """The image's content id and part. Raises as `placed`."""
     known = templates.images.get(address)
     if known:
         return known

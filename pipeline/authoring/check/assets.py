@@ -11,9 +11,10 @@ from urllib.parse import unquote, urljoin
 import tinycss2  # type: ignore[import-untyped]  # it ships no types
 from jinja2 import nodes
 
-from pipeline.adapters.documents import resources
+from pipeline.adapters.documents import images, resources
 from pipeline.adapters.documents.templates import Templates
 from pipeline.authoring.check.names import Found
+from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean
 
 # Addresses that a page loads, as against the href of a link to click on.
@@ -30,6 +31,18 @@ def in_template(tree: nodes.Template, templates: Templates) -> Iterator[Found]:
             reason = _refused(found["address"], templates)
             if reason:
                 yield data.lineno + data.data.count("\n", 0, found.start("address")), reason
+
+
+def in_message(tree: nodes.Template, templates: Templates) -> Iterator[Found]:
+    """Images written out in a message's HTML that are in no file of the bundle, or that mail programs do not show."""
+    for data in tree.find_all(nodes.TemplateData):
+        for found in images.IMAGE.finditer(data.data):
+            address = images.address_of(found)
+            try:
+                if not images.is_elsewhere(address):
+                    images.taken(address, templates)
+            except DefinitionError as error:
+                yield data.lineno + data.data.count("\n", 0, found.start()), error.reason
 
 
 def in_stylesheet(path: Path, templates: Templates) -> Iterator[Found]:

@@ -112,8 +112,8 @@ def _check_template(subject: Subject, templates: Templates, inside: str, path: P
     faults = [*names.references(tree, templates, inside), *names.blocks(tree, templates)]
     if known is not None:
         faults += names.unknown(tree, templates.environment, known)
-    if path.suffix == ".html" and path.name != "body.html":
-        faults += assets.in_template(tree, templates)
+    if path.suffix == ".html":
+        faults += (assets.in_message if path.name == "body.html" else assets.in_template)(tree, templates)
     for line, reason in sorted(faults):
         subject.fault("", reason, f"{place}:{line}")
 

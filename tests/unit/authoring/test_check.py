@@ -315,6 +315,15 @@ def test_messages_are_given_other_names_than_documents(stock):
     assert subject.startswith('schedules/stock.yaml: message.subject "rows" is not known')
 
 
+def test_a_message_shows_images_of_its_folder_and_such_as_programs_know(stock):
+    images = ['"b.png"', '"https://x.example/a.png"', '"lost.png"', '"mark.svg"', '"{{ key }}.png"']
+    page = "\n".join(f'<img alt="x" src={one}>' for one in images)
+    stock(**{"templates/stock/body.html": page, "templates/stock/b.png": "x", "templates/stock/mark.svg": "<svg/>"})
+    lost, drawn = told()
+    assert lost.startswith('templates/stock/body.html:3: an image cannot be shown: "lost.png" is missing')
+    assert drawn.startswith('templates/stock/body.html:4: "mark.svg" is image/svg+xml, which mail programs do not show')
+
+
 def test_what_several_reports_share_is_told_once(stock, write):
     stock(**{"templates/_base/document.css": "} p {"})
     write({"schedules/other.yaml": "report: {title: Other, url: data/stock.csv}"})
