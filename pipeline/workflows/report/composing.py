@@ -12,11 +12,12 @@ from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Enclosure, Envelope, FileLink
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import reading
-from pipeline.errors import DefinitionError, Parked, PermanentError
+from pipeline.errors import Blocked, DefinitionError, PermanentError
 from pipeline.handle import RunHandle
 from pipeline.models import Artifact, Delivery, Document, DocumentStatus
 from pipeline.schedule import Person
 from pipeline.services import artifacts, documents, links, optouts
+from pipeline.services.shares import FOR_A_PERSON
 from pipeline.settings import settings
 from pipeline.timing import parse_duration
 from pipeline.workflows.report.planning import report_of
@@ -39,7 +40,7 @@ class File:
 class Letters:
     """Everything that the deliveries of one batch share, and the message or the files of each.
 
-    Raises Parked for a signing key that is none: it is our fault, and no recipient's.
+    Raises Blocked for a signing key that is none: it is our fault, and no recipient's.
     """
 
     def __init__(self, run: RunHandle) -> None:
@@ -173,4 +174,4 @@ def _signer() -> messages.Signer | None:
     try:
         return messages.configured_signer(settings())
     except DefinitionError as error:
-        raise Parked(f"{error}: nothing goes out before it is mended") from error
+        raise Blocked(f"{error}: nothing goes out before it is mended", again_in=FOR_A_PERSON) from error

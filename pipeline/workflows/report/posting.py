@@ -26,6 +26,7 @@ from pipeline.workflows.report.recording import Journal
 logger = log.get(__name__)
 # Seconds: a relay's answers are a sign of life for all workers, told so often by each.
 SIGN_OF_LIFE = 5.0
+NO_LINKS = "with PIPELINE_PUBLIC_URL set, its files would be links"
 # Of this process, by relay: its streak of equal answers, and when it last told that the relay lives.
 _streaks: dict[str, Streak] = {}
 _told: dict[str, float] = {}
@@ -59,8 +60,8 @@ class Post:
             self.journal.settle(delivery, DeliveryStatus.FAILED, str(error), cause=Kind.POISON)
             return True
 
-    def _mail(self, delivery: Delivery, relay_name: str, *, probe: bool) -> bool:
-        data = self.letters.message(delivery)
+    def _mail(self, delivery: Delivery, relay_name: str, *, probe: bool, linked: bool = False) -> bool:
+        data = self.letters.message(delivery, linked=linked)
         relay = mailer.relay_for(self.urls[relay_name])
         address = mail_routes.envelope(settings(), delivery.address)
         place = places.name(relay_name, catcher=relay.catcher, meant=delivery.address, address=address)
@@ -73,6 +74,9 @@ class Post:
             return False
         except mailer.NotAccepted as error:
             verdict = error.verdict
+            if verdict.kind is Kind.MESSAGE_TOO_LARGE and self.letters.can_link and not linked:
+                # It was certainly not sent: this relay gets the same message with links to its files.
+                return self._mail(delivery, relay_name, probe=probe, linked=True)
         except StaleClaim:
             # A person may have skipped just this one; if the whole step is somebody else's, this raises.
             with transaction(durable=False) as session:
@@ -93,7 +97,7 @@ class Post:
     # ---- what an answer means for the delivery
 
     def _settle(self, delivery: Delivery, place: str, verdict: Verdict) -> None:
-        reply = f"{verdict.code} {verdict.text}".strip()
+        reply = f"{verdict.code or ''} {verdict.text}".strip()
         told = {"relay": place, "code": verdict.code or None}
         match verdict.kind:
             case Kind.ACCEPTED:
@@ -106,6 +110,8 @@ class Post:
                 status = DeliveryStatus.DEFERRED if due else DeliveryStatus.EXPIRED
                 self.journal.settle(delivery, status, reply, **told, cause=verdict.kind, not_before=due)
             case _:
+                if verdict.kind is Kind.MESSAGE_TOO_LARGE and not self.letters.can_link:
+                    reply = f"{reply} ({NO_LINKS})"
                 self.journal.settle(delivery, DeliveryStatus.FAILED, reply, **told, cause=verdict.kind)
                 if verdict.suppresses and places.instead(place) is None:
                     self.journal.suppress(delivery.address, reply, f"relay {place}, run {self.run.id}")

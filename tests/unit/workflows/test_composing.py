@@ -17,7 +17,7 @@ from pipeline.adapters import storage
 from pipeline.adapters.documents import bundle
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import reading, transaction
-from pipeline.errors import Parked
+from pipeline.errors import Blocked
 from pipeline.handle import RunHandle
 from pipeline.models import DeliveryDocument, Document
 from pipeline.services import optouts
@@ -166,7 +166,7 @@ def test_a_message_is_signed_with_the_key_that_is_set_and_a_key_that_is_none_bur
     (public / "other.pem").write_text("-----BEGIN RSA PRIVATE KEY-----")
     monkeypatch.setenv("PIPELINE_DKIM_KEY", "other.pem")
     settings.cache_clear()
-    with pytest.raises(Parked, match=r"PIPELINE_DKIM_KEY: it is no private key in PEM.*nothing goes out before"):
+    with pytest.raises(Blocked, match=r"PIPELINE_DKIM_KEY: it is no private key in PEM.*nothing goes out before"):
         Letters(handle)
     with reading() as session:
         assert session.get_one(Document, document.id).status == "rendered"

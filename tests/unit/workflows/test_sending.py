@@ -33,7 +33,13 @@ class Letters:
     def load(self, claimed):
         pass
 
-    def message(self, delivery):
+    @property
+    def can_link(self):
+        return bool(settings().public_url)
+
+    def message(self, delivery, *, linked=False):
+        if "large" in delivery.address and not linked:
+            return self.message(delivery, linked=True) + b"x" * 3_000
         if "broken" in delivery.address:
             raise PermanentError('the template names "custmer"')
         return (
@@ -137,6 +143,25 @@ def test_each_answer_is_a_row_and_none_of_them_holds_up_the_others(server):
     assert "custmer" in rows(run)["broken"].reason
     with reading() as session:
         assert [one.address for one in session.query(Suppression)] == ["550@example.org"]
+
+
+def test_a_relay_that_takes_less_gets_the_message_with_links(server, monkeypatch):
+    server.options["data_size_limit"] = 2_000
+    run = make_batch("large", "large+later", "ok")
+    send(run)
+    assert statuses(run) == {"large": "failed", "large+later": "failed", "ok": "accepted"}
+    row = rows(run)["large"]
+    assert row.cause == "message_too_large"
+    assert row.reason.startswith("the message has 3")
+    assert row.reason.endswith("bytes, it takes 2000 (with PIPELINE_PUBLIC_URL set, its files would be links)")
+
+    use(monkeypatch, server.url, PUBLIC_URL="https://reports.example.com")
+    again = make_run(status="running")
+    make_step(again, "deliver:0", status="queued", queue="deliver", published_at=None)
+    make_delivery(again, "large@example.org", status="queued", relay=None, reply=None)
+    send(again)
+    assert statuses(again) == {"large": "accepted"}
+    assert history(again, "large") == ["dot", "accepted"]
 
 
 # ---- relays
