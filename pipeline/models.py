@@ -80,6 +80,13 @@ class Decision(StrEnum):
     PAUSED = "paused"
 
 
+class Order(StrEnum):
+    """Which slots of a backfill come first."""
+
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
 class StepStatus(StrEnum):
     PENDING = "pending"  # an earlier stage is not finished
     QUEUED = "queued"
@@ -267,6 +274,40 @@ class Slot(Base):
     decided_at: Mapped[datetime]
 
 
+class Backfill(Base):
+    """A range of a schedule's slots that somebody had run; its slots have its id as their origin."""
+
+    __tablename__ = "backfills"
+    __table_args__ = (
+        one_of("first", Order),
+        # What reconcile reads.
+        Index(
+            "ix_backfills_open",
+            "created_at",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"))
+    # The definition of all its runs.
+    revision: Mapped[str]
+    # Half-open.
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    first: Mapped[str]
+    concurrency: Mapped[int]
+    # Whether slots that have a successful run are run again.
+    again: Mapped[bool]
+    triggered_by: Mapped[str]
+    created_at: Mapped[datetime]
+    # When the last of its slots got its row: until then reconcile goes on with it.
+    filled_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    cancelled_by: Mapped[str | None]
+
+
 _UNSTARTED = "start_by IS NOT NULL AND started_at IS NULL AND finished_at IS NULL"
 _OPEN = "finish_by IS NOT NULL AND finished_at IS NULL"
 
@@ -304,6 +345,7 @@ class Run(Base):
     revision: Mapped[str]
     trigger: Mapped[str]
     triggered_by: Mapped[str]
+    backfill_id: Mapped[UUID | None] = mapped_column(ForeignKey("backfills.id"), index=True)
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     request_hash: Mapped[str | None]
     due_at: Mapped[datetime]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -20,8 +20,9 @@ def show_slots(found: Slots, *, full: bool) -> None:
     out = tables.console()
     if found.slots:
         made = tables.table(f"due ({wording.time_of(found.zone)})", "UTC", "decision", "run", "", whole=("UTC", "run"))
+        short = wording.shortest(slot.run_id for slot in found.slots if slot.run_id)
         for slot in found.slots:
-            made.add_row(*_slot(slot))
+            made.add_row(*_slot(slot, short))
         out.print(made)
         if full:
             out.print(tables.words(f"\nThe newest {len(found.slots)}; --limit shows more.", "dim"))
@@ -35,12 +36,12 @@ def show_slots(found: Slots, *, full: bool) -> None:
         out.print(line.append_text(tables.words(f"  {note}" if note else "", "yellow")))
 
 
-def _slot(slot: SlotAnswer) -> Iterator[Text]:
+def _slot(slot: SlotAnswer, short: Mapping[UUID, str]) -> Iterator[Text]:
     day, at = wording.day(slot.due_at, slot.zone), wording.clock_time(slot.due_at, slot.zone)
     yield tables.words(f"{day[:-5]} {at.removesuffix(':00')}")
     yield tables.words(f"{slot.due_at:%d %H:%M}", "dim")
     yield tables.status(slot.decision)
-    yield tables.words(wording.short(slot.run_id) if slot.run_id else "", "cyan")
+    yield tables.words(short[slot.run_id] if slot.run_id else "", "cyan")
     origin = "" if slot.origin == "schedule" else f"backfill {_short(slot.origin)}"
     said = [part for part in (_became(slot), tables.words(origin), tables.words(slot.reason or "")) if part]
     yield tables.words("; ").join(said)

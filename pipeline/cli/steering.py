@@ -1,8 +1,8 @@
-"""The commands that steer schedules: pause and resume."""
+"""The commands that steer schedules: pause, resume, backfill."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The s
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (pause, resume):
+    for command in (pause, resume, backfill):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -60,3 +60,47 @@ def resume(
         print_json(found)
     else:
         pauses.show_resumed(found)
+
+
+def backfill(
+    schedule: Annotated[str | None, typer.Argument(metavar="[SCHEDULE]", help="The schedule: its file's name.")] = None,
+    *,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="Slots from this day, or instant, on.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--to", metavar="DAY", help="To the end of this day, or this instant. Default: now."),
+    ] = None,
+    order: Annotated[Literal["oldest", "newest"], typer.Option(help="Which slots come first.")] = "oldest",
+    concurrency: Annotated[int, typer.Option(metavar="N", help="How many runs at a time.")] = 1,
+    again: Annotated[bool, typer.Option("--again", help="Also slots that have a successful run.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show what would be run.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many people it mails.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="Show the backfills, and how far they are.")] = False,
+    cancel: Annotated[str | None, typer.Option("--cancel", metavar="ID", help="End a backfill, and its runs.")] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Run the slots of a range that have no successful run, each about its own period.
+
+    Shows them and asks first. Days are local to the schedule.
+    """
+    from pipeline.cli import backfills
+    from pipeline.errors import Refused
+
+    check_database()
+    if list_all:
+        found = backfills.every(schedule)
+        print_json(found) if as_json else backfills.show_list(found)
+    elif cancel is not None:
+        ended = backfills.cancel(cancel, actor(by))
+        print_json(ended) if as_json else backfills.show_cancelled(ended)
+    elif schedule is None:
+        raise Refused(
+            "SCHEDULE is missing: `pipeline backfill SCHEDULE --from DAY --to DAY`, or --list, or --cancel ID"
+        )
+    else:
+        who = actor(by)
+        wanted = backfills.wish(schedule, since, until, who, first=order, concurrency=concurrency, again=again)
+        backfills.run(wanted, who, only_look=preview, yes=yes, as_json=as_json)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {
-    "succeeded": "green", "rendered": "green", "accepted": "green", "active": "green", "ok": "green", "ready": "green",
+    "succeeded": "green", "finished": "green", "rendered": "green", "accepted": "green", "active": "green",
+    "ok": "green", "ready": "green",
     "running": "cyan", "queued": "cyan", "sending": "cyan", "planned": "cyan", "cancelling": "cyan",
     "waiting": "yellow", "deferred": "yellow", "partial": "yellow", "uncertain": "yellow", "retry": "yellow",
     "parked": "yellow", "abandoned": "yellow", "warning": "yellow", "paused": "yellow", "changed": "yellow",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from pipeline import schedule, timing
 from pipeline.settings import settings
@@ -24,6 +25,11 @@ def slots_after(definition: schedule.Schedule, mark: datetime) -> Iterator[timin
     if definition.when is None:
         return iter(())
     return timing.slots_after(definition.when.spec(settings().timezone), zone_of(definition), mark)
+
+
+def slots_between(definition: schedule.Schedule, start: datetime, end: datetime) -> Iterator[timing.Slot]:
+    """The slots from `start` up to `end` (UTC, half-open), oldest first; those that do not fire are among them."""
+    return takewhile(lambda slot: slot.due_at < end, slots_after(definition, start - INSTANT))
 
 
 def zone_of(definition: schedule.Schedule) -> str:

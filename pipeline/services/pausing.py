@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.orm import Session
@@ -14,10 +14,9 @@ from pipeline.errors import DefinitionError, Refused
 from pipeline.models import Decision, Schedule, ScheduleRevision, Slot
 from pipeline.services import audit, firing, schedules
 from pipeline.services.audit import BEAT, Actor
-from pipeline.services.due import next_due, zone_of
+from pipeline.services.due import INSTANT, next_due, zone_of
 from pipeline.settings import settings
 
-INSTANT = timedelta(microseconds=1)
 # Pauses that one look of a beat ends at most.
 LIMIT = 100
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Run, RunStatus, Step, StepStatus
-from pipeline.services import late, pausing, runs, steps, turns, waiting
+from pipeline.services import backfills, late, pausing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -21,7 +21,7 @@ PUBLISHING = timedelta(seconds=5)
 
 
 def reconcile(session: Session) -> set[UUID]:
-    """Free lapsed claims, finish lost joins, give due deliveries a step, end pauses that are over.
+    """Free lapsed claims, finish lost joins, give due deliveries a step, end pauses, go on with backfills.
 
     Returns the runs whose steps want publishing: the caller publishes after commit.
     """
@@ -31,6 +31,7 @@ def reconcile(session: Session) -> set[UUID]:
     healed |= set(_forget_lost_messages(session, now))
     healed |= set(_finish_joins(session, now))
     _begin_stalled(session)
+    healed |= backfills.tend(session)
     healed |= late.sweep(session, now)
     waiting.call_waiting(session, now)
     return healed | set(_unpublished(session, now))

@@ -22,6 +22,7 @@ from pipeline.errors import NotFound, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import (
     FINAL_RUN,
+    Backfill,
     DeliveryStatus,
     Run,
     RunEvent,
@@ -366,7 +367,10 @@ def close(
     _cancel_unstarted(session, run, now)
     session.flush()
     notices.aside(session, lambda: endings.run_ended(session, run))
-    turns.begin_next(session, run.schedule_key)
+    if run.backfill_id is None:
+        turns.begin_next(session, run.schedule_key)
+    else:
+        turns.begin_next_of(session, session.get_one(Backfill, run.backfill_id))
 
 
 def cancel(session: Session, run: Run, by: str, reason: str) -> None:

@@ -4,6 +4,7 @@ Each answer is a frozen dataclass that `as_json` turns into what machines read; 
 """
 
 from pipeline.services.answers.audit import AuditEntry, audit
+from pipeline.services.answers.backfills import BackfillSummary, backfills, summarise_backfills
 from pipeline.services.answers.detail import RunDetail, show
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
@@ -19,6 +20,7 @@ __all__ = [
     "EVER",
     "Answer",
     "AuditEntry",
+    "BackfillSummary",
     "DocumentFile",
     "Dropped",
     "Fire",
@@ -33,6 +35,7 @@ __all__ = [
     "Who",
     "as_json",
     "audit",
+    "backfills",
     "files",
     "latest_runs",
     "mail",
@@ -41,6 +44,7 @@ __all__ = [
     "show",
     "slots",
     "summarise",
+    "summarise_backfills",
     "upcoming",
     "who",
     "zone",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -19,10 +19,9 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Decision, Run, Schedule, ScheduleRevision, Slot
 from pipeline.services.answers.lists import known
 from pipeline.services.answers.summary import RunSummary, summarise
-from pipeline.services.due import zone_of
+from pipeline.services.due import INSTANT, slots_between, zone_of
 from pipeline.settings import settings
 
-INSTANT = timedelta(microseconds=1)
 # Beat decides within a second; a slot that waits longer than this waits for a beat.
 OVERDUE = timedelta(seconds=10)
 # How many of the slots that come next are named.
@@ -150,17 +149,11 @@ def _answers(session: Session, found: Sequence[Slot], zone: str) -> list[SlotAns
     ]
 
 
-def _expected(definition: definitions.Schedule | None, since: datetime, until: datetime) -> Iterator[timing.Slot]:
-    """What the definition says of a span (half-open), nothing if it says nothing."""
-    if definition is None or definition.when is None:
-        return iter(())
-    spec = definition.when.spec(settings().timezone)
-    return timing.slots_between(spec, zone_of(definition), since, until)
-
-
 def _upcoming(definition: definitions.Schedule | None, span: Span, now: datetime) -> list[timing.Slot]:
+    if definition is None:
+        return []
     since = max(now, span.since or now) + INSTANT
-    return list(islice(_expected(definition, since, span.until or datetime.max.replace(tzinfo=UTC)), UPCOMING))
+    return list(islice(slots_between(definition, since, span.until or datetime.max.replace(tzinfo=UTC)), UPCOMING))
 
 
 def _overdue(row: Schedule, now: datetime) -> str | None:
@@ -184,7 +177,7 @@ def _nothing(
         return f"It was loaded first at {first:%F %T} UTC: there was no such schedule before."
     since = max(filter(None, (first, span.since)), default=now)
     why = "It was not due then." if span != EVER else "No slot has been due yet."
-    for slot in _expected(definition, since, min(span.until or now, now)):
+    for slot in slots_between(definition, since, min(span.until or now, now)):
         if slot.fires:
             return (
                 f"As its file says now it would have been due at {slot.due_at:%F %T} UTC: it said otherwise then, "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import pairwise, takewhile
+from operator import eq
 from uuid import UUID
 
 from pipeline import timing
@@ -21,10 +23,11 @@ def short(run_id: UUID) -> str:
 
 
 def shortest(run_ids: Iterable[UUID]) -> dict[UUID, str]:
-    """The ids' beginnings; longer ones where several runs were opened in one millisecond."""
-    ids = list(run_ids)
-    beginnings = [short(one) for one in ids]
-    return {one: str(one) if beginnings.count(short(one)) > 1 else short(one) for one in ids}
+    """The ids' beginnings; longer ones, as far as they are alike, where several runs were opened in one millisecond."""
+    ids = sorted({str(one) for one in run_ids})
+    alike = [sum(takewhile(bool, map(eq, *pair))) for pair in pairwise(ids)]
+    lengths = (max(SHORT, 1 + max(both)) for both in zip([0, *alike], [*alike, 0], strict=True))
+    return {UUID(one): one[:length] for one, length in zip(ids, lengths, strict=True)}
 
 
 def time_of(zone: str) -> str:
