@@ -331,9 +331,10 @@ def _nothing_called(session: Session, name: str) -> str:
     return f'there is no run "{name}": {hint}'
 
 
-def status(session: Session, run_id: UUID) -> str:
-    """How the run stands in the database now."""
-    return session.scalars(select(Run.status).where(Run.id == run_id)).one()
+def goes_on(session: Session, run_id: UUID) -> bool:
+    """Whether work may be done for the run now: it has not ended, nor is it being cancelled."""
+    run = session.get_one(Run, run_id, populate_existing=True)
+    return not is_over(run) and run.status != RunStatus.CANCELLING
 
 
 def lock(session: Session, run_id: UUID) -> Run:

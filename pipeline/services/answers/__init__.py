@@ -5,6 +5,7 @@ Each answer is a frozen dataclass that `as_json` turns into what machines read; 
 
 from pipeline.services.answers.audit import AuditEntry, audit
 from pipeline.services.answers.backfills import BackfillSummary, backfills, summarise_backfills
+from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
 from pipeline.services.answers.detail import RunDetail, show
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
@@ -21,6 +22,8 @@ __all__ = [
     "Answer",
     "AuditEntry",
     "BackfillSummary",
+    "Deliveries",
+    "DeliveryDetail",
     "DocumentFile",
     "Dropped",
     "Fire",
@@ -36,6 +39,7 @@ __all__ = [
     "as_json",
     "audit",
     "backfills",
+    "deliveries",
     "files",
     "latest_runs",
     "mail",

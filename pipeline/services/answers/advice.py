@@ -109,7 +109,8 @@ def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
 def _again_for_some(run: RunSummary, ahead: Outlook) -> str:
     """Nobody who has theirs is to get it twice, and nobody somebody else's."""
     if not ahead.lost and run.deliveries[DeliveryStatus.UNCERTAIN]:
-        return f"the relay's log knows about those that are uncertain: `pipeline show {wording.short(run.id)} --json`"
+        doubtful = f"`pipeline deliveries {wording.short(run.id)} --status uncertain`"
+        return f"{doubtful} lists what the relay's log knows about; `pipeline resolve` settles it"
     if not ahead.lost:
         return "nothing can be sent again: what is missing has no key; mend the query or file that names the recipients"
     if not ahead.shared:

@@ -70,13 +70,17 @@ def _accepted(answer: Answer) -> str:
         return f"to {answer.address} was kept by the mail catcher{where} {at}; nothing left this machine"
     other = places.instead(answer.relay)
     whom = f"{other} instead of {answer.address}" if other else answer.address
+    if answer.reason:  # assumed, or said by a person
+        return f"counts as handed over to relay {places.relay(answer.relay)} {at}, for {whom}: {_stop(answer.reason)}"
     said = f"; it answered {_stop(answer.reply)}" if answer.reply else ""
     return f"was handed over to relay {places.relay(answer.relay)} {at}, for {whom}{said}"
 
 
 def _deferred(answer: Answer) -> str:
     again = f", next on {wording.moment(answer.not_before, answer.zone)}" if answer.not_before else ""
-    said = f"it answered {_stop(answer.reply)}" if answer.reply else _stop(answer.reason or "")
+    if not answer.reply:
+        return f"for {answer.address} is {_stop(answer.reason or 'to be sent')}{again}"
+    said = f"it answered {_stop(answer.reply)}"
     turned_away = f"was turned away for now by relay {places.relay(answer.relay)} for {answer.address}"
     return f"{turned_away}, and is tried again{again}: {said}"
 

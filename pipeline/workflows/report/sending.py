@@ -10,7 +10,6 @@ from pipeline.adapters import mail_routes
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import Blocked, PermanentError, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import RunStatus
 from pipeline.services import ledger, optouts, relays, runs, shares, steps
 from pipeline.services.shares import Pause, Share, Way
 from pipeline.settings import settings
@@ -128,7 +127,4 @@ class Sender:
     def _is_halted(self, relay: str) -> bool:
         """Whether somebody has pulled a brake, or cancels the run."""
         with reading() as session:
-            if relays.halted(session, relay, self.run.id):
-                return True
-            status = runs.status(session, self.run.id)
-        return status not in {RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PARTIAL}
+            return relays.halted(session, relay, self.run.id) or not runs.goes_on(session, self.run.id)

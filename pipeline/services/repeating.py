@@ -1,0 +1,110 @@
+"""An intended repeat is not a double: a stored document is sent once more, as a delivery of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import exists, func, insert, or_, select
+from sqlalchemy.orm import Session
+
+from pipeline.adapters import messages
+from pipeline.db import clock
+from pipeline.errors import NotFound, Refused
+from pipeline.mistakes import did_you_mean
+from pipeline.models import (
+    OPEN_DELIVERY,
+    Channel,
+    Delivery,
+    DeliveryDocument,
+    DeliveryStatus,
+    Document,
+    DocumentStatus,
+    Run,
+    new_id,
+)
+from pipeline.services import audit, freezing, optouts, settling
+from pipeline.services.audit import Actor
+
+
+def resend(
+    session: Session, actor: Actor, run: Run, keys: Sequence[str], *, to: str | None = None, reason: str | None = None
+) -> list[Delivery]:
+    """Have the stored documents of `keys` sent once more, to their recipients or to another address.
+
+    Each is a delivery of its own, with a new Message-ID, linked to the first; the run, whose row and schedule's row are
+    locked, may have ended long ago. Raises NotFound for a key without a delivery, Refused for what cannot be sent.
+    """
+    address = messages.valid_address(to) if to else None
+    firsts = [one for key in dict.fromkeys(keys) for one in _firsts(session, run, key, address)]
+    wanted = list(dict.fromkeys(address or one.address for one in firsts))
+    for barred, why in optouts.barred(session, wanted, run.schedule_key).items():
+        raise Refused(f"nothing is sent to {barred}: {why}")
+    made = [_repeat(session, actor, first, address or first.address, reason) for first in firsts]
+    audit.record(
+        session, actor, "resend", "run", run.id, schedule=run.schedule_key,
+        keys=list(keys), elsewhere=bool(to), reason=reason, deliveries=[str(row.id) for row in made],
+    )  # fmt: skip
+    settling.go_on(session, run, late=True)
+    return made
+
+
+def _firsts(session: Session, run: Run, key: str, address: str | None) -> list[Delivery]:
+    """The deliveries of the key as they were planned; to another address one of them, best its own."""
+    of_run = (Delivery.run_id == run.id, Delivery.channel == Channel.EMAIL, Delivery.repeat == 0)
+    carried = exists().where(
+        DeliveryDocument.delivery_id == Delivery.id, Document.id == DeliveryDocument.document_id, Document.key == key
+    )
+    mine = select(Delivery).where(*of_run, or_(Delivery.key == key, carried))
+    found = list(session.scalars(mine.order_by(Delivery.address)))
+    if not found:
+        known = session.scalars(select(Document.key).where(Document.run_id == run.id))
+        raise NotFound(f'nobody was to be mailed the key "{key}" in run {run.id}{did_you_mean(key, known, lead=": ")}')
+    if address is not None:
+        found = [next((one for one in found if one.address == address), found[0])]
+    for one in found:
+        _refuse_unsent(session, one)
+    return found
+
+
+def _refuse_unsent(session: Session, first: Delivery) -> None:
+    if first.status in OPEN_DELIVERY:
+        raise Refused(f"{first.key} to {first.address} is still {first.status}: it is sent by itself")
+    if first.status == DeliveryStatus.UNCERTAIN:
+        raise Refused(f"{first.key} to {first.address} is uncertain: `pipeline resolve` settles it")
+    document = session.get(Document, first.document_id) if first.document_id else None
+    if document is not None and document.status != DocumentStatus.RENDERED:
+        raise Refused(f"{first.key} has no document that could be sent: {document.error or document.status}")
+    if document is None and first.key != freezing.COMBINED:
+        raise Refused(f"{first.key} has no document that could be sent: {first.reason or first.status}")
+
+
+def _repeat(session: Session, actor: Actor, first: Delivery, address: str, reason: str | None) -> Delivery:
+    same = (Delivery.run_id == first.run_id, Delivery.channel == first.channel, Delivery.key == first.key)
+    last = session.scalar(select(func.max(Delivery.repeat)).where(*same, Delivery.address == address)) or 0
+    one = new_id()
+    because = f": {reason}" if reason else ""
+    row = Delivery(
+        id=one,
+        run_id=first.run_id,
+        document_id=first.document_id,
+        channel=first.channel,
+        address=address,
+        key=first.key,
+        repeat=last + 1,
+        repeat_of=first.id,
+        batch=first.batch or 0,
+        status=DeliveryStatus.DEFERRED,
+        # Somebody else is not called by the first one's name.
+        context=first.context if address == first.address else {**first.context, "name": None},
+        message_id=f"<{one}@{(first.message_id or '@localhost').rpartition('@')[2].rstrip('>')}>",
+        reason=f"to be sent once more, says {actor.by}{because}",
+        not_before=clock(session),
+    )
+    session.add(row)
+    session.flush()
+    carried = select(DeliveryDocument.document_id).where(DeliveryDocument.delivery_id == first.id)
+    documents = [{"delivery_id": one, "document_id": document} for document in session.scalars(carried)]
+    if documents:
+        session.execute(insert(DeliveryDocument), documents)
+    settling.note(session, row, "asked for", row.reason or "")
+    return row

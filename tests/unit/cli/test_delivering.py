@@ -1,0 +1,121 @@
+"""The commands about mail: single deliveries, what a person decides about them, and the emergency brake."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from pipeline.db import transaction
+from pipeline.models import Delivery
+from pipeline.services import blocks, relays, runs
+from tests.factories import MONDAY, finished_run, make_delivery, make_delivery_attempt, make_document, make_run
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def run(database):
+    """A run with one message handed over, one uncertain and one refused."""
+    run = finished_run(status="partial", error="of the deliveries: 1 failed, 1 uncertain")
+    document = make_document(run)
+    make_delivery(run, "anna@acme.example", document_id=document.id)
+    nothing = {"relay": "smtp.example", "sent_at": None, "document_id": document.id}
+    why = "its process died between the final dot and the answer"
+    doubtful = make_delivery(run, "bob@acme.example", status="uncertain", reason=why, **nothing)
+    make_delivery_attempt(doubtful, "dot", relay="smtp.example")
+    make_delivery_attempt(doubtful, "uncertain", MONDAY + timedelta(minutes=1), text=why)
+    refused = "550 5.1.1 no such user"
+    make_delivery(run, "cid@acme.example", status="failed", reason=refused, reply=refused, **nothing)
+    return run
+
+
+def test_deliveries_are_listed_with_what_the_server_said_last(typed, run):
+    shown = typed("deliveries").stdout
+
+    assert "1 failed, 1 uncertain, 1 accepted" in " ".join(shown.split()) or "1 accepted" in shown
+    assert "250 2.0.0 queued as" in " ".join(shown.split())
+    assert shown.index("cid@acme.exam") < shown.index("bob@acme.exam") < shown.index("anna@acme.exam")
+    assert "pipeline resolve" in shown
+
+
+def test_they_can_be_narrowed_and_read_by_machines(typed, as_json, run):
+    found = as_json("deliveries", run.id, "--status", "uncertain", "--key", "ACME", "--history")
+
+    assert found["counts"] == {"uncertain": 1}
+    (bob,) = found["deliveries"]
+    assert (bob["address"], bob["repeat"], [one["event"] for one in bob["history"]]) == (
+        "bob@acme.example", 0, ["dot", "uncertain"],
+    )  # fmt: skip
+    assert as_json("deliveries", "--limit", 1)["more"] == 2
+    assert "No delivery fits" in typed("deliveries", "--key", "NOBODY").stdout
+    wrong = typed("deliveries", "--status", "uncertian")
+    assert (wrong.exit_code, wrong.stderr) == (2, 'no delivery has the status "uncertian": did you mean uncertain?\n')
+
+
+def test_what_is_uncertain_is_settled_by_who_has_looked(typed, as_json, run):
+    assert "say what became of them: --sent or --resend" in typed("resolve", run.id).stderr
+    settled = as_json("resolve", run.id, "bob@acme.example", "--sent", "--by", "anna")
+
+    assert [(one["address"], one["status"]) for one in settled["deliveries"]] == [("bob@acme.example", "accepted")]
+    assert "it was sent, says anna" in settled["deliveries"][0]["reason"]
+    assert as_json("audit", run.id)[0]["action"] == "resolve"
+    assert "is uncertain" in typed("resolve", run.id, "--sent").stderr
+    said = " ".join(typed("who", "bob@acme.example", "--since", "40000d").stdout.split())
+    assert "counts as handed over to relay smtp.example" in said
+
+
+def test_a_document_is_sent_once_more_to_somebody_else(typed, as_json, run):
+    made = as_json("resend", run.id, "--key", "ACME", "--to", "boss@acme.example", "--reason", "asked by phone")
+
+    (one,) = made["deliveries"]
+    assert (one["address"], one["repeat"], one["status"]) == ("boss@acme.example", 1, "deferred")
+    assert "asked by phone" in one["reason"]
+    assert typed("resend", run.id, "--key", "ACMF").stderr.rstrip().endswith("did you mean ACME?")
+    said = " ".join(typed("who", "boss@acme.example", "--since", "40000d").stdout.split())
+    assert "is to be sent once more" in said
+
+
+def test_somebody_is_skipped(typed, as_json, database):
+    run = make_run(status="running")
+    make_delivery(run, status="queued")
+    assert as_json("skip", run.id, "anna@acme.example")["counts"] == {"skipped": 1}
+    assert "is skipped" in typed("skip", run.id, "anna@acme.example").stderr
+
+
+# ---- the brake
+
+
+def test_mail_is_stopped_and_started(typed, as_json, database):
+    stopped = as_json("mail", "stop", "--reason", "wrong numbers", "--by", "anna")
+    assert (stopped["stopped_by"], stopped["stop_reason"]) == ("anna", "wrong numbers")
+    assert "All mail was stopped by anna" in typed("mail", "status").stdout
+    assert as_json("mail", "start")["stopped_at"] is None
+    assert [one["action"] for one in as_json("audit")][:2] == ["mail start", "mail stop"]
+
+
+def test_one_relay_is_stopped_by_its_host(typed, as_json, database):
+    found = as_json("mail", "stop", "--relay", "127.0.0.1")
+    assert [(one["name"], one["state"]) for one in found["relays"]] == [("127.0.0.1:2525", "stopped")]
+    unknown = typed("mail", "start", "--relay", "smtp.example.com")
+    assert (unknown.exit_code, unknown.stderr) == (
+        2, 'there is no relay "smtp.example.com": there are 127.0.0.1:2525\n',
+    )  # fmt: skip
+
+
+def test_what_is_blocked_is_told_and_goes_on_with_mail(typed, as_json, database):
+    run = make_run(status="running")
+    with transaction() as session:
+        relays.block(session, "127.0.0.1:2525", "535 bad password", MONDAY)
+        blocks.block(session, runs.lock(session, run.id), "relay 127.0.0.1:2525 is blocked: 535 …", tell=True)
+    shown = " ".join(typed("mail", "status").stdout.split())
+    assert "127.0.0.1:2525 blocked" in shown
+    assert "535 bad password" in shown
+    assert "shipments: relay 127.0.0.1:2525 is blocked" in shown
+    assert "`pipeline mail start`" in typed("show", run.id).stdout
+
+    started = as_json("mail", "start")
+    assert (started["blocked"], started["relays"][0]["state"]) == ([], "ready")
+    with transaction() as session:
+        assert session.query(Delivery).count() == 0
+    assert as_json("show", run.id)["run"]["status"] == "running"
