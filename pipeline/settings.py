@@ -312,7 +312,9 @@ class Settings(BaseSettings):
             return found
         known = ", ".join(sorted(urls)) or "none"
         variable = f"{PREFIX}SOURCE_{name.upper()}_URL"
-        raise DefinitionError(f'database "{name}" is not known: set {variable} (known databases: {known})')
+        near = nearest(name, urls)
+        way = f"did you mean {near}? Or set {variable}" if near else f"set {variable}"
+        raise DefinitionError(f'database "{name}" is not known: {way} (known databases: {known})')
 
 
 def _listed(urls: str) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import typer
@@ -16,12 +16,15 @@ from pipeline.cli import loading, tables, waiting
 from pipeline.cli.options import actor, parameters, print_json
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound
-from pipeline.models import Run, Step, Trigger
+from pipeline.models import DeliveryStatus, DocumentStatus, Run, Step, Trigger
 from pipeline.services import answers
 from pipeline.services.answers import RunSummary, wording
 from pipeline.services.audit import Actor
 from pipeline.services.runs import Request
 from pipeline.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -157,19 +160,24 @@ def show_end(run: RunSummary) -> None:
     """Print what came of it: how much arrived, how long it took, where things are, what to try next."""
     out = tables.console()
     heading = tables.words(f"{run.title}, {run.period['title']}: ", "bold").append_text(tables.status(run.status))
-    rows = [
-        ("documents", tables.statuses(run.documents)),
-        ("deliveries", tables.statuses(run.deliveries)),
-        ("took", wording.lasted(run.seconds) if run.seconds is not None else ""),
-        ("error", tables.words(run.error, "red") if run.error else ""),
-        ("files", _there(settings().var / "reports" / run.schedule / run.period["label"])),
-        ("e-mails", _there(settings().var / "outbox") if settings().mail == "catch" else mail(settings())),
-    ]
     out.print()
     out.print(heading)
-    out.print(tables.pairs(rows))
+    out.print(tables.pairs(list(_came_of_it(run))))
     out.print()
     out.print(tables.words("Next: ", "bold").append_text(tables.hint(_next(run))))
+
+
+def _came_of_it(run: RunSummary) -> Iterator[tuple[str, Text | str]]:
+    if any(run.documents.values()):
+        yield "documents", tables.statuses(run.documents)
+    if any(run.deliveries.values()):
+        yield "deliveries", tables.statuses(run.deliveries)
+    yield "took", wording.lasted(run.seconds) if run.seconds is not None else ""
+    yield "error", tables.words(run.error, "red") if run.error else ""
+    if run.documents[DocumentStatus.RENDERED]:
+        yield "files", _there(settings().var / "reports" / run.schedule / run.period["label"])
+    if run.deliveries[DeliveryStatus.ACCEPTED]:
+        yield "e-mails", _there(settings().var / "outbox") if settings().mail == "catch" else mail(settings())
 
 
 def _there(folder: Path) -> str:
@@ -178,6 +186,8 @@ def _there(folder: Path) -> str:
 
 def _next(run: RunSummary) -> str:
     short = wording.short(run.id)
+    if run.status == "succeeded" and not any(run.documents.values()):
+        return f"`pipeline show {short}`, `pipeline schedules`"
     if run.all_arrived and run.status == "succeeded":
         return f"`pipeline show {short}`, `pipeline files {short}`, `pipeline who NAME`, `pipeline schedules`"
     return f"`pipeline show {short}` says what went wrong and what to do"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import shutil
@@ -160,6 +161,10 @@ def storage(settings: Settings) -> Check:
     try:
         _write_and_remove(url)
     except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return fault(
+                "artifacts", f"{masked(url)}: {error.strerror}", "make room there: `pipeline trigger retention`"
+            )
         advice = "correct PIPELINE_STORAGE_URL or the rights there (an fsspec URL or a folder; unset: var/artifacts)"
         return fault("artifacts", f"{masked(url)}: {error}", advice)
     if not Storage(url).is_there() and _known_artifact(settings):

@@ -159,6 +159,8 @@ def one_line(text: str) -> str:
 
 
 def _reason(error: Exception, context: Mapping[str, Any]) -> str:
+    if isinstance(error, RecursionError):
+        return f'it extends or includes itself: what is to be built upon is called "{BASE}/…"'
     if not isinstance(error, UndefinedError):
         kind = "the sandbox forbids it" if isinstance(error, SecurityError) else type(error).__name__
         return f"{kind}: {error}"

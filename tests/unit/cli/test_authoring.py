@@ -181,7 +181,7 @@ def test_new_asks_tries_writes_checks_and_shows(shop, ours):
     assert made.exit_code == 0, made.output
     for sentence in (
         "What is the report called? [Late orders]",
-        'database "shopp" is not known: set PIPELINE_SOURCE_SHOPP_URL',
+        'database "shopp" is not known: did you mean shop? Or set PIPELINE_SOURCE_SHOPP_URL',
         "no such column: nowhere",
         "6 rows",
         'there is no column "custmer"',
