@@ -215,6 +215,11 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
+def made_at(id_: UUID) -> datetime:
+    """When an id was made (UTC, to the millisecond): it is part of a uuid7 (RFC 9562)."""
+    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
+
+
 def one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:
     """The CHECK that keeps `column` to its StrEnum; tests compare the two, since Alembic does not."""
     allowed = ", ".join(f"'{value}'" for value in values)

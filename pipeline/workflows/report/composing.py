@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import reading
 from pipeline.errors import Blocked, DefinitionError, PermanentError
 from pipeline.handle import RunHandle
-from pipeline.models import Artifact, Delivery, Document, DocumentStatus
+from pipeline.models import Artifact, Delivery, Document, DocumentStatus, made_at
 from pipeline.schedule import Person
 from pipeline.services import artifacts, documents, links, optouts
 from pipeline.services.shares import FOR_A_PERSON
@@ -49,7 +50,7 @@ class Letters:
         self.sender = self.definition.sender or settings().mail_from
         self.templates: Path = templates_of(run)
         self.signer = _signer()
-        self.links_end = run.claim.run.created_at + parse_duration(self.definition.link_for)
+        self.link_for = parse_duration(self.definition.link_for)
         self.documents: Mapping[UUID, Document] = {}
         self.carried: Mapping[UUID, Sequence[UUID]] = {}
         self.stored: Mapping[UUID, dict[str, Artifact]] = {}
@@ -92,7 +93,7 @@ class Letters:
                 sender=self.sender,
                 subject=self.definition.subject,
                 unsubscribe_url=unsubscribe_url,
-                links_end=self.links_end,
+                links_end=self._date(delivery) + self.link_for,
                 missing=[one.key for one in all_ if one.status != DocumentStatus.RENDERED],
             ),
         )
@@ -107,11 +108,15 @@ class Letters:
             message_id=delivery.message_id or "",
             delivery_id=str(delivery.id),
             reply_to=self.definition.reply_to,
-            date=self.run.claim.run.created_at,
+            date=self._date(delivery),
             list_id=f"<{self.run.name}.{messages.domain_of(self.sender)}>",
             unsubscribe_url=unsubscribe_url,
             signer=self.signer,
         )
+
+    def _date(self, delivery: Delivery) -> datetime:
+        """What the message is dated, and its links count from: one that is sent once more is of its own day."""
+        return made_at(delivery.id) if delivery.repeat else self.run.claim.run.created_at
 
     def _documents(self, delivery: Delivery) -> list[Document]:
         """What the delivery carries, by key; a document that could not be rendered is none only where others are."""
@@ -147,7 +152,9 @@ class Letters:
 
     def _url(self, delivery: Delivery, file: File) -> str:
         keys = secret_keys(settings())
-        token = links.document_token(keys, delivery.id, file.document.id, file.kind, self.links_end)
+        token = links.document_token(
+            keys, delivery.id, file.document.id, file.kind, self._date(delivery) + self.link_for
+        )
         return f"{settings().public_url}/d/{token}"
 
     def _unsubscribe_url(self, delivery: Delivery) -> str | None:

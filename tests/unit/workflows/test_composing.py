@@ -5,8 +5,10 @@ from __future__ import annotations
 import email
 import hashlib
 import re
+from datetime import timedelta
 from email import policy
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import dkim
 import pytest
@@ -19,7 +21,7 @@ from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import reading, transaction
 from pipeline.errors import Blocked
 from pipeline.handle import RunHandle
-from pipeline.models import DeliveryDocument, Document
+from pipeline.models import DeliveryDocument, Document, new_id
 from pipeline.services import optouts
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
@@ -100,6 +102,18 @@ def test_files_above_the_size_that_the_schedule_says_are_links_that_open_them(pu
     assert said == delivery.id.bytes + document.id.bytes + b"pdf"
     _, message = composed(handle, make_delivery(run, "b@globex.example", document_id=small.id))
     assert len(list(message.iter_attachments())) == 1
+
+
+def test_a_message_that_is_sent_once_more_is_of_its_own_day_and_so_are_its_links(public):
+    run, handle = opened()
+    document, _ = with_file(run)
+    later = MONDAY + timedelta(days=60)
+    one = UUID(int=(int(later.timestamp() * 1000) << 80) + new_id().int % 2**80)
+    delivery = make_delivery(run, document_id=document.id, id=one, repeat=1)
+    _, message = composed(handle, delivery, linked=True)
+    assert message["Date"].datetime == later
+    token = re.search(r"/d/(\S+)", message.get_body(("plain",)).get_content())[1]
+    assert tokens.read(secret_keys(settings()), tokens.Purpose.DOCUMENT, token, MONDAY + timedelta(days=89))
 
 
 def test_a_relay_that_takes_less_gets_links_instead(public):
