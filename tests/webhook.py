@@ -23,6 +23,13 @@ class Request(NamedTuple):
         return json.loads(self.body)
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that hung up is a test's intention."""
+
+
 class Webhook:
     """`answers` are taken in turn, each a code, a body and headers; afterwards everything is `200 ok`."""
 
@@ -31,8 +38,7 @@ class Webhook:
         self.answers: list[tuple[int, str, dict[str, str]]] = []
         # Seconds that each answer takes.
         self.slow = 0.0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
-from pipeline.adapters import mailer, messages
+from pipeline.adapters import mail_routes, mailer, messages
 from pipeline.adapters.notices import shapes
 from pipeline.adapters.notices.words import page
 from pipeline.adapters.retry_after import retry_after
@@ -40,27 +40,33 @@ def send(target: Target, letter: Letter) -> str:
 
 
 def _mail(address: str, letter: Letter) -> str:
+    """By the first relay that takes it."""
     sender = settings().mail_from
     data = compose(address, letter, sender)
-    relay = None
+    away: list[str] = []
+    for url in mailer.relays(settings()).values():
+        try:
+            return _hand_over(url, messages.split_address(sender)[1], address, data)
+        except (mailer.RelayDown, mailer.ConfigurationFault) as error:
+            away.append(str(error))
+    raise TransientError("; ".join(away))
+
+
+def _hand_over(url: str, sender: str, address: str, data: bytes) -> str:
+    """The relay's answer. Raises as `send` does, and RelayDown or ConfigurationFault: certainly not sent."""
+    catcher = url == settings().catcher_url
+    relay = mailer.Relay(url, timeout=PATIENCE, dot_timeout=DOT_PATIENCE, catcher=catcher)
     try:
-        relay_url, envelope = mailer.target(settings(), address)
-        relay = mailer.Relay(
-            relay_url, timeout=PATIENCE, dot_timeout=DOT_PATIENCE, catcher=relay_url == settings().catcher_url
-        )
-        verdict = relay.send(messages.split_address(sender)[1], envelope, data, lambda: None)
+        verdict = relay.send(sender, mail_routes.envelope(settings(), address), data, lambda: None)
     except mailer.Unknown as error:
         # Repeated under the same Message-ID: a notice may come twice, but not never.
-        raise TransientError(str(error)) from error
-    except mailer.ConfigurationFault as error:
         raise TransientError(str(error)) from error
     except mailer.RecipientRefused as error:
         if error.verdict.kind in {Kind.RECIPIENT_TRANSIENT, Kind.THROTTLED}:
             raise TransientError(str(error), retry_after=error.verdict.wait) from error
         raise PermanentError(str(error)) from error
     finally:
-        if relay is not None:
-            relay.close()
+        relay.close()
     return f"{verdict.code} {verdict.text}"[:KEPT]
 
 

@@ -298,6 +298,14 @@ def test_a_notice_is_signed_as_messages_are_and_goes_out_unsigned_where_the_key_
     assert signatures[1] is None
 
 
+def test_where_one_relay_is_away_the_next_one_takes_it(live, monkeypatch):
+    monkeypatch.setenv("PIPELINE_SMTP_URL", f"smtp://127.0.0.1:1,{live.url}")
+    settings.cache_clear()
+    notices.send(target("ops@example.org"), letter())
+
+    assert len(live.taken()) == 1
+
+
 def test_mail_for_notices_is_caught_and_redirected_like_any_other(live, monkeypatch):
     monkeypatch.setenv("PIPELINE_MAIL", "redirect:me@example.org")
     settings.cache_clear()
