@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -191,3 +191,25 @@ class Letter:
         """One line for all of it."""
         others = len(self.notices) - 1 + len(self.more)
         return self.notices[0].title + (f" (and {others} more)" if others else "")
+
+
+@dataclass(frozen=True)
+class DigestPlan:
+    """When, by the clock of PIPELINE_TIMEZONE, the digest of the last day goes out, and to whom."""
+
+    at: time
+    targets: Sequence[str]
+
+
+def digest_plan(written: str) -> DigestPlan:
+    """What PIPELINE_DIGEST says: `07:00 ops@example.com, https://…`; without targets it goes to PIPELINE_NOTIFY.
+
+    Raises ValueError with a sentence for what cannot be meant.
+    """
+    clock, *targets = [word for word in re.split(r"[,\s]+", written) if word]
+    if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", clock):
+        raise ValueError('must begin with a time of day, such as "07:00 ops@example.com"')
+    for one in targets:
+        target(one)
+    hour, _, minute = clock.partition(":")
+    return DigestPlan(time(int(hour), int(minute)), targets)

@@ -16,9 +16,9 @@ from pipeline.db import clock, persist, transaction
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.failpoints import failpoint
 from pipeline.models import Notice
-from pipeline.notice import Letter
+from pipeline.notice import Kind, Letter
 from pipeline.services import deadlines
-from pipeline.services.notices import outbox, reminders, signs
+from pipeline.services.notices import digest, outbox, reminders, signs
 from pipeline.services.notices.context import about, context
 from pipeline.services.notices.outbox import Taken
 
@@ -31,6 +31,7 @@ LOOKS: dict[str, Callable[[Session, datetime], None]] = {
     "deadlines": deadlines.check,
     "signs of life": signs.check,
     "reminders": reminders.remind,
+    "digest": digest.send_if_due,
 }
 # Notices that a letter tells in full; of the others it has the first line.
 IN_FULL = 10
@@ -122,6 +123,8 @@ def letter(taken: Taken) -> Letter:
 
 
 def _why(notices: Sequence[Notice]) -> str:
+    if notices[0].kind == Kind.DIGEST:
+        return "You get this because PIPELINE_DIGEST names you."
     keys = sorted({one.schedule_key for one in notices if one.schedule_key})
     named = f"`notify` of {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''}, or " if keys else ""
     return f"You are told because {named}PIPELINE_NOTIFY names you."

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     # Where `pipeline web` and `pipeline up` serve the API; what is not loopback belongs behind a proxy that speaks TLS.
     web_host: str = "127.0.0.1"
     web_port: int = Field(8000, ge=1, le=65535)
+    # A morning digest of the last day: a time of PIPELINE_TIMEZONE and who gets it, "07:00 ops@example.com".
+    digest: str = ""
     # Worker processes of the embedded tree. Default: one per core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.
@@ -240,6 +242,13 @@ class Settings(BaseSettings):
         if info.data.get("public_url") and info.data.get("broker_url") and not value:
             raise ValueError(f"must be set, the same on every machine, as PIPELINE_PUBLIC_URL is; {MAKE_SECRET}")
         return value
+
+    @field_validator("digest")
+    @classmethod
+    def _digest_has_a_time(cls, value: str) -> str:
+        if value.strip():
+            notice.digest_plan(value)
+        return value.strip()
 
     @field_validator("timezone")
     @classmethod
@@ -406,4 +415,6 @@ def _sentence(problem: Any, values: dict[str, str]) -> str:
     reason = problem["msg"].removeprefix("Value error, ")
     said = values.get(name, "")
     shown = "***" if said and name in SECRET else masked(said) if name.endswith("url") else said
+    if name in {"notify", "digest"}:  # who knows a webhook's path may write to it
+        shown = re.sub(r"(https?://[^/\s,]+/)[^\s,]+", r"\1***", shown)
     return f'{PREFIX}{name.upper()}="{shown}": {reason[0].lower()}{reason[1:]}'

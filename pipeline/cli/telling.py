@@ -12,6 +12,7 @@ from pipeline.cli.options import Json, Since, earliest, looking, print_json
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(rich_help_panel="Look")(notices)
+    app.command(rich_help_panel="Look")(digest)
     app.command(rich_help_panel="Operate")(notify)
 
 
@@ -40,6 +41,25 @@ def notices(
     from pipeline.cli import told
 
     told.show_notices(found, unsettled=unsettled, full=len(found) == limit)
+
+
+def digest(since: Since = "1d", as_json: Json = False) -> None:
+    """Say what ran since yesterday, what went wrong, what is open, what is due.
+
+    The same as PIPELINE_DIGEST sends each morning.
+    """
+    from pipeline.db import clock
+    from pipeline.services.notices.digest import digest as ask
+
+    with looking() as session:
+        now = clock(session)
+        found = ask(session, earliest(since) or now, now)
+    if as_json:
+        print_json(found)
+        return
+    from pipeline.cli import told
+
+    told.show_digest(found)
 
 
 def notify(

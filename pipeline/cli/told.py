@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pipeline import notice
@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError, Refused
 from pipeline.notice import Kind, Letter, Shape, Target
 from pipeline.services.answers import wording
 from pipeline.services.answers.notices import Listener, NoticeAnswer, Told, listeners
+from pipeline.services.notices.context import digest_context
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def show_notices(found: Sequence[NoticeAnswer], *, unsettled: bool, full: bool) 
     out.print(made)
     if full:
         out.print(tables.words(f"\nThe newest {len(found)}; --limit shows more.", "dim"))
+
+
+def show_digest(facts: dict[str, Any]) -> None:
+    """Print the digest as its e-mail says it."""
+    words = post.put(Kind.DIGEST, digest_context(facts), {})
+    tables.console().print(tables.hint(words.text))
 
 
 def _to(one: NoticeAnswer) -> Text:

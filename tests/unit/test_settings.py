@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DefinitionError
+from pipeline.notice import digest_plan
 from pipeline.settings import Settings, masked, settings, source_urls
 
 
@@ -29,6 +30,7 @@ def refusal(say, **values):
     return str(refused.value)
 
 
+HOOK = "the URL of a webhook, such as https://host/path"
 SENDER = "must be an address, such as reports@example.com or Reports <reports@example.com>"
 RELAY = "must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required"
 
@@ -96,6 +98,13 @@ def test_who_hears_of_failures_is_a_list(say, between):
     assert say(notify=said).notify == ["a@x.example", "https://hooks.example/1"]
 
 
+def test_a_digest_has_a_time_and_may_say_who_gets_it(say):
+    plan = digest_plan(say(digest="7:05 ops@x.example https://hooks.example/1").digest)
+
+    assert (plan.at.isoformat(), plan.targets) == ("07:05:00", ["ops@x.example", "https://hooks.example/1"])
+    assert digest_plan(say(digest="07:00").digest).targets == []
+
+
 @pytest.mark.parametrize("said", ["catch", "live", "redirect:me@example.com"])
 def test_mail_has_three_modes(say, said):
     assert say(mail=said, smtp_url="smtp://relay.example.com").mail == said
@@ -135,6 +144,10 @@ def test_rabbitmq_needs_a_place_for_results(say):
         ("mail", "yes", '"yes": must be catch, live or redirect:ADDRESS'),
         ("mail", "redirect:nobody", '"redirect:nobody": must be catch, live or redirect:ADDRESS'),
         ("mail", "redirect:a@b c@d", '"redirect:a@b c@d": must be catch, live or redirect:ADDRESS'),
+        ("notify", "https://h/s nobody", '"https://h/*** nobody": "nobody" is neither an e-mail address nor ' + HOOK),
+        ("digest", "ops@x.example", '"ops@x.example": must begin with a time of day, such as "07:00 ops@example.com"'),
+        ("digest", "24:00", '"24:00": must begin with a time of day, such as "07:00 ops@example.com"'),
+        ("digest", "7:00 nobody", '"7:00 nobody": "nobody" is neither an e-mail address nor ' + HOOK),
         ("timezone", "Europe/Berln", '"Europe/Berln": is not an IANA time zone such as Europe/Berlin'),
         ("timezone", "../etc/passwd", '"../etc/passwd": is not an IANA time zone such as Europe/Berlin'),
         ("concurrency", "many", '"many": input should be a valid integer, unable to parse string as an integer'),

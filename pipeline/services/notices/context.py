@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.models import Notice
+from pipeline.notice import Kind
 from pipeline.services.answers import wording
 from pipeline.settings import settings
 
@@ -22,6 +23,8 @@ _INSTANTS = {"due_at": "due", "since": "since", "next_due_at": "next_due", "dead
 
 def context(notice: Notice) -> dict[str, Any]:
     """The facts of a notice by the names that templates know, instants in the schedule's zone or PIPELINE_TIMEZONE."""
+    if notice.kind == Kind.DIGEST:
+        return digest_context(notice.facts)
     facts: Mapping[str, Any] = {**notice.facts.get("first", {}), **notice.facts}
     zone = str(facts.get("zone") or settings().timezone)
     said: dict[str, Any] = dict.fromkeys(NAMES)
@@ -34,6 +37,46 @@ def context(notice: Notice) -> dict[str, Any]:
     said["first_reason"] = notice.facts.get("first", {}).get("reason")
     said["at"] = wording.moment(notice.created_at, zone)
     return said
+
+
+def digest_context(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the words of a digest are made from: its facts, with runs and instants as people name them."""
+    zone = facts["zone"]
+
+    def said(at: str) -> str:
+        return wording.moment(datetime.fromisoformat(at), zone)
+
+    def named(line: Mapping[str, Any]) -> dict[str, Any]:
+        return {**line, "run": wording.short(UUID(line["run"]))}
+
+    return {
+        **facts,
+        "day": wording.day(datetime.fromisoformat(facts["until"]), zone),
+        "since": said(facts["since"]),
+        "until": said(facts["until"]),
+        "wrong": [named(line) for line in facts["wrong"]],
+        "waiting": [named(line) for line in facts["waiting"]],
+        "late": [{**named(line), "deadline": said(line["deadline"])} for line in facts["late"]],
+        "due": [{**line, "at": said(line["at"])} for line in facts["due"]],
+        "total": sum(facts["runs"].values()),
+        "well": facts["runs"].get("succeeded", 0),
+        "sent": facts["deliveries"].get("accepted", 0),
+        "trouble": _trouble(facts),
+    }
+
+
+def _trouble(facts: Mapping[str, Any]) -> list[str]:
+    """What is wrong, in a few words each; nothing where all is well."""
+    counts = {
+        "failed": facts["wrong_counts"].get("failed", 0),
+        "partly failed": facts["wrong_counts"].get("partial", 0),
+        "late": len(facts["late"]),
+        "waiting": len(facts["waiting"]),
+        "dropped": sum(line["schedules"] for line in facts["dropped"]),
+        "uncertain": facts["uncertain"],
+        ("refused file" if len(facts["files"]) == 1 else "refused files"): len(facts["files"]),
+    }
+    return [f"{count:,} {name}" for name, count in counts.items() if count]
 
 
 def about(notice: Notice) -> dict[str, Any]:
