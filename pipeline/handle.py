@@ -69,6 +69,12 @@ class RunHandle:
         return self.claim.memory
 
     @property
+    def tries(self) -> int:
+        """How often the step was tried in vain before, without what did not count as a try."""
+        with reading() as session:
+            return steps.tries(session, self.claim)
+
+    @property
     def now(self) -> datetime:
         """When this try began (UTC), by the clock that everyone reads."""
         return self.claim.at

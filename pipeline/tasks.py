@@ -93,6 +93,7 @@ def step(
         if queue not in QUEUES:
             raise DefinitionError(f'step {found.__name__}: queue "{queue}" is not one of {", ".join(QUEUES)}')
         name = f"{found.__module__.rpartition('.')[2]}.{found.__name__}"
+        _check_new(name, found, getattr(STEPS.get(name), "function", None))
         STEPS[name] = StepDefinition(found, retry or Retry(), queue, tolerated)
         task = app.task(name=name, bind=True, soft_time_limit=limits[0], time_limit=limits[1], typing=False)
         return task(_carry_out)
@@ -102,8 +103,15 @@ def step(
 
 def workflow(function: Function) -> Function:
     """Make a function `(run, typed parameters…) -> canvas` a workflow, found by its name."""
+    _check_new(function.__name__, function, WORKFLOWS.get(function.__name__))
     WORKFLOWS[function.__name__] = function
     return function
+
+
+def _check_new(name: str, function: Callable[..., Any], known: Callable[..., Any] | None) -> None:
+    """Raises DefinitionError for a name that another module has taken: one of the two would never be run."""
+    if known is not None and known.__module__ != function.__module__:
+        raise DefinitionError(f'"{name}" is taken by {known.__module__}.{known.__name__}: give it another name')
 
 
 def find_workflow(name: str) -> Callable[..., Any]:

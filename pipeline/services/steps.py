@@ -348,6 +348,12 @@ def call(session: Session, step_id: UUID, **heard: Any) -> UUID | None:
     return step.run_id
 
 
+def tries(session: Session, claim: Claim) -> int:
+    """How many tries of the claimed step have failed since it was planned, or run again."""
+    of_step = (Attempt.step_id == claim.step.id, Attempt.generation == claim.step.generation)
+    return session.scalar(select(func.count()).where(*of_step, Attempt.outcome == Outcome.RETRY)) or 0
+
+
 def keep_output(session: Session, attempt_id: UUID, output: str) -> None:
     """Keep what a program or a task of another application said, also when its step is somebody else's by now."""
     session.execute(update(Attempt).where(Attempt.id == attempt_id).values(output=output))

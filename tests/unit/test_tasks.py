@@ -901,3 +901,11 @@ def test_the_status_of_a_run_can_be_asked_for(story):
 
     assert (answer["id"], answer["status"]) == (str(run.id), "succeeded")
     assert json.dumps(answer)
+
+
+def test_a_name_that_ships_cannot_be_taken_by_a_homes_workflow(story):
+    def task(run): ...
+
+    task.__module__ = "workflows.mine"
+    with pytest.raises(DefinitionError, match=r'"task" is taken by pipeline\.workflows\.single\.task: give it another'):
+        workflow(task)
