@@ -37,9 +37,6 @@ __all__ = [
 ]
 
 
-NO_WORDS = Envelope()
-
-
 def render(
     content: Content,
     format: DocumentFormat,  # noqa: A002 - the report's own word
@@ -86,7 +83,7 @@ def message_facts(content: Content, templates: Path) -> dict[str, Any]:
 
 
 def render_message_parts(
-    enclosures: Sequence[Enclosure], templates: Path, recipient: Mapping[str, Any], envelope: Envelope = NO_WORDS
+    enclosures: Sequence[Enclosure], templates: Path, recipient: Mapping[str, Any], envelope: Envelope
 ) -> MessageParts:
     """The e-mail to one recipient around one document or several.
 
