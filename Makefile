@@ -10,10 +10,12 @@ help:  ## what can be made
 setup:  ## the environment (.venv and system libraries) and nothing else; seconds when it is there
 	@bin/setup
 
-run: setup  ## the main job: starts everything, runs the example once, says what arrived, stops everything
+run:  ## the main job: starts everything, runs the example once, says what arrived, stops everything
+	@bin/setup run
 	@.venv/bin/pipeline up --run carrier_review $(ARGS)
 
-up: setup  ## starts everything and stays up; Ctrl-C stops it
+up:  ## starts everything and stays up; Ctrl-C stops it
+	@bin/setup run
 	@.venv/bin/pipeline up $(ARGS)
 
 test: setup  ## the tests
@@ -40,6 +42,7 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annot
 
 lock: setup  ## requirements/*.txt from pyproject.toml
 	$(LOCK) --extra worker --extra embedded --extra web --extra build --extra dev --output-file requirements/dev.txt $(ARGS)
+	$(LOCK) --extra worker --extra embedded --extra web --extra build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(LOCK) --extra worker --constraints requirements/dev.txt --output-file requirements/worker.txt
 	$(LOCK) --extra web --constraints requirements/dev.txt --output-file requirements/web.txt
 	printf "hatchling\neditables\n" | $(subst pyproject.toml,-,$(LOCK)) --constraints requirements/dev.txt --output-file requirements/build.txt

@@ -161,11 +161,9 @@ def storage(settings: Settings) -> Check:
     try:
         _write_and_remove(url)
     except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return fault(
-                "artifacts", f"{masked(url)}: {error.strerror}", "make room there: `pipeline trigger retention`"
-            )
         advice = "correct PIPELINE_STORAGE_URL or the rights there (an fsspec URL or a folder; unset: var/artifacts)"
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            advice = "make room there: `pipeline trigger retention` purges old runs"
         return fault("artifacts", f"{masked(url)}: {error}", advice)
     if not Storage(url).is_there() and _known_artifact(settings):
         found = f"{masked(url)} is not the store that holds what was stored before: there is no {MARKER} in it"

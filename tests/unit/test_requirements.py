@@ -23,6 +23,7 @@ def locked(name):
         ("beat.txt", []),
         ("worker.txt", ["worker"]),
         ("web.txt", ["web"]),
+        ("run.txt", ["worker", "embedded", "web", "build"]),
         ("dev.txt", ["worker", "embedded", "web", "dev"]),
     ],
 )
@@ -37,7 +38,7 @@ def test_every_dependency_is_pinned_within_its_range(file, extras):
 
 def test_all_processes_run_the_same_versions():
     everything = locked("dev.txt")
-    for file in ("beat.txt", "worker.txt", "web.txt"):
+    for file in ("beat.txt", "worker.txt", "web.txt", "run.txt"):
         assert locked(file).items() <= everything.items()
 
 
