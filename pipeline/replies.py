@@ -78,7 +78,8 @@ def classify(stage: Stage, code: int, text: str) -> Verdict:
 class Streak:
     """The same answer to one recipient after another: from some number on it is about us, not about them.
 
-    One process counts for itself, over one relay. Addresses that do not exist are never about us.
+    One process counts for itself, over one relay. Addresses that do not exist and mailboxes that are full are never
+    about us.
     """
 
     SAME_REPLIES, HANG_UPS = 10, 3
@@ -104,7 +105,9 @@ class Streak:
 
 def _streak_of(verdict: Verdict) -> tuple[str, int, Kind]:
     """What is counted as the same, how often it may come, and what it is then."""
-    if verdict.kind in {Kind.RECIPIENT_OTHER, Kind.CONTENT}:
+    # RFC 3463: 1 is about the address, 2 about the mailbox.
+    about_them = verdict.enhanced.startswith(("5.1.", "5.2.")) or _mailbox_is_full(verdict)
+    if verdict.kind in {Kind.RECIPIENT_OTHER, Kind.CONTENT} and not about_them:
         # Without addresses, queue ids and times, which differ in every answer.
         words = re.sub(r"<[^<>\s]+>|\S*[@\d]\S*", "", verdict.text)
         return f"{verdict.code} {verdict.enhanced} {words}", Streak.SAME_REPLIES, Kind.CONFIGURATION

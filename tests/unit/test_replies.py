@@ -298,6 +298,8 @@ def test_a_streak_ends_with_any_other_answer_and_bounces_never_make_one():
         assert Kind.CONFIGURATION not in {one.kind for one in found}
     bounces = judged(Streak(), Stage.RCPT, *[gone] * 30)
     assert {one.kind for one in bounces} == {Kind.RECIPIENT_PERMANENT}
+    for theirs in ((550, "5.1.2 Domain not found"), (552, "5.2.2 Over quota"), (552, "mailbox full")):
+        assert {one.kind for one in judged(Streak(), Stage.RCPT, *[theirs] * 30)} == {Kind.RECIPIENT_OTHER}
 
 
 def test_a_relay_that_hangs_up_on_three_recipients_in_a_row_is_down():
