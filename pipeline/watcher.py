@@ -13,8 +13,10 @@ from pipeline.services import loading
 from pipeline.settings import settings
 
 logger = log.get(__name__)
-# Seconds between two looks at least, and the share of the time that looking may take.
-PAUSE, SHARE = 1.0, 0.01
+# Seconds between two looks at least, and the share of a processor that looking may take.
+PAUSE, SHARE = 1.0, 0.02
+# Schedules that one line of the log names.
+NAMED = 20
 
 
 class Watcher:
@@ -35,16 +37,16 @@ class Watcher:
 
         Returns the seconds until the next look: one, or more where so many files lie still that looking takes a while.
         """
-        began = time.monotonic()
+        began = time.thread_time()
         seen = home.stamps(settings().home, self._loaded.stamps if self._loaded else ())
-        took = time.monotonic() - began
+        took = time.thread_time() - began
         still, self._seen = self._seen in (None, seen), seen
         if still and (self._loaded is None or seen != self._loaded.stamps):
             self._load()
         return max(PAUSE, took / SHARE) if still else PAUSE
 
     def _load(self) -> None:
-        loaded = home.load(settings().home, self._reader)
+        loaded = home.load(settings().home, self._reader, self._loaded)
         self._tell(loaded)
         try:
             with transaction() as session:
@@ -52,9 +54,10 @@ class Watcher:
         except Refused as refused:
             logger.warning("schedules were not loaded", error=str(refused))
         else:
-            logger.info("schedules loaded", added=synced.added, changed=synced.changed, retired=synced.retired)
+            changes = {"added": synced.added, "changed": synced.changed, "retired": synced.retired}
+            logger.info("schedules loaded", **{change: _few(keys) for change, keys in changes.items()})
             if synced.warning:
-                logger.error("schedules were not retired", error=synced.warning, keys=synced.withheld)
+                logger.error("schedules were not retired", error=synced.warning, keys=_few(synced.withheld))
         self._loaded = loaded
 
     def _tell(self, loaded: home.Loaded) -> None:
@@ -62,3 +65,8 @@ class Watcher:
         for error in set(wrong.values()) - set(self._told.values()):
             logger.error("schedule file refused, its last good revision goes on", error=error)
         self._told = wrong
+
+
+def _few(keys: list[str]) -> list[str]:
+    more = len(keys) - NAMED
+    return keys if more <= 0 else [*keys[:NAMED], f"and {more:,} more"]

@@ -52,13 +52,13 @@ def stamps(home: Path, used: Iterable[str] = ()) -> dict[str, Stamp]:
     return {path: stamp(path) for path in {*_names(home), *used}}
 
 
-def load(home: Path, reader: Reader | None = None) -> Loaded:
+def load(home: Path, reader: Reader | None = None, before: Loaded | None = None) -> Loaded:
     """Every schedule file of `home`; a bad one never hides the others. Raises OSError for a folder that is not ours.
 
-    Whoever loads again and again hands in the same `reader`.
+    Whoever loads again and again hands in the same `reader`, and what it loaded `before`.
     """
     reader = reader or Reader()
-    reader.stamps = {}
+    reader.begin()
     loaded = Loaded(stamps=reader.stamps)
     raw: dict[Path, dict[str, Any]] = {}
     paths = [Path(name) for name in _names(home)]
@@ -76,7 +76,7 @@ def load(home: Path, reader: Reader | None = None) -> Loaded:
     for path, definition in raw.items():
         beside = Beside(path, home, reader)
         try:
-            file = _complete(definition, beside, reports)
+            file = _complete(definition, beside, reports, before.files.get(path.stem) if before else None)
             _check_order(file, orders)
             loaded.files[file.key] = file
         except DefinitionError as error:
@@ -144,7 +144,10 @@ class _Reports:
         raise DefinitionError(f'"{name}" {reason}', place=place, field="report")
 
 
-def _complete(definition: dict[str, Any], beside: Beside, reports: _Reports) -> ScheduleFile:
+def _complete(
+    definition: dict[str, Any], beside: Beside, reports: _Reports, before: ScheduleFile | None
+) -> ScheduleFile:
+    """The file with all it names written out; `before` itself where that has not changed."""
     key, place = beside.path.stem, beside.place
     if isinstance(definition.get("report"), str):
         definition = {**definition, "report": reports.named(definition["report"], place)}
@@ -154,8 +157,10 @@ def _complete(definition: dict[str, Any], beside: Beside, reports: _Reports) -> 
         definition = written_out(definition, beside)
     except RecursionError:
         raise DefinitionError("holds itself: an alias stands inside of its own anchor", place=place) from None
-    parsed = schedule.parse(definition, place)
-    return ScheduleFile(key, place, definition, parsed, schedule.revision(definition))
+    revision = schedule.revision(definition)
+    if before is not None and (before.place, before.revision) == (place, revision):
+        return before
+    return ScheduleFile(key, place, definition, schedule.parse(definition, place), revision)
 
 
 def build_for(home: Path, name: str) -> Callable[..., Mapping[str, Any]] | None:

@@ -28,9 +28,14 @@ class Reader:
     """Reads files and remembers them: kept from load to load, it reads again only what has changed."""
 
     def __init__(self) -> None:
-        # What was read since they were last emptied, also in vain: the stamps are from just before.
+        # What was read in this load, also in vain: the stamps are from just before.
         self.stamps: dict[str, Stamp] = {}
-        self._known: dict[Path, tuple[Stamp, Any]] = {}
+        self._known: dict[str, tuple[Stamp, Any]] = {}
+
+    def begin(self) -> None:
+        """Another load begins: what the last one did not read is forgotten."""
+        self._known = {path: known for path, known in self._known.items() if path in self.stamps}
+        self.stamps = {}
 
     def yaml(self, path: Path, place: str) -> dict[str, Any]:
         """The mapping in a YAML file, called `place` in errors. Raises DefinitionError with the line that is wrong."""
@@ -43,11 +48,12 @@ class Reader:
         return found
 
     def _remembered(self, path: Path, read: Callable[[], Any]) -> Any:
-        now = self.stamps[str(path)] = stamp(str(path))
-        if path not in self._known or self._known[path][0] != now:
-            self._known.pop(path, None)
-            self._known[path] = (now, read())
-        return self._known[path][1]
+        name = str(path)
+        now = self.stamps[name] = stamp(name)
+        if name not in self._known or self._known[name][0] != now:
+            self._known.pop(name, None)
+            self._known[name] = (now, read())
+        return self._known[name][1]
 
 
 class _Loader(yaml.SafeLoader):

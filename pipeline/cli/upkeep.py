@@ -19,6 +19,8 @@ from pipeline.services.answers import wording
 from pipeline.services.loading import Synced
 from pipeline.settings import masked, settings
 
+# Schedules that a line names.
+NAMED = 50
 MARKS = {Verdict.OK: "✓", Verdict.WARNING: "!", Verdict.FAULT: "✗"}
 
 
@@ -54,7 +56,7 @@ def _sum(checks: Sequence[Check]) -> object:
 def show_synced(synced: Synced, errors: Mapping[str, DefinitionError]) -> None:
     """Print what loading changed, and every bad file with its error."""
     out, err = tables.console(), tables.console(stderr=True)
-    rows = [(what, ", ".join(getattr(synced, what))) for what in ("added", "changed", "retired")]
+    rows = [(what, _few(getattr(synced, what))) for what in ("added", "changed", "retired")]
     if any(keys for _, keys in rows):
         out.print(tables.pairs(rows))
     else:
@@ -63,6 +65,11 @@ def show_synced(synced: Synced, errors: Mapping[str, DefinitionError]) -> None:
         err.print(tables.words(str(error), "red"))
     if synced.warning:
         err.print(tables.hint(synced.warning))
+
+
+def _few(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - NAMED:,} more" if len(keys) > NAMED else ""
+    return ", ".join(keys[:NAMED]) + more
 
 
 def migrate() -> None:

@@ -160,7 +160,7 @@ def _parsed(definition: dict[str, Any], key: str) -> definitions.Schedule | None
 def _state(
     row: Schedule | None, file: ScheduleFile | None, error: DefinitionError | None, zone: str
 ) -> tuple[str, str | None]:
-    paused = _paused(row, zone) if row is not None and row.paused else None
+    paused = pause(row, zone) if row is not None and row.paused else None
     if error is not None:
         goes_on = "; its last good revision goes on" if row is not None and row.retired_at is None else ""
         return "bad file", f"{error}{goes_on}{f', {paused}' if paused else ''}"
@@ -175,7 +175,7 @@ def _state(
     return "active", row.note
 
 
-def _paused(row: Schedule, zone: str) -> str:
+def pause(row: Schedule, zone: str) -> str:
     """`paused since 16 Nov 07:00 by cli:anna@host, until 18 Nov 07:00: the warehouse moves`."""
     since = f" since {wording.brief(row.paused_at, zone).strip()}" if row.paused_at else ""
     by = f" by {row.paused_by}" if row.paused_by else ""

@@ -17,7 +17,7 @@ from pipeline.db import clock
 from pipeline.errors import DefinitionError, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Decision, Run, Schedule, ScheduleRevision, Slot
-from pipeline.services.answers.lists import known
+from pipeline.services.answers.lists import known, pause
 from pipeline.services.answers.summary import RunSummary, summarise
 from pipeline.services.due import INSTANT, slots_between, zone_of
 from pipeline.settings import settings
@@ -104,7 +104,7 @@ def slots(
         when=timing.describe(when.spec(zone), zone) if when else None,
         slots=found,
         upcoming=[] if row.retired_at else _upcoming(definition, span, now),
-        explanation=_overdue(row, now) or gap,
+        explanation=_paused(row, zone) or _overdue(row, now) or gap,
     )
 
 
@@ -154,6 +154,12 @@ def _upcoming(definition: definitions.Schedule | None, span: Span, now: datetime
         return []
     since = max(now, span.since or now) + INSTANT
     return list(islice(slots_between(definition, since, span.until or datetime.max.replace(tzinfo=UTC)), UPCOMING))
+
+
+def _paused(row: Schedule, zone: str) -> str | None:
+    if not row.paused:
+        return None
+    return f"It is {pause(row, zone)}. What is due meanwhile does not fire: `pipeline resume {row.key}`"
 
 
 def _overdue(row: Schedule, now: datetime) -> str | None:

@@ -32,6 +32,9 @@ def test_a_pause_is_shown_with_its_note_where_schedules_are(typed, as_json):
     assert (found["state"], found["next_due_at"], found["paused_until"]) == ("paused", None, "2099-12-01T17:00:00.000Z")
     assert found["note"].endswith("by cli:Anna, until 1 Dec 18:00: the warehouse moves")
     assert "the warehouse moves" in " ".join(typed("schedules").stdout.split())
+    assert "by cli:Anna, until 1 Dec 18:00: the warehouse moves. What is due" in " ".join(
+        typed("slots", "shipments").stdout.split()
+    )
     assert [entry["action"] for entry in as_json("audit", "shipments")] == ["pause", "sync"]
 
 
