@@ -52,6 +52,10 @@ class NotFound(Refused):
     """The named thing does not exist; the text says what does."""
 
 
+class Cancelled(PermanentError):
+    """Somebody ends the run while this step is at work: it stops here, and is not tried again."""
+
+
 class StaleClaim(PipelineError):
     """Another process has taken this step over since it was claimed: nothing more may be written for it."""
 

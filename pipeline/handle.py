@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline import log, schedule, targets
 from pipeline.db import clock, reading, transaction
-from pipeline.errors import PermanentError, StaleClaim
+from pipeline.errors import Cancelled, PermanentError, StaleClaim
 from pipeline.report import Scalar
 from pipeline.services import artifacts, steps
 from pipeline.settings import settings
@@ -43,6 +43,8 @@ class RunHandle:
     def __init__(self, claim: steps.Claim) -> None:
         self.claim = claim
         self.lost = False
+        # Why the step is to stop, once somebody has cancelled its run.
+        self.cancelled: str | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
@@ -138,7 +140,9 @@ class RunHandle:
         return Path(self._scratch.name)
 
     def alive(self) -> None:
-        """A safe point: raises StaleClaim when the step was taken over by another process."""
+        """A safe point: raises StaleClaim when another process took the step over, Cancelled when its run is ended."""
+        if self.cancelled:
+            raise Cancelled(self.cancelled)
         if self.lost:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
 

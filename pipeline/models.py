@@ -103,6 +103,7 @@ class Outcome(StrEnum):
     RETRY = "retry"  # failed, and will be tried again
     PARKED = "parked"  # waits for something outside; uses up no attempt
     ABANDONED = "abandoned"  # its process died or lost its lease
+    CANCELLED = "cancelled"  # stopped, since its run was ended by somebody
 
 
 class DocumentStatus(StrEnum):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 from uuid import UUID
@@ -18,13 +16,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import denied_join_result
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from pipeline import log
+from pipeline import leases, log
 from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import (
     BrokerAway,
+    Cancelled,
     DefinitionError,
     PermanentError,
     Refused,
@@ -39,9 +38,8 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import publishing, runs, schedules, steps, wish
+from pipeline.services import cancelling, publishing, runs, schedules, steps, wish
 from pipeline.services.audit import Actor
-from pipeline.settings import settings
 
 logger = log.get(__name__)
 # What a step returns is kept on its row and handed on; larger things are files.
@@ -168,7 +166,7 @@ def _carry_out(task: Task, step_id: str) -> None:
 def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: bool) -> None:
     """Act, and write how it ended; the lease is renewed until that is written, however long the database is away."""
     acted = False
-    with RunHandle(claim) as handle, _renewing(handle):
+    with RunHandle(claim) as handle, leases.kept(handle):
         try:
             result, stages = _read(_called(definition, handle), handle)
             acted = True
@@ -178,7 +176,7 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: 
         except Exception as error:  # whatever a step raises becomes a row, never a lost message
             if acted and isinstance(error, DBAPIError) and is_away(error):
                 raise  # done, and nobody could be told for so long: its lease lapses
-            failure = _named(error, definition.retry)
+            failure = _named(error, definition.retry, handle.cancelled)
             trace = getattr(failure, "trace", None)
             trace = traceback.format_exc() if trace is None else trace or None
             retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
@@ -197,8 +195,10 @@ def _called(definition: StepDefinition, handle: RunHandle) -> Any:
         return runs.Verdict(RunStatus.SKIPPED, str(nothing_to_do))
 
 
-def _named(error: Exception, retry: Retry) -> Exception:
+def _named(error: Exception, retry: Retry, cancelled: str | None) -> Exception:
     """The error as a class that says whether trying again can help: ours, or one that the step's retry names."""
+    if isinstance(error, SoftTimeLimitExceeded) and cancelled:
+        return Cancelled(cancelled)
     if isinstance(error, SoftTimeLimitExceeded):
         return TransientError("took longer than its time limit allows and was stopped")
     if isinstance(error, DBAPIError) and is_away(error):
@@ -208,31 +208,6 @@ def _named(error: Exception, retry: Retry) -> Exception:
     if isinstance(error, (PermanentError, TransientError, *(retry.on if isinstance(retry.on, tuple) else [retry.on]))):
         return error
     return PermanentError(f"{type(error).__name__}: {error}")
-
-
-@contextmanager
-def _renewing(handle: RunHandle) -> Iterator[None]:
-    """Renew the claim's lease every third of it while the step works; a lost claim is noticed at safe points."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(settings().lease / 3):
-            try:
-                with transaction(durable=False) as session:
-                    steps.renew(session, handle.claim)
-            except StaleClaim:
-                handle.lost = True
-                return
-            except (SQLAlchemyError, OSError) as error:
-                logger.warning("the lease could not be renewed", error=str(getattr(error, "orig", error)))
-
-    thread = threading.Thread(target=renew, name=f"lease-{handle.claim.step.name}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 # ---- canvases: Celery's own words for what comes next, kept as rows
@@ -448,6 +423,18 @@ def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> 
         idempotency_key=self.request.id,
     )
     return str(trigger(request)[0])
+
+
+@app.task(name="run.cancel", bind=True)
+def cancel(self: Task, run: str, reason: str | None = None, by: str | None = None) -> dict[str, Any]:
+    """End a run, for an application that only sends tasks: its id, and its status after that.
+
+    Raises NotFound, and Refused for a run that has ended; both make this task FAILURE with the sentence as its error.
+    """
+    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    with transaction() as session:
+        found = cancelling.cancel(session, runs.find(session, run).id, actor, reason)
+        return {"id": str(found.id), "status": found.status}
 
 
 @app.task(name="run.status")

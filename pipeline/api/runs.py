@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline import tasks
 from pipeline.api.identity import Operator, Reader
 from pipeline.api.problems import RESPONSES
-from pipeline.db import reading
+from pipeline.db import reading, transaction
 from pipeline.models import Run, Trigger
 from pipeline.report import Scalar
-from pipeline.services import answers
+from pipeline.services import answers, cancelling
 from pipeline.services import runs as rows
 
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
@@ -78,6 +78,24 @@ def open_run(
     url = str(request.url_for("one_run", run_id=run.id))
     response.headers["Location"] = url
     return Opened(id=run.id, status=run.status, status_url=url, new=new)
+
+
+class Ending(BaseModel):
+    """Why a run is to end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(None, max_length=1000)
+
+
+@router.post("/{run_id}/cancel", summary="End a run")
+def cancel_run(run_id: str, caller: Operator, ending: Ending | None = None) -> dict[str, Any]:
+    """At once, or within seconds where steps are at work (`cancelling` until then); what was sent stays sent."""
+    with transaction() as session:
+        run = rows.find(session, run_id)
+        cancelling.cancel(session, run.id, caller.actor, ending.reason if ending else None)
+        session.flush()
+        return answers.progress(session, run)
 
 
 @router.get("/{run_id}", summary="One run, with its progress in numbers", name="one_run")

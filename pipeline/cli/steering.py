@@ -1,4 +1,4 @@
-"""The commands that steer schedules: pause, resume, backfill."""
+"""The commands that steer schedules and runs: cancel, pause, resume, backfill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import By, Json, actor, check_database, print_json
+from pipeline.cli.options import By, Json, RunText, actor, check_database, print_json
 
 PANEL = "Run"
 ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The schedule: its file's name.")]
@@ -14,8 +14,29 @@ ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The s
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (pause, resume, backfill):
+    for command in (cancel, pause, resume, backfill):
         app.command(rich_help_panel=PANEL)(command)
+
+
+def cancel(
+    run: RunText = None,
+    *,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept with the run.")] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """End a run: nothing of it begins any more, what is at work stops within seconds.
+
+    What was sent stays sent, and on record.
+    """
+    from pipeline.cli import cancelling
+
+    check_database()
+    found = cancelling.cancel(run, actor(by), reason)
+    if as_json:
+        print_json(found)
+    else:
+        cancelling.show_cancelled(found)
 
 
 def pause(

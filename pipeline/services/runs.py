@@ -381,7 +381,7 @@ def cancel(session: Session, run: Run, by: str, reason: str) -> None:
     """
     if is_final(run) or run.status == RunStatus.CANCELLING:
         return
-    said = f"cancelled by {by}: {reason}"
+    said = f"cancelled by {by}{f': {reason}' if reason else ''}"
     note(session, run.id, "cancelled", said)
     at_work = select(Step.id).where(Step.run_id == run.id, Step.status == StepStatus.RUNNING).limit(1)
     if session.scalar(at_work) is None:
@@ -389,6 +389,23 @@ def cancel(session: Session, run: Run, by: str, reason: str) -> None:
         return
     run.status, run.error, run.waiting_for = RunStatus.CANCELLING, said, None
     _cancel_unstarted(session, run, clock(session))
+
+
+def give_up_late(session: Session, run: Run, said: str) -> None:
+    """A run that has ended, and whose row is locked, no longer waits for late deliveries: they are cancelled."""
+    note(session, run.id, "cancelled", said)
+    from pipeline.services import deliveries
+
+    run.waiting_for = None
+    deliveries.close_open(session, run.id, DeliveryStatus.CANCELLED, f"not sent: {said}", deferred=True)
+    _cancel_unstarted(session, run, clock(session))
+
+
+def being_cancelled(session: Session, run_id: UUID) -> str | None:
+    """Why the run is to end, while its steps at work have not stopped yet; None for any other."""
+    cancelling = (Run.id == run_id, Run.status == RunStatus.CANCELLING)
+    row = session.execute(select(Run.error).where(*cancelling)).one_or_none()
+    return None if row is None else row[0] or "the run is cancelled"
 
 
 def _cancel_unstarted(session: Session, run: Run, now: datetime) -> None:

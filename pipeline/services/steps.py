@@ -17,7 +17,7 @@ from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
-from pipeline.errors import Blocked, Parked, PipelineError, Refused, StaleClaim, Waiting
+from pipeline.errors import Blocked, Cancelled, Parked, PipelineError, Refused, StaleClaim, Waiting
 from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
 from pipeline.services import blocks, runs
@@ -292,8 +292,10 @@ def record_failure(
         outcome = Outcome.PARKED if isinstance(error, Parked) else Outcome.RETRY
         _end_attempt(session, claim, outcome, now, error=sentence, trace=trace)
         return
-    _finish(session, claim, StepStatus.FAILED, now, error=sentence)
-    _end_attempt(session, claim, Outcome.FAILED, now, error=sentence, trace=trace)
+    stopped = isinstance(error, Cancelled)
+    _finish(session, claim, StepStatus.CANCELLED if stopped else StepStatus.FAILED, now, error=sentence)
+    outcome = Outcome.CANCELLED if stopped else Outcome.FAILED
+    _end_attempt(session, claim, outcome, now, error=sentence, trace=None if stopped else trace)
     _after_failure(session, run, claim.step, sentence, now, carried=carried)
 
 
@@ -460,7 +462,12 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
     runs.note(
         session, run.id, "healed", f"{step.name}: {why}; " + ("given up" if killed >= POISONOUS else "queued again")
     )
-    if killed >= POISONOUS or runs.is_over(run) or run.status == RunStatus.CANCELLING:
+    if run.status == RunStatus.CANCELLING:
+        step.status, step.finished_at, step.error = StepStatus.CANCELLED, now, run.error
+        session.flush()
+        advance(session, run, step.stage, now)
+        return
+    if killed >= POISONOUS or runs.is_over(run):
         step.status, step.finished_at = StepStatus.FAILED, now
         died = "1 process" if killed == 1 else f"{killed} processes"
         step.error = f"abandoned: {died} died or fell silent while carrying it out, the last one: {why}"

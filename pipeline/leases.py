@@ -1,0 +1,94 @@
+"""Keeps a step's claim while it works, and ends the step when somebody ends its run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline import log
+from pipeline.db import reading, transaction
+from pipeline.errors import StaleClaim
+from pipeline.handle import RunHandle
+from pipeline.services import runs, steps
+from pipeline.settings import settings
+
+logger = log.get(__name__)
+# Seconds between two looks at whether the run is being cancelled.
+LOOK = 1.0
+# Seconds after that for a step to notice by itself at a safe point; then it is interrupted, then its process killed.
+INTERRUPT, KILL = 4.0, 7.0
+
+
+@contextmanager
+def kept(handle: RunHandle) -> Iterator[None]:
+    """Renew the claim's lease every third of it until the block ends.
+
+    A claim that is lost, or a run that is cancelled, is noticed at safe points (`handle.alive`). A step that comes to
+    none is interrupted as by its soft time limit, and at last killed with its process; its worker starts another.
+    """
+    keeper = _Keeper(handle)
+    keeper.start()
+    try:
+        yield
+    finally:
+        keeper.end()
+
+
+class _Keeper(threading.Thread):
+    def __init__(self, handle: RunHandle) -> None:
+        super().__init__(name=f"lease-{handle.claim.step.name}", daemon=True)
+        self._handle = handle
+        self._done = threading.Event()
+        self._cancelled_at = 0.0
+        self._interrupted = False
+
+    def end(self) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        third = settings().lease / 3
+        renewed = time.monotonic()
+        while not self._done.wait(min(LOOK, third)):
+            try:
+                if time.monotonic() - renewed >= third:
+                    self._renew()
+                    renewed = time.monotonic()
+                self._look()
+            except StaleClaim:
+                self._handle.lost = True
+                return
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("the lease could not be renewed", error=str(getattr(error, "orig", error)))
+
+    def _renew(self) -> None:
+        with transaction(durable=False) as session:
+            steps.renew(session, self._handle.claim)
+
+    def _look(self) -> None:
+        if self._handle.cancelled is None:
+            with reading() as session:
+                self._handle.cancelled = runs.being_cancelled(session, self._handle.id)
+            self._cancelled_at = time.monotonic()
+            return
+        since = time.monotonic() - self._cancelled_at
+        if since >= KILL:
+            self._signal(signal.SIGKILL, "killed")
+        elif since >= INTERRUPT and not self._interrupted:
+            self._interrupted = True
+            self._signal(signal.SIGUSR1, "interrupted")
+
+    def _signal(self, number: signal.Signals, what: str) -> None:
+        """Only a worker's child may be: in any other process (a test, a thread pool) others would go with it."""
+        from billiard.process import current_process
+
+        if current_process().name == "MainProcess" or self._done.is_set():
+            return
+        logger.warning("the run is cancelled, its step does not stop", step=self._handle.claim.step.name, so=what)
+        os.kill(os.getpid(), number)
