@@ -126,7 +126,7 @@ def test_every_pipeline_command_exists_with_its_options(path):
 def test_every_celery_call_names_a_task_and_its_arguments(path):
     from pipeline import tasks
 
-    known = {"run.start": tasks.start, "run.status": tasks.status}
+    known = {"run.start": tasks.start, "run.status": tasks.status, "run.cancel": tasks.cancel}
     for words in typed(TEXTS[path]):
         if words[:1] == ["celery"] and "--kwargs" in words:
             wished = json.loads(words[words.index("--kwargs") + 1])

@@ -1,0 +1,68 @@
+"""Runs are cancelled while real workers are at work on them: soon, for good, and without taking the worker along."""
+
+import json
+import time
+
+import pytest
+
+from pipeline.models import Attempt, Run, Step
+from tests.functional.running import Running, running
+
+HUNG = """
+from celery import chain, group
+
+from pipeline.tasks import step, workflow
+
+
+@step
+def deaf(run, number: int):
+    while True:
+        try:
+            while True:
+                sum(range(1000))
+        except BaseException:
+            if number:
+                raise
+
+
+@step
+def after(run):
+    return {}
+
+
+@workflow
+def hung(run):
+    return chain(group([deaf.si(0), deaf.si(1)]), after.si())
+"""
+
+
+@pytest.fixture
+def up(tmp_path):
+    home = tmp_path / "home"
+    home.joinpath("workflows").mkdir(parents=True)
+    (home / "workflows" / "hung.py").write_text(HUNG)
+    for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}"):
+        found.schedule("hung", "workflow: hung\n")
+        yield found
+
+
+def test_steps_that_notice_nothing_are_interrupted_then_killed_and_the_worker_goes_on(up: Running) -> None:
+    run_id = up.trigger("hung")
+
+    def at_work():
+        return [one for one in up.rows(Step, Step.run_id == run_id, Step.status == "running") if "deaf" in one.name]
+
+    up.until(lambda: len(at_work()) == 2 or None, 30)
+    began = time.monotonic()
+    told = json.loads(up.command("cancel", str(run_id), "--reason", "stuck", "--json", check=True).stdout)
+    assert (told["run"]["status"], told["at_work"]) == ("cancelling", 2)
+    run = up.finished(run_id, 30)
+    assert time.monotonic() - began < 25
+    assert (run.status, run.error.endswith(": stuck")) == ("cancelled", True)
+    assert {one.status for one in up.rows(Step, Step.run_id == run_id) if one.name != "start"} == {"cancelled"}
+    ends = {one.outcome for one in up.rows(Attempt, Attempt.run_id == run_id)}
+    assert ends == {"succeeded", "cancelled", "abandoned"}
+    assert up.processes["worker"].poll() is None
+    up.schedule("shipments")
+    assert up.run("shipments").status == "succeeded"
+    assert len(up.rows(Run)) == 2
