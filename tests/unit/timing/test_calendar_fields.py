@@ -50,7 +50,7 @@ BAVARIA = {"only_on": ["business_days"], "except_on": ["holidays:DE-BY"]}
         ({"day": "business_day#24"}, "day: no day is left on which it could ever fire"),
         ({"except_on": ["mon-sun"]}, "except_on: no day is left on which it could ever fire"),
         (
-            {"only_on": ["sat"], "except_on": ["sat"], "on_holiday": "after"},
+            {"only_on": ["sat"], "except_on": ["sat"]},
             "only_on, except_on: no day is left on whi",
         ),
         ({"only_on": ["business_days"], "cron": "0 7 * * sun"}, "only_on: no day is left on which it could ever fire"),

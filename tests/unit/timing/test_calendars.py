@@ -1,6 +1,6 @@
 """Calendars: what is due on an excluded day is dropped or moves, and its slot says why."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 
 import pytest
@@ -199,11 +199,17 @@ def test_a_day_that_the_clocks_end_an_hour_early_keeps_its_time():
     assert notes[0].startswith("23:30 does not exist on 2026-03-28")
 
 
-def test_clocks_that_go_back_at_midnight_keep_the_slots_in_order():
+@pytest.mark.parametrize(
+    ("due", "times"),
+    [({"cron": "* * * * *"}, 180), ({"every": "1m"}, 180), ({"every": "20m", "anchor": "2010-01-01T00:05Z"}, 9)],
+)
+def test_clocks_that_go_back_at_midnight_keep_the_slots_in_order(due, times):
     # Until 2011 Newfoundland went back from 00:01 to 23:01: the last hour of Saturday comes once more on Sunday.
-    minutely = {"cron": "* * * * *", "except_on": ["2010-01-01"]}
-    found = slots_between(spec(minutely, "UTC"), "America/St_Johns", utc("2010-11-07T02:00"), utc("2010-11-07T05:00"))
-    assert len([slot for slot in found if slot.fires]) == 180
+    minutely, zone = spec({**due, "except_on": ["2010-01-01"]}, "UTC"), "America/St_Johns"
+    start, end = utc("2010-11-07T02:00"), utc("2010-11-07T05:00")
+    found = [slot.due_at for slot in slots_between(minutely, zone, start, end) if slot.fires]
+    assert len(found) == times
+    assert all(next_after(minutely, zone, one + timedelta(seconds=30)) == other for one, other in pairwise(found))
 
 
 # ---- the business day of a month

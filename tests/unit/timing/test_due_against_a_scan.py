@@ -1,8 +1,9 @@
 """The due instants compared with a scan of real time, minute by minute, that shares no code with them."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -10,9 +11,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.timing import Cron, next_after, slots_between
+from pipeline.timing import CalendarError, next_after, slots_between, spec
 
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+MODES = ["skip", "before", "after"]
 # A zone, and a day (UTC) on which its clocks change; the scan is three days long, with the change in the middle.
 CHANGES = [
     ("America/New_York", "2026-03-08"),
@@ -67,20 +69,56 @@ class Fields:
     hour: str
     day: str
     weekday: str
+    second: str = ""
 
     @property
     def expression(self):
-        return f"{self.minute} {self.hour} {self.day} * {self.weekday}"
+        return f"{self.second} {self.minute} {self.hour} {self.day} * {self.weekday}".strip()
+
+    @property
+    def seconds(self):
+        return [timedelta(seconds=number) for number in numbers(self.second or "0", 0, 59)]
 
     @property
     def fixed_time(self):
         return not (self.minute.startswith("*") or self.hour.startswith("*"))
 
-    def match(self, wall, days):
-        in_month, in_week = wall.day in numbers(self.day, 1, 31), wall.isoweekday() % 7 in numbers(self.weekday, 0, 6)
+    def match(self, wall, days, calendar):
+        time = wall.minute in numbers(self.minute, 0, 59) and wall.hour in numbers(self.hour, 0, 23)
+        return time and calendar.fires(wall.date(), lambda day: self.match_day(day, days))
+
+    def match_day(self, day, days):
+        in_month, in_week = day.day in numbers(self.day, 1, 31), day.isoweekday() % 7 in numbers(self.weekday, 0, 6)
         either = days == "either" and "*" not in (self.day, self.weekday)
-        day = in_month or in_week if either else in_month and in_week
-        return day and wall.minute in numbers(self.minute, 0, 59) and wall.hour in numbers(self.hour, 0, 23)
+        return in_month or in_week if either else in_month and in_week
+
+
+@dataclass
+class Excluded:
+    """Days on which nothing fires, and what becomes of what is due then."""
+
+    weekdays: frozenset = frozenset()
+    dates: frozenset = frozenset()
+    on_holiday: str = "skip"
+
+    def __contains__(self, day):
+        return day.weekday() in self.weekdays or day in self.dates
+
+    def fires(self, day, match):
+        """Whether a day is due itself, or one of the excluded days next to it is, on the side that moves here."""
+        if day in self or match(day):
+            return day not in self
+        step = {"skip": None, "after": -DAY, "before": DAY}[self.on_holiday]
+        while step and (day := day + step) in self:
+            if match(day):
+                return True
+        return False
+
+    @property
+    def written(self):
+        names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+        kinds = [names[number] for number in self.weekdays] + [f"{day}" for day in self.dates]
+        return {"except_on": kinds, "on_holiday": self.on_holiday} if kinds else {}
 
 
 @lru_cache
@@ -90,16 +128,16 @@ def numbers(field, low, high):
     return frozenset(int(number) for number in field.split(","))
 
 
-def expected(fields, options, minutes):
+def expected(fields, options, minutes, calendar):
     """The fires, and the instants at which something was lost and nothing else fires, by the rules as they read."""
     fires, lost = set(), set()
     for minute in minutes:
-        if fields.fixed_time and any(fields.match(wall, options["days"]) for wall in minute.skipped):
+        if fields.fixed_time and any(fields.match(wall, options["days"], calendar) for wall in minute.skipped):
             shifted = options["gap"] == "shift" and len(minute.skipped) <= 180
             (fires if shifted else lost).add(minute.at)
         asked = not fields.fixed_time or minute.copy == "only" or options["overlap"] in (minute.copy, "both")
-        if asked and fields.match(minute.wall, options["days"]):
-            fires.add(minute.at)
+        if asked and fields.match(minute.wall, options["days"], calendar):
+            fires.update(minute.at + second for second in fields.seconds)
     return sorted(fires), sorted(lost - fires)
 
 
@@ -114,6 +152,7 @@ FIELDS = st.builds(
     hour=st.one_of(listed(0, 23), listed(0, 3, most=4), st.sampled_from(["*", "*/2", "*/5", "23"])),
     day=st.one_of(st.just("*"), listed(1, 31)),
     weekday=st.one_of(st.just("*"), listed(0, 6)),
+    second=st.sampled_from(["", "", "0", "15,45", "*/20"]),
 )
 OPTIONS = st.fixed_dictionaries(
     {
@@ -124,25 +163,57 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.sampled_from(CHANGES), FIELDS, OPTIONS, st.integers(0, 3 * 86_400 * 10))
 def test_due_instants_are_those_of_a_scan_of_real_time(change, fields, options, tenths):
+    check(change, fields, options, tenths, Excluded())
+
+
+@settings(max_examples=70, deadline=None)
+@given(st.sampled_from(CHANGES), FIELDS, OPTIONS, st.integers(0, 3 * 86_400 * 10), st.data())
+def test_so_they_are_with_days_excluded(change, fields, options, tenths, data):
+    near = [date.fromisoformat(change[1]) + DAY * number for number in range(-3, 4)]
+    weekdays = data.draw(st.frozensets(st.integers(0, 6), min_size=1, max_size=3))
+    dates = data.draw(st.frozensets(st.sampled_from(near), max_size=3))
+    check(change, fields, options, tenths, Excluded(weekdays, dates, data.draw(st.sampled_from(MODES))))
+
+
+def check(change, fields, options, tenths, calendar):
     zone, _ = change
     minutes = scan(*change)
     start, end = minutes[0].at, minutes[-1].at + MINUTE
-    fires, lost = expected(fields, options, minutes)
-    cron = Cron(fields.expression, **options)
+    fires, lost = expected(fields, options, minutes, calendar)
+    try:
+        due = spec({"cron": fields.expression, **options, **calendar.written}, zone)
+    except CalendarError:
+        assert not fires
+        return
 
-    found = list(slots_between(cron, zone, start, end))
+    found = list(slots_between(due, zone, start, end))
     assert [slot.due_at for slot in found if slot.fires] == fires
-    assert [slot.due_at for slot in found if not slot.fires] == lost
     assert all(one.due_at < after.due_at for one, after in pairwise(found))
+    if not calendar.written:
+        assert [slot.due_at for slot in found if not slot.fires] == lost
+    check_dropped(found, fields, options, minutes, calendar)
 
     # From any moment, however it lies between two fires, the next fire is the one the scan finds.
     moment = start + timedelta(seconds=tenths / 10)
-    due = next_after(cron, zone, moment)
+    following = next_after(due, zone, moment)
     to_come = [fire for fire in fires if fire > moment]
-    assert due == to_come[0] if to_come else due is None or due >= end
+    assert following == to_come[0] if to_come else following is None or following >= end
+
+
+def check_dropped(found, fields, options, minutes, calendar):
+    """Each excluded day on which something real is due has its one slot, unless what is due there moves."""
+    if not calendar.written or calendar.on_holiday != "skip":
+        return
+    everything = Excluded()
+    real = {one.wall.date() for one in minutes[1440:] if fields.match(one.wall, options["days"], everything)}
+    told = [day for slot in found for day in re.findall(r"\w{3} (\d{4}-\S+) is ", slot.note)]
+    dropped = [date.fromisoformat(day) for day in told]
+    assert len(set(dropped)) == len(dropped)
+    assert {day for day in real if day in calendar and day > minutes[1440].wall.date()} <= set(dropped)
+    assert all(day in calendar and fields.match_day(day, options["days"]) for day in dropped)
 
 
 def test_the_scan_sees_the_changes_it_is_there_for():
