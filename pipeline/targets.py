@@ -27,8 +27,8 @@ PLACEHOLDERS = {
     "schedule": "the schedule's key",
     "run": "the run's id",
 }
-# `{name}` and, for a brace that is meant, `{{name}}`; `${name}` is the shell's.
-_PLACE = re.compile(r"(?<![{$])(?:\{\{(?P<meant>\w+)\}\}|\{(?P<name>\w+)\})")
+# `{name}` and, for braces that are meant, one pair more: `{{name}}`; `${name}` is the shell's.
+_PLACE = re.compile(r"(?<![{$])(?:\{(?P<meant>\{+\w+\}+)\}|\{(?P<name>\w+)\})")
 
 
 def _words(value: Any) -> Any:
@@ -159,7 +159,12 @@ def filled(value: Any, known: Mapping[str, Scalar]) -> Any:
 
 
 def _put(known: Mapping[str, Scalar]) -> Callable[[re.Match[str]], str]:
-    return lambda found: f"{{{found['meant']}}}" if found["meant"] else written(known[found["name"]])
+    return lambda found: found["meant"] or written(known[found["name"]])
+
+
+def literal(text: str) -> str:
+    """A text in which nothing is a placeholder: `filled` gives it back as it was."""
+    return _PLACE.sub(lambda found: f"{{{found[0]}}}", text)
 
 
 def written(value: Scalar) -> str:

@@ -1,4 +1,4 @@
-"""The commands for what comes before a run: check, preview, schema, init, new."""
+"""The commands for what comes before a run: check, preview, schema, init, new, import-crontab."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PANEL = "Write"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (new, preview, check, init, schema):
+    for command in (new, preview, check, init, schema, import_crontab):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -181,3 +181,28 @@ def init(
 
     homes.create(folder.expanduser())
     output.show_home(folder)
+
+
+def import_crontab(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `crontab -l` prints; - reads it from there.")],
+    *,
+    into: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to. Default: the home's schedules/.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    system: Annotated[bool, typer.Option("--system", help="Its sixth field is a user, as in /etc/crontab.")] = False,
+    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="cron's. Default: this machine's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a crontab's lines into schedule files that run the same commands at the same times.
+
+    Says of each line which file it became, and what of it has no counterpart
+    and why; exits with 1 if a line became none. No file is overwritten.
+    """
+    from pipeline.cli import importing
+
+    found = importing.imported(file, into, timezone, system=system, dry_run=dry_run)
+    if as_json:
+        print_json(found.lines)
+    else:
+        importing.show_imported(found, file, into, dry_run=dry_run)
+    if any(line.why for line in found.lines):
+        raise typer.Exit(1)
