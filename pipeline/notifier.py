@@ -18,7 +18,7 @@ from pipeline.failpoints import failpoint
 from pipeline.models import Notice
 from pipeline.notice import Kind, Letter
 from pipeline.services import deadlines
-from pipeline.services.notices import digest, outbox, reminders, signs
+from pipeline.services.notices import digest, outbox, reminders, signs, standing
 from pipeline.services.notices.context import about, context
 from pipeline.services.notices.outbox import Taken
 
@@ -30,6 +30,7 @@ SETTLING = 10.0
 LOOKS: dict[str, Callable[[Session, datetime], None]] = {
     "deadlines": deadlines.check,
     "signs of life": signs.check,
+    "what is over": standing.check,
     "reminders": reminders.remind,
     "digest": digest.send_if_due,
 }

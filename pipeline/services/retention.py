@@ -99,3 +99,12 @@ def _delete_some(session: Session, table: type[Base], condition: ColumnElement[b
     key = inspect(table).primary_key
     chosen = select(*key).where(condition).limit(most)
     return session.connection().execute(delete(table).where(tuple_(*key).in_(chosen))).rowcount
+
+
+def purge_notices(session: Session, before: datetime, rows: int = CHUNK) -> Counter[str]:
+    """Delete up to `rows` notices of no run that were made before `before` (UTC), with where they went; see above."""
+    old = select(Notice.id).where(Notice.created_at < before, Notice.run_id.is_(None)).order_by(Notice.created_at)
+    ids = session.scalars(old.limit(rows)).all()
+    session.execute(delete(NoticeDelivery).where(NoticeDelivery.notice_id.in_(ids)))
+    session.execute(delete(Notice).where(Notice.id.in_(ids)))
+    return +Counter(notices=len(ids))

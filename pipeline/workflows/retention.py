@@ -38,18 +38,20 @@ def retention(
 
 @step
 def purge_runs(run: RunHandle, keep_days: int) -> dict[str, int]:
-    """Delete old runs with their steps, documents and deliveries; how many rows went, by table.
+    """Delete old runs with their steps, documents and deliveries, then notices; how many rows went, by table.
 
     In many short transactions, so that senders and planners never wait; a later try goes on where this one ended.
     """
     before, gone = run.due_at - timedelta(days=keep_days), Counter[str]()
-    while True:
-        run.alive()
-        with transaction(durable=False) as session:
-            some = rows.purge_runs(session, before)
-        if not some:
-            return dict(gone)
-        gone += some
+    for purge in (rows.purge_runs, rows.purge_notices):
+        while True:
+            run.alive()
+            with transaction(durable=False) as session:
+                some = purge(session, before)
+            if not some:
+                break
+            gone += some
+    return dict(gone)
 
 
 @step

@@ -129,6 +129,17 @@ def test_a_purge_that_dies_halfway_leaves_a_run_that_cannot_be_rerun_and_goes_on
     assert counted()["runs"] == 0
 
 
+def test_notices_of_no_run_go_by_their_age(time):
+    for at in (MONDAY - YEAR, MONDAY):
+        time.move_to(at)
+        with transaction() as session:
+            notices.tell(session, Kind.BEAT_SILENT, f"beat@{at.year}", "1", targets=["ops@example.com"])
+    with transaction() as session:
+        assert retention.purge_notices(session, LAST_MONTH) == Counter(notices=1)
+        assert retention.purge_notices(session, LAST_MONTH) == Counter()
+    assert (counted()["notices"], counted()["notice_deliveries"]) == (1, 1)
+
+
 def test_every_table_that_belongs_to_a_run_is_known_to_the_purge():
     """A new table that refers to a run: say in BELONGINGS what becomes of its rows."""
     belonging, grown = {"runs"}, True

@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import select
 
 from pipeline.db import clock, reading, transaction
-from pipeline.models import Heartbeat, Notice, NoticeDelivery, Schedule, Step
+from pipeline.models import Delivery, Heartbeat, Notice, NoticeDelivery, Run, Schedule, Step
 from pipeline.notice import Kind
 from pipeline.services import notices
 from pipeline.services.notices import reminders, signs
+from pipeline.services.notices import standing as over
 from pipeline.services.notices.context import context
 from pipeline.settings import settings
-from tests.factories import MONDAY, make_run, make_schedule
+from tests.factories import MONDAY, make_delivery, make_run, make_schedule
 from tests.unit.services.acts import claim
 from tests.unit.services.looks import change, fire
 
@@ -217,6 +218,40 @@ def test_a_schedule_that_failed_once_more_within_the_hour_is_no_state_that_lasts
     look(reminders.remind)
 
     assert kinds() == ["run_failed"]
+
+
+def standing(kind, **values):
+    run = make_run(**values)
+    with transaction(durable=False) as session:
+        notices.tell(session, kind, notices.about_run(run.id), "1", run=run)
+    return run
+
+
+@pytest.mark.parametrize(("kind", "waiting_for"), [(Kind.RUN_BLOCKED, "blocked"), (Kind.APPROVAL_WANTED, "approval")])
+def test_what_a_run_no_longer_waits_for_is_over_whoever_brought_that_about(time, kind, waiting_for):
+    run = standing(kind, status="waiting", waiting_for=waiting_for)
+    look(over.check)
+    assert kinds() == [kind]
+
+    with transaction(durable=False) as session:
+        row = session.get_one(Run, run.id)
+        row.status, row.waiting_for = "running", None
+    look(over.check)
+    look(over.check)
+    assert kinds() == [kind, "recovered"]
+
+
+def test_when_no_message_of_a_run_is_uncertain_any_more_the_doubt_is_over(time):
+    run = standing(Kind.UNCERTAIN)
+    delivery = make_delivery(run, status="uncertain")
+    look(over.check)
+    assert kinds() == ["uncertain"]
+
+    with transaction(durable=False) as session:
+        session.get_one(Delivery, delivery.id).status = "accepted"
+    look(over.check)
+    assert kinds() == ["uncertain", "recovered"]
+    assert told()[1].facts["how"] == "shipments for 2026-W46 has no message any more that is uncertain; it is queued."
 
 
 # ---- dropped slots
