@@ -23,6 +23,7 @@ from pipeline.publisher import Publisher
 from pipeline.services import firing
 from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
+from pipeline.vitals import Vitals
 from pipeline.watcher import Watcher
 
 logger = log.get(__name__)
@@ -59,6 +60,7 @@ class SqlScheduler(Scheduler):
             thread.start()
             self._threads.append(thread)
         self._threads += Notifier(self._safely, self._stopped).start()
+        self._threads += Vitals(self._safely, self._stopped).start()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due; returns the seconds until the next look."""

@@ -333,6 +333,9 @@ class Run(Base):
             postgresql_where=text("finished_at IS NULL"),
             sqlite_where=text("finished_at IS NULL"),
         ),
+        # What metrics count, minute by minute.
+        Index("ix_runs_started_at", "started_at"),
+        Index("ix_runs_finished_at", "finished_at"),
         # What has not started, or finished, in time: it must not grow with those that have.
         Index("ix_runs_start_by", "start_by", postgresql_where=text(_UNSTARTED), sqlite_where=text(_UNSTARTED)),
         Index("ix_runs_finish_by", "finish_by", postgresql_where=text(_OPEN), sqlite_where=text(_OPEN)),
@@ -737,6 +740,17 @@ class NoticeDelivery(Base):
     # What the other side said last.
     answer: Mapped[str | None]
     sent_at: Mapped[datetime | None]
+
+
+class Tally(Base):
+    """What a metric has counted up to an instant: rows that are purged later, or lie on another host, stay counted."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[datetime]
+    # By bucket or label.
+    values: Mapped[dict[str, Any]]
 
 
 class Heartbeat(Base):

@@ -17,7 +17,7 @@ from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.failpoints import failpoint
 from pipeline.models import Notice
 from pipeline.notice import Kind, Letter
-from pipeline.services import deadlines
+from pipeline.services import deadlines, tallies
 from pipeline.services.notices import digest, outbox, reminders, signs, standing
 from pipeline.services.notices.context import about, context
 from pipeline.services.notices.outbox import Taken
@@ -33,6 +33,7 @@ LOOKS: dict[str, Callable[[Session, datetime], None]] = {
     "what is over": standing.check,
     "reminders": reminders.remind,
     "digest": digest.send_if_due,
+    "metrics": tallies.advance,
 }
 # Notices that a letter tells in full; of the others it has the first line.
 IN_FULL = 10

@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     web_port: int = Field(8000, ge=1, le=65535)
     # A morning digest of the last day: a time of PIPELINE_TIMEZONE and who gets it, "07:00 ops@example.com".
     digest: str = ""
+    # The port on which beat answers /metrics and /healthz. Default: none.
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    # The address on which it does; 0.0.0.0 is all.
+    metrics_host: str = "127.0.0.1"
+    # What a beat that is well calls every minute, so that a monitor outside notices a dead machine; {host} is its name.
+    heartbeat_url: str = ""
     # Worker processes of the embedded tree. Default: one per core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.
@@ -249,6 +255,13 @@ class Settings(BaseSettings):
         if value.strip():
             notice.digest_plan(value)
         return value.strip()
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _monitor_is_http(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+\S*", value):
+            raise ValueError("must start with http:// or https://")
+        return value
 
     @field_validator("timezone")
     @classmethod

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-# Beat writes its heartbeat every ten seconds.
-SILENCE_SECONDS = 60
 PONG_SECONDS = 10
 
 
@@ -31,18 +29,11 @@ def health(part: Annotated[Part, typer.Argument(help="beat or worker, on this ho
 
 def _beat() -> str | None:
     """Beat's sign of life is a row: a beat that runs but cannot reach the database is not well."""
-    from sqlalchemy import select
+    from pipeline.db import reading
+    from pipeline.services.health import beat_trouble
 
-    from pipeline.db import clock, reading
-    from pipeline.models import Heartbeat
-
-    mine = Heartbeat.name.startswith(f"beat@{socket.gethostname()}:", autoescape=True)
     with reading() as session:
-        newest = session.scalar(select(Heartbeat.at).where(mine).order_by(Heartbeat.at.desc()).limit(1))
-        if newest is None:
-            return f"no beat on {socket.gethostname()} shows itself in the database"
-        silence = (clock(session) - newest).total_seconds()
-    return f"beat has been silent for {silence:.0f} s" if silence > SILENCE_SECONDS else None
+        return beat_trouble(session)
 
 
 def _worker() -> str | None:

@@ -148,6 +148,8 @@ def test_rabbitmq_needs_a_place_for_results(say):
         ("digest", "ops@x.example", '"ops@x.example": must begin with a time of day, such as "07:00 ops@example.com"'),
         ("digest", "24:00", '"24:00": must begin with a time of day, such as "07:00 ops@example.com"'),
         ("digest", "7:00 nobody", '"7:00 nobody": "nobody" is neither an e-mail address nor ' + HOOK),
+        ("metrics_port", "99999", '"99999": input should be less than or equal to 65535'),
+        ("heartbeat_url", "monitor", '"monitor": must start with http:// or https://'),
         ("timezone", "Europe/Berln", '"Europe/Berln": is not an IANA time zone such as Europe/Berlin'),
         ("timezone", "../etc/passwd", '"../etc/passwd": is not an IANA time zone such as Europe/Berlin'),
         ("concurrency", "many", '"many": input should be a valid integer, unable to parse string as an integer'),

@@ -48,7 +48,9 @@ def gives_up(session: Session, run: Run, reason: str) -> None:
 
 
 def _matter(run: Run) -> tuple[str, str]:
-    return about_schedule(run.schedule_key), f"{run.id}/{run.generation}"
+    """The runs of a backfill are a matter of their own: that one went well does not mend this morning's."""
+    subject = f"backfill:{run.backfill_id}" if run.backfill_id else about_schedule(run.schedule_key)
+    return subject, f"{run.id}/{run.generation}"
 
 
 def _is_told(session: Session, kind: Kind, subject: str, episode: str) -> bool:
