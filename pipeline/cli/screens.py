@@ -67,7 +67,8 @@ def _facts(found: RunDetail) -> Iterator[tuple[str, object]]:
     yield "scope", ", ".join(_scope(found.scope))
     yield ("took" if run.finished_at else "since"), _took(run)
     waits = run.status == "waiting"
-    yield "waits" if waits else "error", tables.words(run.error, "yellow" if waits else "red") if run.error else ""
+    said = run.error or ("other runs of its schedule or backfill come first" if run.waiting_for == "slot" else "")
+    yield "waits" if waits else "error", tables.words(said, "yellow" if waits else "red") if said else ""
 
 
 def _why(run: RunSummary) -> str:
@@ -75,7 +76,7 @@ def _why(run: RunSummary) -> str:
         "schedule": "its schedule, fired by",
         "manual": "triggered by hand by",
         "api": "triggered by",
-        "backfill": "backfill",
+        "backfill": "backfilled by",
     }
     return f"{said.get(run.trigger, run.trigger)} {run.triggered_by}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from uuid import UUID
@@ -19,8 +19,9 @@ from pipeline.errors import Refused
 from pipeline.models import FINAL_RUN, Decision, Order, Run, RunStatus, Schedule, Slot
 from pipeline.services import runs, schedules
 from pipeline.services.due import INSTANT, slots_between, zone_of
-from pipeline.settings import settings
 
+# How far ahead a range is looked into for what has not been decided yet.
+YEAR = timedelta(days=366)
 # Slots that one backfill takes at most.
 MOST = 10_000
 
@@ -111,9 +112,16 @@ def instants(row: Schedule, definition: definitions.Schedule, wish: Wish) -> lis
     if len(found) > MOST:
         raise Refused(f"there are more than {MOST:,} slots in that range: take a smaller one, several times")
     if not found:
-        when = timing.describe(definition.when.spec(settings().timezone), zone_of(definition))
-        raise Refused(f"no slot of {row.key} was due from {_said(wish.since)} to {_said(wish.until)}: {when}")
+        raise Refused(_none_due(row, definition, wish))
     return found
+
+
+def _none_due(row: Schedule, definition: definitions.Schedule, wish: Wish) -> str:
+    mark = row.high_water_mark
+    if any(slot.fires for slot in slots_between(definition, max(wish.since, mark), min(wish.until, mark + YEAR))):
+        own = f"what is due after {_said(mark)} is {row.key}'s own to fire"
+        return f"{own}: `pipeline slots {row.key}` says whether it has"
+    return f"no slot of {row.key} was due from {_said(wish.since)} to {_said(wish.until)}"
 
 
 def _said(at: datetime) -> str:

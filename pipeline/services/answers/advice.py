@@ -128,6 +128,8 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
         looks = [step.next_try_at for step in steps if step.next_try_at]
         at = f" on {wording.moment(min(looks), run.zone)}" if looks else " by itself"
         return f"it looks again{at}; `pipeline proceed {wording.short(run.id)}` has it go on without waiting"
+    if run.waiting_for == WaitingFor.SLOT:
+        return f"other runs come first: `pipeline runs {run.schedule}` shows them"
     if run.waiting_for == WaitingFor.DEFERRED:
         at = f" on {wording.moment(ahead.next_try_at, run.zone)}" if ahead.next_try_at else ""
         return f"nothing to do: what was turned away is tried again by itself{at}"
