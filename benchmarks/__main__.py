@@ -55,6 +55,12 @@ def memory(asked: argparse.Namespace) -> Result:
     return memory.measure(asked.documents, asked.many)
 
 
+def due(_asked: argparse.Namespace) -> Result:
+    from benchmarks import due
+
+    return due.measure()
+
+
 def rows(asked: argparse.Namespace) -> Result:
     from benchmarks import rows
 
@@ -74,11 +80,11 @@ def composing(asked: argparse.Namespace) -> Result:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
-    one.__name__: one for one in (starting, messages, composing, documents, memory, rows, postgresql)
+    one.__name__: one for one in (starting, due, messages, composing, documents, memory, rows, postgresql)
 }
 
 # Parts that send nothing, and need no server that takes it.
-WITHOUT_MAIL = {"composing", "rows"}
+WITHOUT_MAIL = {"composing", "due", "rows"}
 
 
 def main() -> None:

@@ -104,7 +104,9 @@ CLOSED = """
 
 def test_the_dates_of_a_list_are_part_of_the_revision(write):
     files = {"schedules/a.yaml": CLOSED, "schedules/closed.txt": "2026-12-24  # Christmas Eve\n"}
-    first = write(files).files["a"]
+    loaded = write(files)
+    first = loaded.files["a"]
+    assert {Path(name).name for name in loaded.stamps} == {"a.yaml", "closed.txt"}
     assert first.definition["when"]["except_on"] == [
         "holidays:DE",
         {"file": "closed.txt", "dates": "2026-12-24  # Christmas Eve\n"},
