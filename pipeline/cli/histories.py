@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pipeline.cli import tables
+from pipeline.cli.lists import WIDE
 from pipeline.models import Decision
 from pipeline.services.answers import AuditEntry, SlotAnswer, Slots, wording
 from pipeline.settings import settings
@@ -19,8 +20,10 @@ def show_slots(found: Slots, *, full: bool) -> None:
     """Print what was decided as a table, the newest first, then what comes next, and what explains a gap."""
     out = tables.console()
     if found.slots:
-        made = tables.table(f"due ({wording.time_of(found.zone)})", "UTC", "decision", "run", "", whole=("UTC", "run"))
-        short = wording.shortest(slot.run_id for slot in found.slots if slot.run_id)
+        due, ids = f"due ({wording.time_of(found.zone)})", [slot.run_id for slot in found.slots if slot.run_id]
+        made = tables.table(due, "UTC", "decision", "run", "", whole=(due, "UTC", "run"))
+        # Of a backfill many are opened in one millisecond: a narrow terminal has no room for what tells them apart.
+        short = wording.shortest(ids) if out.width >= WIDE else {one: wording.short(one) for one in ids}
         for slot in found.slots:
             made.add_row(*_slot(slot, short))
         out.print(made)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
 from pipeline.adapters import home
 from pipeline.cli import tables
 from pipeline.db import transaction
@@ -18,8 +22,18 @@ def sync(*, force: bool, actor: Actor) -> tuple[Synced, dict[str, DefinitionErro
     Raises Refused for a folder without any, unless `force`.
     """
     loaded = home.load(settings().home)
+    try:
+        return _sync(loaded, force=force, actor=actor), loaded.errors
+    except OperationalError as error:
+        # Beats and workers lock schedules, too, in another order: one of two that meet crosswise has to give way.
+        if "deadlock" not in str(error.orig).lower():
+            raise
+        return _sync(loaded, force=force, actor=actor), loaded.errors
+
+
+def _sync(loaded: home.Loaded, **how: Any) -> Synced:
     with transaction() as session:
-        return loading.sync(session, loaded, force=force, actor=actor), loaded.errors
+        return loading.sync(session, loaded, **how)
 
 
 def refresh(name: str, actor: Actor) -> None:
@@ -34,8 +48,7 @@ def refresh(name: str, actor: Actor) -> None:
     if name in loaded.errors_by_key:
         raise loaded.errors_by_key[name]
     try:
-        with transaction() as session:
-            loading.sync(session, loaded, retire=False, actor=actor)
+        _sync(loaded, retire=False, actor=actor)
     except Refused as refused:
         tables.console(stderr=True).print(tables.hint(f"The schedule files were not loaded: {refused}"))
 

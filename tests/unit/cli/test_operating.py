@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy.exc import OperationalError
 
 from pipeline.cli import tables, upkeep
 from pipeline.db import reading, transaction
 from pipeline.doctor import Check, Verdict
 from pipeline.models import Schedule, Step
+from pipeline.services import loading
 from tests import factories
 from tests.conftest import forget_engine
 from tests.factories import MONDAY
@@ -56,6 +58,20 @@ def test_sync_says_what_it_did_not_retire_and_exits_1(typed, database: Path):
     assert (result.exit_code, result.stdout.split()) == (1, ["added", "hourly"])
     assert "3 schedules are gone from the folder" in result.stderr
     assert typed("sync", "--force").stdout.split() == ["retired", "daily,", "monthly,", "weekly"]
+
+
+def test_sync_that_meets_a_beat_crosswise_gives_way_and_comes_again(typed, database: Path, monkeypatch):
+    save(database, "daily")
+    sync, met = loading.sync, []
+
+    def deadlock_first(*given, **how):
+        if not met:
+            met.append(OperationalError("SELECT", {}, Exception("deadlock detected")))
+            raise met[0]
+        return sync(*given, **how)
+
+    monkeypatch.setattr(loading, "sync", deadlock_first)
+    assert typed("sync").stdout.split() == ["added", "daily"]
 
 
 @pytest.mark.parametrize("there", [True, False])
