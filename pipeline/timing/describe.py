@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,23 +39,21 @@ def _cron(cron: Cron) -> str:
 
     expression = Expression(cron.expression.upper().split())
     expression.day_and = expression.day_and or cron.days == "both"
-    return expression.explain()
+    # It says 21th.
+    return re.sub(r"\b(\d+)th\b", lambda found: _ordinal(int(found[1])), expression.explain())
 
 
 def _of_month(cron: Cron, number: int, zone: str | None) -> str:
     """Say of a business day what is said of the last day of a month, for which there are words."""
     times = cron.expression.split()[:-3]
     said = describe(replace(cron, expression=" ".join([*times, "L", cron.month, "*"])), zone)
-    return said.replace("the last day", f"the {_ordinal(number)}business day")
+    which = {1: "first", -1: "last"}.get(number, _ordinal(abs(number)) + (" last" if number < 0 else ""))
+    return said.replace("the last day", f"the {which} business day")
 
 
 def _ordinal(number: int) -> str:
-    """`first `, `3rd `, `last `, `2nd last `."""
-    if number in (1, -1):
-        return "first " if number == 1 else "last "
-    count = abs(number)
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(count % 10 if count // 10 != 1 else 0, "th")
-    return f"{count}{ending} " if number > 0 else f"{count}{ending} last "
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number // 10 != 1 else 0, "th")
+    return f"{number}{ending}"
 
 
 def _only_on(calendar: Calendar) -> str:

@@ -71,6 +71,9 @@ def test_values_keep_utc_and_order():
         (Cron("0 0 L * *"), None, "At 00:00 on the last day of every month"),
         (Cron("0 0 13 * fri"), None, "At 00:00 on the 13th day of month and on Friday"),
         (Cron("0 0 13 * fri", days="both"), None, "At 00:00 on the 13th day of month if it's on Friday"),
+        (Cron("0 0 21,22,31 * *"), None, "At 00:00 on the 21st, the 22nd, and the 31st day of month"),
+        (Cron("0 0 11-13 * *"), None, "At 00:00 on every day of month from 11 through 13"),
+        (Cron("0 0 12 * *"), None, "At 00:00 on the 12th day of every month"),
         (Cron("*/10 * * * * *"), None, "Every 10th second of every minute"),
         (Every(5400), "Europe/Berlin", "Every 1h30m"),
         (
