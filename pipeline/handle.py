@@ -12,7 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pipeline import log, schedule, targets
-from pipeline.db import clock, reading, transaction
+from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import Cancelled, PermanentError, StaleClaim
 from pipeline.report import Scalar
 from pipeline.services import artifacts, steps
@@ -147,9 +147,11 @@ class RunHandle:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
 
     def keep_output(self, text: str) -> None:
-        """Keep what a program said with this attempt, where `pipeline show` shows it; the last text counts."""
-        with transaction(durable=False) as session:
-            steps.keep_output(session, self.attempt_id, text)
+        """Keep what a program said with this attempt, where `pipeline show` shows it; the last text counts.
+
+        A database that is away for a moment is waited for: the work is done, and would be done again.
+        """
+        persist(lambda session: steps.keep_output(session, self.attempt_id, text))
 
     def put(
         self,

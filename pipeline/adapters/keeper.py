@@ -1,10 +1,10 @@
 """The keeper: starts one program in a group of its own and sees to it that the whole group ends when it has to.
 
 Started as a script by a bare interpreter (`python -I -S`), so it may import nothing but what starts in a millisecond.
-Standard input is a pipe whose other end the worker alone holds: whatever is read from it, and its end-of-file, which
-also a worker killed with -9 leaves behind, means that the program must end: SIGTERM to its group, SIGKILL to what is
-left of it after GRACE seconds. What becomes of the program goes to the pipe STATUS, a line each: `started PID`, then
-`not started REASON` where it cannot be, then `exit 3` or `signal 9`.
+Standard input is a pipe whose other end the worker alone holds. Its end-of-file, which also a worker killed with -9
+leaves behind, means that the program must end: SIGTERM to its group, SIGKILL to what is left of it after GRACE seconds,
+or after as many as were written to the pipe before. What becomes of the program goes to the pipe STATUS, a line each:
+`started PID`, then `not started REASON` where it cannot be, then `exit 3` or `signal 9`.
 
     keeper.py GRACE STATUS PROGRAM [ARGUMENT …]
 """
@@ -36,7 +36,7 @@ def keep(grace: float, status: int, words: list[str]) -> None:
     while ended is None:
         ready, _, _ = select.select([0, wake], [], [])
         if 0 in ready:
-            ended = _ended_by_force(program, grace)
+            ended = _ended_by_force(program, float(os.read(0, 64) or grace))
         else:
             os.read(wake, 512)
             ended = _collected(program)

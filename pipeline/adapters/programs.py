@@ -20,8 +20,9 @@ from pipeline.errors import PermanentError
 
 # Bytes of the beginning and of the end of an output that are kept.
 ENDS = 32 * 1024
-# Seconds that a program has to end by itself after SIGTERM, and between two looks at whether it still may go on.
-GRACE, LOOK = 10.0, 1.0
+# Seconds that a program has to end by itself after SIGTERM: past its limit of time, and where nobody wants it any more
+# (a step that is cancelled is interrupted four seconds later). Seconds between two looks at whether it may go on.
+GRACE, QUICKLY, LOOK = 10.0, 2.5, 1.0
 # Seconds for which what a program has written before its end may still be on its way.
 DRAIN = 2.0
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -98,8 +99,10 @@ def run(  # noqa: PLR0913 - one verb, all of it from the run and its schedule
     program = _Program(list(words), folder, dict(environment), grace)
     try:
         too_long = program.follow(limit, look)
-    finally:
-        program.end()
+    except BaseException:
+        program.end(min(grace, QUICKLY))
+        raise
+    program.end(grace)
     return program.ended(too_long=too_long)
 
 
@@ -108,7 +111,7 @@ class _Program:
 
     def __init__(self, words: list[str], folder: Path, environment: dict[str, str], grace: float) -> None:
         self.output = Output()
-        self._name, self._grace, self._told = words[0], grace, b""
+        self._name, self._told = words[0], b""
         with ExitStack() as ours, ExitStack() as theirs:
             control, self._control = _pipe(theirs, ours)
             self._heard, written = _pipe(ours, theirs)
@@ -141,20 +144,21 @@ class _Program:
             self._listen(min(LOOK, until - now))
         return False
 
-    def end(self) -> None:
+    def end(self, grace: float) -> None:
         """Let the keeper end what has not ended; afterwards nothing is left of it, and nothing more to hear."""
-        self._control.close()
-        until = time.monotonic() + self._grace + 10
-        while self._is_open(self._status) and (left := until - time.monotonic()) > 0:
-            self._listen(left)
-        self._kill_what_a_killed_keeper_left()
-        self._keeper.kill()
-        self._keeper.wait()
-        until = time.monotonic() + DRAIN
-        while self._is_open(self._heard) and time.monotonic() < until and self._listen(0.2):
-            pass
-        self._selector.close()
-        self._pipes.close()
+        with self._pipes, self._selector:
+            with suppress(BrokenPipeError):  # it has ended, and its keeper with it
+                os.write(self._control.fileno(), str(grace).encode())
+            self._control.close()
+            until = time.monotonic() + grace + 10
+            while self._is_open(self._status) and (left := until - time.monotonic()) > 0:
+                self._listen(left)
+            self._kill_what_a_killed_keeper_left()
+            self._keeper.kill()
+            self._keeper.wait()
+            until = time.monotonic() + DRAIN
+            while self._is_open(self._heard) and time.monotonic() < until and self._listen(0.2):
+                pass
 
     def _kill_what_a_killed_keeper_left(self) -> None:
         started = re.match(rb"started (\d+)\n", self._told)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import targets
 from pipeline.adapters import programs
+from pipeline.db import transaction
 from pipeline.errors import PermanentError, TransientError
 from pipeline.handle import RunHandle
 from pipeline.report import Scalar
 from pipeline.schedule import RETRIES
+from pipeline.services import steps
 from pipeline.settings import PREFIX, environment
 from pipeline.targets import Command
 from pipeline.tasks import step
@@ -45,14 +50,17 @@ def command(run: RunHandle) -> dict[str, int]:
         raise PermanentError(f"the schedule {run.name} names no command")
     words = [targets.written(targets.filled(word, run.placeholders)) for word in declared.run]
     limit = parse_duration(declared.time_limit)
-    ended = programs.run(
-        words,
-        folder=run.home / targets.written(targets.filled(declared.cwd or "", run.placeholders)),
-        environment=_environment(run, declared, run.placeholders),
-        limit=limit.total_seconds(),
-        look=_Watch(run).look,
-    )
-    run.keep_output(ended.output.text)
+    watch = _Watch(run)
+    try:
+        ended = programs.run(
+            words,
+            folder=run.home / targets.written(targets.filled(declared.cwd or "", run.placeholders)),
+            environment=_environment(run, declared, run.placeholders),
+            limit=limit.total_seconds(),
+            look=watch.look,
+        )
+    finally:
+        watch.keep()
     if ended.too_long:
         raise ProgramFailed(f"{words[0]} took longer than its time limit of {format_duration(limit)} and was ended")
     if ended.code != 0:
@@ -74,13 +82,20 @@ def _environment(run: RunHandle, declared: Command, known: Mapping[str, Scalar])
 
 
 class _Watch:
-    """Looks whether the step may go on, and keeps now and then what the program has written so far."""
+    """Looks whether the step may go on, and keeps what the program has written: now and then, and in the end."""
 
     def __init__(self, run: RunHandle) -> None:
         self._run, self._size, self._kept = run, 0, time.monotonic()
+        self._output = programs.Output()
 
     def look(self, output: programs.Output) -> None:
-        self._run.alive()
+        self._output = output
         if output.size > self._size and time.monotonic() - self._kept >= KEEP:
             self._size, self._kept = output.size, time.monotonic()
-            self._run.keep_output(output.text)
+            with suppress(SQLAlchemyError), transaction(durable=False) as session:  # for those who watch: no matter
+                steps.keep_output(session, self._run.attempt_id, output.text)
+        self._run.alive()
+
+    def keep(self) -> None:
+        if self._output.size:
+            self._run.keep_output(self._output.text)

@@ -114,3 +114,18 @@ def test_a_program_that_is_not_there_is_named(pipeline: Running) -> None:
     assert (run.status, run.error) == (
         "failed", "command: /opt/nowhere/rotate.sh cannot be started: No such file or directory",
     )  # fmt: skip
+
+
+def test_a_cancelled_run_ends_its_program_within_seconds_and_keeps_what_it_wrote(pipeline: Running) -> None:
+    text = """
+        command: [/bin/sh, -c, "sleep 600 & trap '' TERM; echo $! $$ > unwanted; echo begun; while :; do sleep 1; done"]
+    """
+    run_id = pipeline.trigger(written(pipeline, "unwanted", text))
+    begun = pipeline.until(lambda: pids(pipeline.home / "unwanted") or None, 30)
+    done = pipeline.command("cancel", "unwanted", "--reason", "wrong day")
+    assert done.returncode == 0, done.stderr
+    run = pipeline.finished(run_id)
+    assert run.status == "cancelled"
+    assert "wrong day" in str(run.error)
+    assert not any(map(lives, begun))
+    assert attempts(pipeline, run)[0].output == "begun\n"
