@@ -74,7 +74,7 @@ def _stands(run: RunHandle, one: waiting.Standing) -> str:
 
 def _look_at_data(run: RunHandle, condition: ReadyWhen) -> None:
     try:
-        value = sources.asked(
+        answer = sources.asked(
             condition.source,
             name="ready_when",
             period=run.period,
@@ -87,11 +87,9 @@ def _look_at_data(run: RunHandle, condition: ReadyWhen) -> None:
     except TransientError as error:  # whoever waits can wait for that, too
         said = str(error)
     else:
-        if is_true(value):
+        if is_true(answer.value):
             return
-        said = (
-            f"{condition.url} is not there" if condition.url else f'its query of "{condition.database}" {_gave(value)}'
-        )
+        said = f"{answer.by} is not there" if condition.url else f'its query of "{answer.by}" {_gave(answer.value)}'
     _wait(run, condition, f"waits for its data: {said}", parse_duration(condition.every))
 
 

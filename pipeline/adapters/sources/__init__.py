@@ -32,7 +32,7 @@ from pipeline.timing import Period, find_zone
 if TYPE_CHECKING:
     from pipeline.adapters.sources.writer import DatasetWriter
 
-__all__ = ["PERIOD_VALUES", "Dataset", "asked", "check_names", "fetch", "names_in", "shifted"]
+__all__ = ["PERIOD_VALUES", "Answer", "Dataset", "asked", "check_names", "fetch", "names_in", "shifted"]
 
 # Seconds that a look at a query's tables may take, a round trip.
 _LOOK = 15
@@ -106,6 +106,14 @@ def shifted(source: Source, *, home: Path, database_url: Callable[[str], str]) -
     )
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The `value` that was given, and who gave it: a database's name, or an address with its values."""
+
+    value: Any
+    by: str
+
+
 def asked(  # noqa: PLR0913 - one verb, all of it from the run and the settings
     source: Source,
     *,
@@ -116,7 +124,7 @@ def asked(  # noqa: PLR0913 - one verb, all of it from the run and the settings
     home: Path,
     database_url: Callable[[str], str],
     timeout: float,
-) -> Any:
+) -> Answer:
     """Give the one value of the source's query, or whether there is a file at its address; raises as `fetch` does.
 
     Beside what `fetch` binds there are `due` (`due_at`, which is UTC) and `due_date`.
@@ -129,10 +137,10 @@ def asked(  # noqa: PLR0913 - one verb, all of it from the run and the settings
     if source.url:
         _check_values(name, values)
         url = filled(source.url, values, str)
-        return files.is_there(url, home, place=f'"{name}" ({url})')
+        return Answer(files.is_there(url, home, place=f'"{name}" ({url})'), url)
     place = f'"{name}" (database "{source.database}")'
     opened = sql.Database.at(database_url(str(source.database)), place=place, home=home, timeout=timeout)
-    return sql.first_value(opened, str(source.sql), values)
+    return Answer(sql.first_value(opened, str(source.sql), values), str(source.database))
 
 
 @dataclass(frozen=True)

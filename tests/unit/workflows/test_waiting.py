@@ -186,7 +186,7 @@ def test_a_query_that_cannot_be_asked_fails_at_once(story, query, said):
 def test_a_file_may_be_waited_for(story):
     story.schedule(ready_when={"url": "incoming/sales-{start_date}*.csv", "every": "1m"})
     run = story.trigger()
-    assert story.read(run).error.startswith("waits for its data: incoming/sales-{start_date}*.csv is not there; gives")
+    assert story.read(run).error.startswith("waits for its data: incoming/sales-2026-11-15*.csv is not there; gives")
     (story.home / "incoming").mkdir()
     (story.home / "incoming" / "sales-2026-11-15-b.csv").touch()
     story.passes(minutes=1)
