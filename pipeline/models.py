@@ -452,6 +452,8 @@ class Attempt(Base):
     traceback: Mapped[str | None]
     # What a program wrote, or a task of another application returned.
     output: Mapped[str | None]
+    # Something of it stays done, such as a message that went out: whoever is killed in the midst of work is no poison.
+    progressed: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 

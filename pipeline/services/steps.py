@@ -453,10 +453,7 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
         .values(outcome=Outcome.ABANDONED, finished_at=now, error=why)
         .execution_options(synchronize_session=False)
     )
-    deaths = select(func.count()).where(
-        Attempt.step_id == step.id, Attempt.generation == step.generation, Attempt.outcome == Outcome.ABANDONED
-    )
-    killed = session.scalar(deaths) or 0
+    killed = _deaths(session, step)
     # Raised here too: whoever comes back from the dead finds a fence that is not its own.
     step.fence, step.lease_owner, step.lease_until = fence + 1, None, None
     runs.note(
@@ -476,6 +473,19 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
         return
     step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
     step.task_id = task_id(step.id, step.generation, step.fence)
+
+
+def progressed(session: Session, attempt_id: UUID) -> None:
+    """Something of this attempt stays done: should its process die, that is no sign that the step kills processes."""
+    session.execute(update(Attempt).where(Attempt.id == attempt_id).values(progressed=True))
+
+
+def _deaths(session: Session, step: Step) -> int:
+    """How many processes in a row the step has cost without anything being done."""
+    mine = (Attempt.step_id == step.id, Attempt.generation == step.generation)
+    last = select(func.coalesce(func.max(Attempt.fence), 0)).where(*mine, Attempt.progressed).scalar_subquery()
+    died = (*mine, Attempt.outcome == Outcome.ABANDONED, Attempt.fence > last)
+    return session.scalar(select(func.count()).where(*died)) or 0
 
 
 # ---- what waits

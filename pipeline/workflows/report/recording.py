@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from pipeline.db import persist, transaction
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Run
-from pipeline.services import deliveries, ledger
+from pipeline.services import deliveries, ledger, steps
 
 # Seconds for which replies are kept while the database is away: without them messages that went out are uncertain.
 PATIENCE = 3600
@@ -25,6 +25,7 @@ class Journal:
     def __init__(self, attempt_id: UUID) -> None:
         self.attempt_id = attempt_id
         self._known: list[Callable[[Session], None]] = []
+        self._progressed = False
 
     def dot(self, delivery: Delivery, relay: str) -> None:
         """Commit, durably, that the final dot is about to be written. Raises StaleClaim when it must not be."""
@@ -60,10 +61,14 @@ class Journal:
             self.forget()
 
     def forget(self) -> None:
+        """What was written is committed."""
+        self._progressed = self._progressed or bool(self._known)
         self._known.clear()
 
     def write(self, session: Session) -> None:
         """Write what is known in somebody's transaction; `forget` it once that is committed."""
+        if self._known and not self._progressed:
+            steps.progressed(session, self.attempt_id)
         for write in self._known:
             with suppress(StaleClaim):  # it wrote nothing: what became of the others is still told
                 write(session)

@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Phase, new_id
-from pipeline.services import ledger
+from pipeline.services import ledger, steps
 from tests.factories import MONDAY, make_delivery, make_run
+from tests.unit.services import acts
 from tests.unit.services.sent import RELAY, claim, events, queued, read, write
 
 pytestmark = pytest.mark.usefixtures("time")
@@ -187,3 +188,21 @@ def test_a_dot_that_was_announced_and_not_written_can_be_taken_back(run, attempt
 
     assert (read(delivery).status, read(delivery).phase) == ("queued", None)
     assert claim(run, new_id()) == [delivery.id]
+
+
+# ---- who is killed in the midst of work
+
+
+def test_a_step_that_sends_something_before_each_kill_is_never_given_up(run, time):
+    acts.begin(run, acts.planned("deliver:0"), acts.planned("finish"))
+    for _ in range(5):
+        write(steps.progressed, acts.claim(run, "deliver:0").attempt_id)
+        time.passes(seconds=31)
+        acts.heal()
+    assert acts.statuses(run)["deliver:0"] == "queued"
+
+    for _ in range(3):
+        acts.claim(run, "deliver:0")
+        time.passes(seconds=31)
+        acts.heal()
+    assert acts.statuses(run)["deliver:0"] == "failed"

@@ -1,0 +1,222 @@
+"""Sending processes are killed at every place that matters, and at random: nobody is left out, nobody is mailed twice.
+
+What the mail server has logged, fsynced, is the truth that the ledger's rows are held against.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline import db
+from pipeline.db import reading, transaction
+from pipeline.models import Base, Delivery, DeliveryAttempt, Run, Step
+from pipeline.services import late
+from pipeline.services.reconcile import reconcile
+from pipeline.settings import settings
+from tests.conftest import forget_engine
+from tests.factories import make_delivery, make_run, make_schedule
+from tests.senders import Senders, is_over, senders, wait_for
+from tests.smtp_server import ScriptedServer
+from tests.unit.services import acts
+
+
+@dataclass
+class Place:
+    """A database with a home, a mail server, and the process that forks senders."""
+
+    smtp: ScriptedServer
+    senders: Senders
+
+    def taken(self, run: Run) -> Counter[str]:
+        """How often the server has taken each delivery of the run, by its address."""
+        addresses = {str(row.id): row.address for row in self.rows(run)}
+        return Counter(addresses[one["delivery"]] for one in self.smtp.taken() if one["delivery"] in addresses)
+
+    def rows(self, run: Run) -> list[Delivery]:
+        with reading() as session:
+            return session.query(Delivery).filter_by(run_id=run.id).order_by(Delivery.key).all()
+
+    def statuses(self, run: Run) -> dict[str, str]:
+        return {row.address: row.status for row in self.rows(run)}
+
+    def check(self, run: Run, kills: int) -> Counter[str]:
+        """The invariants; returns how many deliveries stand where."""
+        taken = self.taken(run)
+        for row in self.rows(run):
+            assert row.status in {"accepted", "uncertain"}, (row.address, row.status, row.reason)
+            assert taken[row.address] <= 1, f"{row.address} was mailed twice"
+            assert row.status != "accepted" or taken[row.address] == 1, f"{row.address} got nothing"
+        found = Counter(row.status for row in self.rows(run))
+        assert found["uncertain"] <= kills
+        return found
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    home = tmp_path_factory.mktemp("kills")
+    (home / "var").mkdir()
+    url = f"sqlite:///{home / 'var' / 'pipeline.db'}"
+    if request.param == "postgresql":
+        from tests.postgresql import administer
+
+        socket = request.getfixturevalue("postgresql_server")
+        administer(socket, "CREATE DATABASE kills")
+        url = f"postgresql+psycopg://postgres@/kills?host={socket}"
+    smtp = ScriptedServer(home / "smtp.log").start()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
+            patched.delenv(name)
+        ours = {"HOME": str(home), "DATABASE_URL": url, "MAIL": "live", "SMTP_URL": smtp.url, "LEASE": "2"}
+        for name, value in ours.items():
+            patched.setenv(f"PIPELINE_{name}", value)
+        settings.cache_clear()
+        forget_engine()
+        Base.metadata.create_all(db.engine())
+        make_schedule()
+        with senders(os.environ) as forker:
+            yield Place(smtp, forker)
+        forget_engine()
+        settings.cache_clear()
+    smtp.stop()
+
+
+def make_batches(count: int, batches: int = 1) -> Run:
+    """A run whose deliver steps are queued, with `count` mailboxes that take everything."""
+    run = make_run()
+    stages = [[late._deliver(run, number, ()) for number in range(batches)], [late._finish(run, ())]]
+    acts.carry_out(run, "start", stages=stages)
+    for number in range(count):
+        address = f"ok+{number:04}@example.org"
+        make_delivery(run, address, f"K{number:04}", status="queued", batch=number % batches, relay=None, reply=None)
+    return run
+
+
+def heal() -> None:
+    with transaction(durable=False) as session:
+        reconcile(session)
+
+
+def until(look: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# ---- at every place that matters
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "passes", "uncertain", "taken"),
+    [
+        # Before the first dot nothing can be out: everything is sent by whoever comes next.
+        ("mail.claimed", 1, None, 0),
+        ("mail.rcpt", 1, None, 0),
+        ("mail.body", 1, None, 0),
+        # Its dot was announced and not written: the rows cannot know, and say so.
+        ("mail.committed", 1, 0, 0),
+        ("mail.dot", 1, 0, 1),
+        ("mail.answered", 1, 0, 1),
+        # An answer waits for the next dot: a kill in between leaves the one before it uncertain.
+        ("mail.claimed", 3, 1, 1),
+        ("mail.rcpt", 3, 1, 1),
+        ("mail.body", 3, 1, 1),
+        ("mail.committed", 3, 2, 0),
+        ("mail.dot", 3, 2, 1),
+        ("mail.answered", 3, 2, 1),
+    ],
+)
+def test_a_kill_costs_at_most_one_doubt_and_no_message(
+    place: Place, failpoint: str, passes: int, uncertain: int | None, taken: int
+) -> None:
+    run = make_batches(4)
+    wait_for(place.senders.start(run.id, **{failpoint.replace(".", "_"): f"kill:{passes}"}))
+    until(lambda: heal() or acts.step(run, "deliver:0").status == "queued")
+    wait_for(place.senders.start(run.id))
+
+    place.check(run, kills=1)
+    names = [row.address for row in place.rows(run)]
+    doubtful = names[uncertain] if uncertain is not None else None
+    assert place.statuses(run) == {name: "uncertain" if name == doubtful else "accepted" for name in names}
+    if doubtful:
+        until(lambda: place.taken(run)[doubtful] == taken)
+
+
+# ---- asleep, and not dead
+
+
+def asleep(place: Place, run: Run, failpoint: str) -> int:
+    """A sender that fell asleep there, and whose step was taken away and carried out by another one."""
+    slept = place.senders.start(run.id, **{failpoint: "stop:1"})
+    until(lambda: Path(f"/proc/{slept}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    until(lambda: heal() or acts.step(run, "deliver:0").status == "queued")
+    wait_for(place.senders.start(run.id))
+    return slept
+
+
+def test_a_sender_that_slept_before_its_dot_does_not_write_it(place: Place) -> None:
+    run = make_batches(2)
+    slept = asleep(place, run, "mail_body")
+    assert set(place.statuses(run).values()) == {"accepted"}
+    os.kill(slept, signal.SIGCONT)
+    wait_for(slept)
+
+    assert place.check(run, kills=0) == {"accepted": 2}
+
+
+def test_what_a_sender_that_slept_heard_settles_the_doubt(place: Place) -> None:
+    run = make_batches(2)
+    slept = asleep(place, run, "mail_dot")
+    first, second = place.rows(run)
+    assert (first.status, second.status) == ("uncertain", "accepted")
+    os.kill(slept, signal.SIGCONT)
+    wait_for(slept)
+
+    assert place.check(run, kills=0) == {"accepted": 2}
+    with reading() as session:
+        told = session.query(DeliveryAttempt).filter_by(delivery_id=first.id).order_by(DeliveryAttempt.id)
+        assert [one.event for one in told] == ["dot", "uncertain", "accepted"]
+
+
+# ---- at random
+
+
+def test_a_soak_with_senders_killed_at_random_loses_and_doubles_nothing(place: Place) -> None:
+    """`make chaos` has the long one, with real workers."""
+    dice, kills, recipients = random.Random(7), 12, 300
+    run = make_batches(recipients, batches=6)
+    alive = [place.senders.start(run.id) for _ in range(2)]
+    for kill in range(1, kills + 1):
+        until(lambda kill=kill: heal() or is_done(run) or len(place.taken(run)) >= kill * recipients / (kills + 2))
+        time.sleep(dice.uniform(0, 0.02))
+        if is_done(run):
+            break
+        victim = alive.pop(dice.randrange(2))
+        os.kill(victim, signal.SIGKILL) if not is_over(victim) else None
+        alive.append(place.senders.start(run.id))
+    until(lambda: heal() or is_done(run), 120)
+
+    found = place.check(run, kills)
+    taken = place.taken(run)
+    sys.stdout.write(
+        f"recipients {recipients}, kills {kills}, accepted {found['accepted']}, "
+        f"lost {sum(row.status == 'accepted' and not taken[row.address] for row in place.rows(run))}, "
+        f"doubled {sum(count > 1 for count in taken.values())}, uncertain {found['uncertain']}\n"
+    )
+    assert found["accepted"] + found["uncertain"] == recipients
+
+
+def is_done(run: Run) -> bool:
+    with reading() as session:
+        mine = session.query(Step).filter_by(run_id=run.id, task="report.deliver")
+        return all(step.status == "succeeded" for step in mine)
