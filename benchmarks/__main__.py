@@ -23,6 +23,10 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--rows", type=int, default=10_000_000, help="that are fetched (default 10,000,000)")
     found.add_argument("--members", type=int, default=200, help="of a chord of empty steps (default 200)")
     found.add_argument("--messages", type=int, default=1000, help="that are made, of each kind (default 1,000)")
+    found.add_argument("--slots", type=int, default=1000, help="that are due in one second (default 1,000)")
+    found.add_argument("--due", type=int, default=20_000, help="schedules that are due at once (default 20,000)")
+    found.add_argument("--schedules", type=int, default=100_000, help="of those (default 100,000)")
+    found.add_argument("--fires", type=int, default=60, help="of a schedule of every second (default 60)")
     shown = found.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON, and the tables to standard error")
     shown.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
@@ -79,12 +83,18 @@ def composing(asked: argparse.Namespace) -> Result:
     return composing.measure(asked.messages)
 
 
+def firing(asked: argparse.Namespace) -> Result:
+    from benchmarks import firing
+
+    return firing.measure(asked.slots, asked.due, asked.schedules, asked.fires)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
-    one.__name__: one for one in (starting, due, messages, composing, documents, memory, rows, postgresql)
+    one.__name__: one for one in (starting, due, firing, messages, composing, documents, memory, rows, postgresql)
 }
 
 # Parts that send nothing, and need no server that takes it.
-WITHOUT_MAIL = {"composing", "due", "rows"}
+WITHOUT_MAIL = {"composing", "due", "firing", "rows"}
 
 
 def main() -> None:

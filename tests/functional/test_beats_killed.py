@@ -25,7 +25,7 @@ from pipeline.settings import settings
 from tests.conftest import forget_engine
 
 pytestmark = pytest.mark.postgresql
-SLOTS, KILLS = 1000, 100
+SLOTS, KILLS = 1000, 50
 # In the order in which a beat passes them; after the last one it publishes.
 POINTS = [f"firing.{place}" for place in ("locked", "decided", "runs", "slots", "written", "committed")]
 
