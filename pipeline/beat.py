@@ -30,8 +30,10 @@ logger = log.get(__name__)
 # Seconds between two looks: for due slots at most, for what to heal, at the schedule files once looking has failed, and
 # signs of life.
 TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
-# At least between two looks: another beat may be deciding what is due.
-AGAIN = 0.01
+# At least between two looks: after firing, and where another beat is deciding what is due.
+AGAIN, ELSEWHERE = 0.01, 0.05
+# For so long batches are decided before their runs are published.
+MOMENT = 0.5
 # A clock that is so much off what has passed was set.
 SET = timedelta(seconds=5)
 
@@ -85,17 +87,29 @@ class SqlScheduler(Scheduler):
         wait = self._until_due()
         if wait > 0:
             return wait
-        more = True
-        while more and not self._stopped.is_set():
-            with transaction() as session:
-                batch = firing.fire_due(session)
-            failpoint("firing.committed")
-            for run in batch.fired:
-                logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.run_id))
-            self._publisher.put(run.run_id for run in batch.fired if not run.waits)
-            more = batch.more
-            self._every(HEARTBEAT, self._beat)
-        return max(self._until_due(), AGAIN)
+        least = AGAIN if self._drain() else ELSEWHERE
+        return max(self._until_due(), least)
+
+    def _drain(self) -> int:
+        """Fire all that is due; how many runs that opened."""
+        opened, number, began, more = [], 0, time.monotonic(), True
+        try:
+            while more and not self._stopped.is_set():
+                with transaction() as session:
+                    batch = firing.fire_due(session)
+                failpoint("firing.committed")
+                for run in batch.fired:
+                    logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.run_id))
+                opened += [run.run_id for run in batch.fired if not run.waits]
+                number, more = number + len(batch.fired), batch.more
+                # Publishing takes turns with deciding, in one interpreter: a moment's batches are decided first.
+                if time.monotonic() - began > MOMENT:
+                    self._publisher.put(opened)
+                    opened, began = [], time.monotonic()
+                self._every(HEARTBEAT, self._beat)
+        finally:
+            self._publisher.put(opened)
+        return number
 
     def _until_due(self) -> float:
         with reading() as session:

@@ -66,7 +66,8 @@ def _each(definition: schedule.Schedule, slots: Sequence[timing.Slot], now: date
     catch_up = definition.catch_up
     # With `overlap: cancel` each would cancel the one before it at once.
     most = 1 if definition.overlap == Overlap.CANCEL else catch_up.most
-    in_time = [slot.due_at for slot in slots if slot.fires and now - slot.due_at <= catch_up.lateness][-most:]
+    earliest = now - catch_up.lateness
+    in_time = [slot.due_at for slot in slots if slot.fires and slot.due_at >= earliest][-most:]
     newest, fired = in_time[-1] if in_time else None, set(in_time)
     return [
         Decided(slot.due_at, Decision.FIRED, slot.note or None)

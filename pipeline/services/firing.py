@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -62,6 +62,18 @@ class _Outcome:
     cancels: Sequence[InTheWay] = ()
 
 
+_Known = Schedule | Row[str, str, bool, str | None, datetime, datetime | None]
+# What is looked at of a schedule, as columns: a batch of objects of the ORM takes as long as to decide about it.
+_KNOWN = (
+    Schedule.key,
+    Schedule.revision,
+    Schedule.paused,
+    Schedule.note,
+    Schedule.high_water_mark,
+    Schedule.next_due_at,
+)
+
+
 def fire_due(session: Session) -> Batch:
     """Decide slots that are due, in this one transaction: slots, runs with their step `start`, next slots.
 
@@ -71,9 +83,9 @@ def fire_due(session: Session) -> Batch:
     now = clock(session)
     # A pause that is over is ended by reconcile first: it knows which slots belong to it.
     ready = or_(Schedule.paused_until.is_(None), Schedule.paused_until > now)
-    due = select(Schedule).where(Schedule.next_due_at <= now, ready).order_by(Schedule.next_due_at).limit(BATCH)
+    due = select(*_KNOWN).where(Schedule.next_due_at <= now, ready).order_by(Schedule.next_due_at).limit(BATCH)
     # NO KEY UPDATE: a plain FOR UPDATE collides with the foreign-key checks of other transactions and skips due rows.
-    rows = session.scalars(due.with_for_update(skip_locked=True, key_share=True)).all()
+    rows = session.execute(due.with_for_update(skip_locked=True, key_share=True)).all()
     if not rows:
         return Batch([], more=False)
     failpoint("firing.locked")
@@ -117,7 +129,7 @@ def _is_due(at: datetime | None, now: datetime) -> bool:
 # ---- deciding
 
 
-def _outcomes(session: Session, rows: Sequence[Schedule], now: datetime) -> Iterable[_Outcome]:
+def _outcomes(session: Session, rows: Sequence[_Known], now: datetime) -> Iterable[_Outcome]:
     """What becomes of each schedule; one for which that cannot be told harms no other."""
     known = plans.read(session, [(row.key, row.revision) for row in rows])
     busy = turns.in_the_way(session, [row.key for row in rows if _may_be_busy(known[row.key])])
@@ -136,7 +148,7 @@ def _may_be_busy(plan: Plan | Exception) -> bool:
     return isinstance(plan, Plan) and plan.definition.overlap != Overlap.ALLOW
 
 
-def _outcome(row: Schedule, plan: Plan, busy: list[InTheWay], now: datetime, version: str) -> _Outcome:
+def _outcome(row: _Known, plan: Plan, busy: list[InTheWay], now: datetime, version: str) -> _Outcome:
     paused = None if not row.paused else f"paused: {row.note}" if row.note else "the schedule was paused"
     look = decide(plan.definition, row.high_water_mark, now, paused)
     outcome = _Outcome(row.key, look, plan.definition)
@@ -185,7 +197,7 @@ def _draft(plan: Plan, due_at: datetime, now: datetime, version: str) -> Run:
     )  # fmt: skip
 
 
-def _given_up(row: Schedule, plan: Plan | Exception, now: datetime, error: Exception) -> _Outcome:
+def _given_up(row: _Known, plan: Plan | Exception, now: datetime, error: Exception) -> _Outcome:
     """A slot that cannot be fired says why in its row; a definition that cannot be read waits for a good one."""
     bug = None if isinstance(error, PipelineError) else error
     logger.warning("schedule could not be fired", schedule=row.key, error=str(error), exc_info=bug)

@@ -44,6 +44,8 @@ def read(session: Session, wanted: Iterable[tuple[str, str]]) -> dict[str, Plan 
         columns = (ScheduleRevision.schedule_key, ScheduleRevision.revision, ScheduleRevision.definition)
         for key, revision, stored in session.execute(select(*columns).where(of)):
             found[key] = _read(key, revision, stored)
+        for key, revision in missing:
+            found.setdefault(key, LookupError(f"revision {revision} is not in the database"))
     return found
 
 

@@ -65,19 +65,14 @@ class WallTimes:
     """
 
     def __init__(self, cron: Cron) -> None:
-        # Private to this walk; its `dt` is set anew for each question.
-        self._matcher = copy.copy(compiled(cron.expression, cron.days))
+        self._cron = cron
         self._asked = self._found = NEVER
 
     def after(self, wall: datetime) -> datetime:
         """Give the first match strictly later than the naive `wall`, or NEVER."""
         if not self._asked <= wall < self._found:
             # A fraction of a second can be cut off: matches are whole seconds.
-            self._matcher.dt = wall.replace(microsecond=0)
-            try:
-                self._found = next(self._matcher, NEVER)
-            except OverflowError:  # past the year 9999
-                self._found = NEVER
+            self._found = _match_after(self._cron.expression, self._cron.days, wall.replace(microsecond=0))
             self._asked = wall
         return self._found
 
@@ -94,6 +89,17 @@ class WallTimesOn(WallTimes):
         """Give the first match of the day strictly later than the naive `wall`, or NEVER."""
         found = super().after(max(wall, self._eve))
         return found if found <= self._end else NEVER
+
+
+# Many schedules have one expression, and are looked at in one instant.
+@lru_cache(maxsize=4096)
+def _match_after(expression: str, days: Days, wall: datetime) -> datetime:
+    matcher = copy.copy(compiled(expression, days))
+    matcher.dt = wall
+    try:
+        return next(matcher, NEVER)
+    except OverflowError:  # past the year 9999
+        return NEVER
 
 
 @lru_cache(maxsize=4096)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from pipeline.mistakes import did_you_mean
 from pipeline.timing.periods import Period, day_start
@@ -15,6 +16,8 @@ _Span = tuple[date, date, str]
 _HOUR = "%Y-%m-%dT%H%MZ"
 
 
+# Many schedules are due in one instant, and most of them for the same period.
+@lru_cache(maxsize=1024)
 def period(spec: str, at: datetime, zone: str) -> Period:
     """Give the period that `spec` names, seen from the instant `at` (aware), in the local days of `zone`.
 
