@@ -32,8 +32,6 @@ logger = log.get(__name__)
 TICK, HEAL, WATCH, HEARTBEAT = 1.0, 2.0, 5.0, 10.0
 # At least between two looks: after firing, and where another beat is deciding what is due.
 AGAIN, ELSEWHERE = 0.01, 0.05
-# For so long batches are decided before their runs are published.
-MOMENT = 0.5
 # A clock that is so much off what has passed was set.
 SET = timedelta(seconds=5)
 
@@ -92,7 +90,8 @@ class SqlScheduler(Scheduler):
 
     def _drain(self) -> int:
         """Fire all that is due; how many runs that opened."""
-        opened, number, began, more = [], 0, time.monotonic(), True
+        number, more = 0, True
+        self._publisher.undisturbed.clear()
         try:
             while more and not self._stopped.is_set():
                 with transaction() as session:
@@ -100,15 +99,11 @@ class SqlScheduler(Scheduler):
                 failpoint("firing.committed")
                 for run in batch.fired:
                     logger.info("fired", schedule=run.schedule_key, due=run.due_at.isoformat(), run=str(run.run_id))
-                opened += [run.run_id for run in batch.fired if not run.waits]
+                self._publisher.put(run.run_id for run in batch.fired if not run.waits)
                 number, more = number + len(batch.fired), batch.more
-                # Publishing takes turns with deciding, in one interpreter: a moment's batches are decided first.
-                if time.monotonic() - began > MOMENT:
-                    self._publisher.put(opened)
-                    opened, began = [], time.monotonic()
                 self._every(HEARTBEAT, self._beat)
         finally:
-            self._publisher.put(opened)
+            self._publisher.undisturbed.set()
         return number
 
     def _until_due(self) -> float:

@@ -15,8 +15,8 @@ from pipeline.errors import BrokerAway
 logger = log.get(__name__)
 # Runs that wait to be published at most, and that are published together.
 MOST, TOGETHER = 10_000, 50
-# Seconds between two tries while the broker is away.
-PAUSE = 1.0
+# Seconds between two tries while the broker is away, and between two batches while slots are being decided.
+PAUSE, COURTESY = 1.0, 0.25
 
 
 class Publisher:
@@ -27,6 +27,9 @@ class Publisher:
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
+        # Set while no slots are being decided: that goes first, since both take turns in one interpreter.
+        self.undisturbed = threading.Event()
+        self.undisturbed.set()
         self._arrived = threading.Condition()
         self._waiting: dict[UUID, None] = {}
         self._full = False
@@ -46,6 +49,7 @@ class Publisher:
     def run(self, safely: Callable[[Callable[[], object]], object]) -> None:
         """Publish until `stopped`; `safely` carries out a piece of work and swallows, and tells, what goes wrong."""
         while not self._stopped.is_set():
+            self.undisturbed.wait(COURTESY)
             batch = self._take()
             if batch:
                 safely(partial(self.publish, batch))
