@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from pipeline import log, notice
 from pipeline.adapters import notices as post
-from pipeline.db import clock, persist, transaction
+from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import PermanentError, PipelineError, TransientError
 from pipeline.failpoints import failpoint
 from pipeline.models import Notice
@@ -85,6 +85,9 @@ def _look(*, at: str) -> None:
 
 def send_next(*, mail: bool) -> bool:
     """Send the next letter by mail or by webhook; whether there was one."""
+    with reading() as session:
+        if outbox.is_empty(session):
+            return False
     with transaction() as session:
         taken = outbox.take(session, mail=mail)
     if taken is None:

@@ -38,6 +38,11 @@ class Taken:
     attempts: int
 
 
+def is_empty(session: Session) -> bool:
+    """Whether nothing at all is still to be sent: most looks find that, and need neither a turn nor a lock for it."""
+    return session.scalar(select(NoticeDelivery.id).where(*_waiting()).limit(1)) is None
+
+
 def take(session: Session, *, mail: bool) -> Taken | None:
     """Claim the next letter that is due, by mail or by webhook; None when there is nothing to do.
 
