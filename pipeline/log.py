@@ -48,6 +48,8 @@ def configure(settings: Settings) -> None:
     root.setLevel(settings.log_level)
     # It lists its plugins and its implementation at every migration.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs every URL that it calls, with the secrets that those of webhooks and sources hold.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def get(name: str) -> Any:

@@ -64,7 +64,7 @@ def _one(told: Told) -> Text:
     line = tables.words(f"{told.target} ").append_text(tables.words(told.status, STYLES[told.status]))
     if told.status != "sent" and told.answer:
         line.append_text(tables.words(f": {told.answer}", "dim"))
-    if told.next_try_at and told.attempts:
+    if told.next_try_at and told.answer:
         line.append_text(tables.words(f", again at {wording.clock_time(told.next_try_at, settings().timezone)}", "dim"))
     return line
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -48,10 +47,7 @@ def _year(region: str, year: int) -> HolidayBase:
     country, _, subdivision = region.partition("-")
     entity = _entities()[country]
     language = "en_US" if "en_US" in entity.supported_languages else entity.default_language
-    with warnings.catch_warnings():
-        # Of some countries it knows a span of years only, and says so for each year outside of it.
-        warnings.simplefilter("ignore", UserWarning)
-        found: HolidayBase = entity(years=year, subdiv=subdivision or None, expand=False, language=language)
+    found: HolidayBase = entity(years=year, subdiv=subdivision or None, expand=False, language=language)
     return found
 
 

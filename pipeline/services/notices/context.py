@@ -34,7 +34,9 @@ def context(notice: Notice) -> dict[str, Any]:
             said[name] = wording.moment(datetime.fromisoformat(facts[fact]), zone)
     said["schedule"] = said["schedule"] or notice.schedule_key
     said["run"] = wording.short(UUID(said["run"])) if said["run"] else None
-    said["first_reason"] = notice.facts.get("first", {}).get("reason")
+    first = notice.facts.get("first", {})
+    # What a late run was at when it was told of is no reason for what was wrong.
+    said["first_reason"] = None if "deadline" in first else first.get("reason")
     said["at"] = wording.moment(notice.created_at, zone)
     return said
 

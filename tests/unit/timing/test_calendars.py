@@ -115,12 +115,6 @@ def test_days_are_local_to_the_zone():
     assert slots(fields, "2026-11-01T00:00", 2, "America/New_York")[0] == ["Sun 11-15 17:30 !"]
 
 
-def test_years_of_which_a_countrys_holidays_are_not_known_make_no_fuss():
-    assert Holidays("IN").name(date(2070, 1, 26)) == "Republic Day (IN)"
-    fields = {"cron": "0 7 26 1 *", "only_on": ["holidays:IN"]}
-    assert slots(fields, "2069-06-01T00:00", 1)[0] == ["Sun 01-26 07:00"]
-
-
 # ---- moved
 
 
