@@ -108,8 +108,8 @@ def _file(name: str) -> home.ScheduleFile:
     if name not in loaded.files:
         hint = did_you_mean(name, loaded.files, f"there are {', '.join(sorted(loaded.files)) or 'none'}")
         raise NotFound(f'there is no schedule "{name}" in {settings().home}/schedules: {hint}')
-    if loaded.files[name].schedule.workflow:
-        raise Refused(f'"{name}" runs a workflow: only reports have a preview')
+    if (kind := loaded.files[name].schedule.kind) != "report":
+        raise Refused(f'"{name}" runs a {kind}: only reports have a preview')
     return loaded.files[name]
 
 

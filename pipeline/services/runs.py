@@ -152,6 +152,7 @@ def draft(
     So are its parameters, its deadlines, and its period, computed from `due_at` (UTC) in the schedule's zone. Raises
     Refused for those that cannot be.
     """
+    _check_scope(request, definition)
     zone = zone_of(definition)
     start_by, finish_by = deadlines.of(definition, request.trigger, request.scope, not_before or due_at)
     return Run(
@@ -177,6 +178,15 @@ def draft(
         generation=1,
         created_at=now,
     )
+
+
+def _check_scope(request: Request, definition: schedule.Schedule) -> None:
+    """Raises Refused where less than all is wished of what can only be done as a whole."""
+    if definition.kind in {"command", "task"} and (request.keys or request.to or not request.send):
+        raise Refused(
+            f"{request.schedule_key} runs a {definition.kind}, and that as a whole: keys, addresses and not to send "
+            "(--key, --to, --no-send) are for reports"
+        )
 
 
 def add_all(session: Session, drafts: Sequence[Run]) -> None:

@@ -106,7 +106,7 @@ def _check_file(file: ScheduleFile, found: Checked, seen: set[str]) -> None:
         code.check_workflow(subject)
         targets.check_command(subject, found.notes)
         targets.check_task(subject)
-        parts = [f"{name}={value}" for name, value in file.schedule.params.items()]
+        parts = [*targets.words(file.schedule), *(f"{name}={value}" for name, value in file.schedule.params.items())]
     queries.check_readiness(subject)
     addresses.check_message(subject)
     found.faults += subject.faults

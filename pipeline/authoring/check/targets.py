@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,10 +29,21 @@ def check_command(subject: Subject, notes: list[Fault]) -> None:
     notes += [Fault(subject.file.place, "command", said) for said in _doubts(subject.schedule, command)]
 
 
+def words(definition: Schedule) -> Iterator[str]:
+    """What a command or task is, beyond its name."""
+    if definition.command:
+        yield textwrap.shorten(shlex.join(definition.command.run), 60, placeholder=" …")
+    if definition.task and definition.task.queue != "celery":
+        yield f'in the queue "{definition.task.queue}"'
+
+
 def _doubts(schedule: Schedule, command: targets.Command) -> Iterator[str]:
     program = command.run[0]
     if not targets.names_in(program) and _found(program, command) is None:
         yield f'the program "{program}" is not on this machine: workers need it'
+    folder = command.cwd or ""
+    if not targets.names_in(folder) and not (settings().home / folder).is_dir():
+        yield f'its folder "{folder}" is not on this machine: workers need it'
     if Path(program).name in SHELLS and "-c" in command.run:
         pasted = sorted({name for word in command.run for name in targets.names_in(word)} & schedule.params.keys())
         for name in pasted:

@@ -349,7 +349,8 @@ def test_a_program_that_is_not_here_is_a_note_and_a_secret_that_is_not_set_a_fau
                   environment: {TOKEN: $NO_TOKEN}
                 retry: {comand: {attempts: 2}}
             """,
-            "schedules/here.yaml": "command: [bin/here.sh]",
+            "schedules/here.yaml": "command: {run: [../bin/here.sh, a b], cwd: bin}",
+            "schedules/cwd.yaml": "command: {run: [/bin/sh], cwd: nowhere}",
             "schedules/shell.yaml": 'command: [sh, -c, "echo {region} {due_date}"]\nparams: {region: eu}',
             "schedules/nightly.yaml": "task: {name: myapp.tasks.nightly, results: $NO_SUCH_URL}",
         }
@@ -362,10 +363,15 @@ def test_a_program_that_is_not_here_is_a_note_and_a_secret_that_is_not_set_a_fau
         "schedules/rotate.yaml: retry.comand is no kind of step: did you mean command?",
     ]
     assert [str(note) for note in found.notes] == [
+        'schedules/cwd.yaml: command its folder "nowhere" is not on this machine: workers need it',
         'schedules/rotate.yaml: command the program "/opt/nowhere/rotate.sh" is not on this machine: workers need it',
         'schedules/shell.yaml: command a shell would run what is in {region}: write "$PIPELINE_PARAM_REGION" instead',
     ]
-    assert [(one.name, one.target) for one in found.fine] == [("here", "here.sh"), ("shell", "sh")]
+    assert [(one.name, one.target, one.parts) for one in found.fine] == [
+        ("cwd", "sh", ("/bin/sh",)),
+        ("here", "here.sh", ("../bin/here.sh 'a b'",)),
+        ("shell", "sh", ("sh -c 'echo {region} {due_date}'", "region=eu")),
+    ]
 
 
 def test_what_a_run_waits_for_is_looked_at(stock):

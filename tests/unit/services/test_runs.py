@@ -412,3 +412,23 @@ def test_the_story_of_a_run_can_be_added_to(shipments):
         runs.note(session, run.id, "healed", "start: queued again")
     carry_out(run, "start")
     assert acts.reread(run).status == RunStatus.SUCCEEDED
+
+
+# ---- programs and tasks
+
+
+def test_a_program_takes_the_parameters_of_its_file_and_no_others():
+    make_schedule(
+        "rotate", report=None, recipients=None, command=["rotate.sh", "{keep}"], params={"keep": 7}, overlap="allow"
+    )
+    run, _ = open_run("rotate", params={"keep": "9"})
+    assert (run.workflow, run.params) == ("command", {"keep": 9})
+    with pytest.raises(Refused, match=r'there is no parameter "kep": did you mean keep'):
+        open_run("rotate", params={"kep": "9"})
+
+
+@pytest.mark.parametrize("narrowed", [{"keys": ["ACME"]}, {"to": ["me@x.example"]}, {"send": False}])
+def test_a_program_is_run_as_a_whole_or_not_at_all(narrowed):
+    make_schedule("rotate", report=None, recipients=None, command=["rotate.sh"])
+    with pytest.raises(Refused, match=r"rotate runs a command, and that as a whole: .* \(--key, --to, --no-send\)"):
+        open_run("rotate", **narrowed)
