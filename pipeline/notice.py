@@ -94,20 +94,27 @@ _HOSTS = (
     (re.compile(r"\.webhook\.office\.com$|\.logic\.azure\.(com|us)$|\.api\.powerplatform\.com$"), Shape.TEAMS),
 )
 _EXPLICIT = re.compile(r"(slack|teams|json)\+(?=https?://)")
-_ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
+_NAMED = re.compile(r"hook:([a-z][a-z0-9_]*)")
+_ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Somebody who is told: an e-mail address, or the URL of a webhook and the shape that it takes."""
+    """Somebody who is told: an e-mail address, or the URL of a webhook and the shape that it takes.
+
+    One with a name, `hook:ops`, has its URL, which is a secret, in the settings: `where` is empty.
+    """
 
     where: str
     shape: Shape
+    name: str = ""
 
     def __str__(self) -> str:
         """The target as it may be shown: who knows a webhook's path may write to it."""
         if self.shape == Shape.MAIL:
             return self.where
+        if self.name:
+            return f"hook:{self.name}"
         return f"{self.shape} webhook {urlsplit(self.where).hostname} …{self.where[-4:]}"
 
 
@@ -118,6 +125,9 @@ def target(written: str) -> Target:
     """
     if "://" not in written and _ADDRESS.fullmatch(written):
         return Target(written, Shape.MAIL)
+    named = _NAMED.fullmatch(written)
+    if named:
+        return Target("", Shape.JSON, named[1])
     explicit = _EXPLICIT.match(written)
     url = written[explicit.end() :] if explicit else written
     try:
@@ -127,7 +137,7 @@ def target(written: str) -> Target:
         host = None
     if not host or re.search(r"\s", url):
         raise ValueError(
-            f'"{written}" is neither an e-mail address nor the URL of a webhook, such as https://host/path'
+            f'"{written}" is neither an e-mail address nor a webhook: write https://host/path or hook:NAME'
         )
     if explicit:
         return Target(url, Shape(explicit[1]))

@@ -338,6 +338,21 @@ class Settings(BaseSettings):
         way = f"did you mean {near}? Or set {variable}" if near else f"set {variable}"
         raise DefinitionError(f'database "{name}" is not known: {way} (known databases: {known})')
 
+    def hook(self, name: str) -> notice.Target:
+        """The webhook that `notify` calls `hook:<name>`, from PIPELINE_HOOK_<NAME>_URL. Raises DefinitionError."""
+        variable = f"{PREFIX}HOOK_{name.upper()}_URL"
+        url = environment().get(variable)
+        if not url:
+            known = re.findall(rf"\b{PREFIX}HOOK_(\w+)_URL\b", " ".join(environment()))
+            near = nearest(name, [one.lower() for one in known])
+            way = f"did you mean hook:{near}? Or set {variable}" if near else f"set {variable}"
+            raise DefinitionError(f'webhook "{name}" is not known: {way}')
+        try:
+            found = notice.target(url)
+        except ValueError as error:
+            raise DefinitionError(str(error), place=variable) from None
+        return notice.Target(found.where, found.shape, name)
+
 
 def _listed(urls: str) -> list[str]:
     return [url for url in re.split(r"[,\s]+", urls) if url]
@@ -411,7 +426,7 @@ def _misspelt(values: dict[str, str]) -> Iterator[str]:
     """A sentence for every name that is nearly a setting's: a team's own PIPELINE_ variables are left alone."""
     for name in sorted(values.keys() - Settings.model_fields.keys()):
         near = nearest(name, Settings.model_fields, alike=0.8)
-        if near and not re.fullmatch(r"source_\w+_url|param_\w+", name):
+        if near and not re.fullmatch(r"(source|hook)_\w+_url|param_\w+", name):
             yield f"{PREFIX}{name.upper()} is not a setting: did you mean {PREFIX}{near.upper()}?"
 
 

@@ -197,7 +197,7 @@ def test_the_pictures_are_light_and_fetch_nothing():
 def test_every_setting_that_is_named_exists(path):
     known = {name.upper() for name in Settings.model_fields} | {name.upper() for name in targets.PLACEHOLDERS}
     for name in set(re.findall(r"\bPIPELINE_(\w+)", TEXTS[path])):
-        assert name in known or name.startswith(("SOURCE_", "PARAM_")), f"{path.name}: PIPELINE_{name}"
+        assert name in known or name.startswith(("SOURCE_", "PARAM_", "HOOK_")), f"{path.name}: PIPELINE_{name}"
 
 
 def test_every_setting_is_told_with_its_default():

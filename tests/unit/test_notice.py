@@ -35,9 +35,18 @@ def test_the_shape_can_be_said_outright():
     assert (found.where, found.shape) == ("https://chat.example.com/hooks/abcdef", Shape.SLACK)
 
 
-@pytest.mark.parametrize("written", ["nobody", "ops@", "ftp://x/y", "https://", "https://x:99999/", "smtp+https://x/"])
+def test_a_webhook_can_have_a_name_so_that_no_file_holds_its_secret():
+    found = target("hook:ops")
+
+    assert (found.where, found.name, str(found)) == ("", "ops", "hook:ops")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["nobody", "hook:", "hook:Two words", "ops@", "ftp://x/y", "https://", "https://x:99999/", "smtp+https://x/"],
+)
 def test_what_is_neither_an_address_nor_a_webhook_is_refused(written):
-    with pytest.raises(ValueError, match="is neither an e-mail address nor the URL of a webhook"):
+    with pytest.raises(ValueError, match="is neither an e-mail address nor a webhook"):
         target(written)
 
 

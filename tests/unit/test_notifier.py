@@ -89,6 +89,14 @@ def test_each_target_hears_once_by_its_own_way(smtp_server, webhook):
     assert states()[1][2] == "200 ok"
 
 
+def test_a_webhook_by_name_is_a_webhook(webhook, monkeypatch):
+    monkeypatch.setenv("PIPELINE_HOOK_OPS_URL", f"{webhook.url}/secret")
+    tell("hook:ops")
+
+    assert [send(mail=True), send(mail=False)] == [0, 1]
+    assert webhook.requests[0].path == "/secret"
+
+
 def test_what_comes_within_a_minute_is_gathered_in_one_letter(time, webhook):
     tell(webhook.url)
     send(mail=False)

@@ -387,7 +387,7 @@ def test_what_was_parsed_can_be_parsed_from_json_again():
         ({"deadline": {}}, "deadline needs start_within, finish_within, or both"),
         ({"deadline": {"start_within": "soon"}}, 'deadline.start_within duration "soon" is not understood'),
         ({"deadline": {"start": "10m"}}, "deadline.start is not a field here (allowed: finish_within, start_within)"),
-        ({"notify": ["ops@x.example", "nobody"]}, 'notify "nobody" is neither an e-mail address nor the URL'),
+        ({"notify": ["ops@x.example", "nobody"]}, 'notify "nobody" is neither an e-mail address nor a webhook'),
     ],
 )
 def test_whom_to_tell_and_when_a_run_is_late_are_checked(said, sentence):

@@ -30,7 +30,7 @@ def refusal(say, **values):
     return str(refused.value)
 
 
-HOOK = "the URL of a webhook, such as https://host/path"
+HOOK = "a webhook: write https://host/path or hook:NAME"
 SENDER = "must be an address, such as reports@example.com or Reports <reports@example.com>"
 RELAY = "must look like smtp://user:password@host:port, smtps://host or smtp://host?starttls=required"
 

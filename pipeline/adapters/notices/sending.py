@@ -36,6 +36,11 @@ def send(target: Target, letter: Letter) -> str:
     Raises TransientError where trying again may help (with `retry_after` where the server asks for it), PermanentError
     where it does not.
     """
+    if target.name:
+        try:
+            target = settings().hook(target.name)
+        except DefinitionError as error:
+            raise TransientError(str(error)) from error
     return _mail(target.where, letter) if target.shape == Shape.MAIL else _post(target, letter)
 
 

@@ -53,7 +53,7 @@ def check_message(subject: Subject) -> None:
             subject.fault(field, problem)
     if message.unsubscribe and not settings().public_url:
         subject.fault("message.unsubscribe", NO_PUBLIC_URL)
-    for problem in _unmailable(subject.schedule.notify or ()):
+    for problem in _unreachable(subject.schedule.notify or ()):
         subject.fault("notify", problem)
     report = subject.schedule.report
     for pattern in subject.schedule.deliver_to:
@@ -88,12 +88,20 @@ def wrong_settings() -> Iterator[Fault]:
     sender = _address_problem(messages.split_address(settings().mail_from)[1])
     if sender:
         yield Fault("", "PIPELINE_MAIL_FROM", sender)
-    for problem in _unmailable(settings().notify):
+    for problem in _unreachable(settings().notify):
         yield Fault("", "PIPELINE_NOTIFY", problem)
 
 
-def _unmailable(targets: Iterable[str]) -> Iterator[str]:
+def _unreachable(targets: Iterable[str]) -> Iterator[str]:
     for one in map(notice.target, targets):
-        problem = _address_problem(one.where) if one.shape == notice.Shape.MAIL else None
+        problem = _address_problem(one.where) if one.shape == notice.Shape.MAIL else _hook_problem(one.name)
         if problem:
             yield problem
+
+
+def _hook_problem(name: str) -> str | None:
+    try:
+        settings().hook(name) if name else None
+    except DefinitionError as error:
+        return str(error)
+    return None

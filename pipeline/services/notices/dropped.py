@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from pipeline import timing
 from pipeline.notice import Kind
 from pipeline.services.notices.telling import about_schedule, tell
 from pipeline.settings import settings
@@ -55,6 +56,7 @@ def _tell_one(session: Session, one: Dropped, targets: Sequence[str]) -> None:
         "zone": one.zone,
         "times": len(one.slots),
         "next_due_at": one.next_due_at.isoformat() if one.next_due_at else None,
+        "command": f"pipeline backfill {one.key} --from {one.slots[0].astimezone(timing.find_zone(one.zone)):%F}",
     }
     subject = about_schedule(one.key)
     tell(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pipeline.adapters import notices
 from pipeline.adapters.messages.signing import signer
 from pipeline.adapters.notices import words
-from pipeline.errors import PermanentError, TransientError
+from pipeline.errors import DefinitionError, PermanentError, TransientError
 from pipeline.notice import Kind, Letter, Shape, Target, Tone, Words, target
 from pipeline.services.notices.context import NAMES
 from pipeline.settings import settings
@@ -159,6 +159,24 @@ def test_anybody_else_gets_json_with_a_key_that_stays_the_same(home, webhook):
         "command": "pipeline show 0199", "run": "0199",
     }  # fmt: skip
     assert (first.json["id"], first.json["at"], first.json["more"]) == (str(ID), MONDAY.isoformat(), [])
+
+
+def test_a_webhook_by_name_is_looked_up_when_it_is_called(home, webhook, monkeypatch):
+    with pytest.raises(TransientError, match='webhook "ops" is not known: set PIPELINE_HOOK_OPS_URL'):
+        notices.send(target("hook:ops"), letter())
+    monkeypatch.setenv("PIPELINE_HOOK_OPS_URL", f"slack+{webhook.url}/secret")
+    notices.send(target("hook:ops"), letter())
+
+    assert (webhook.requests[0].path, webhook.requests[0].json["text"]) == ("/secret", "Failed: shipments")
+    monkeypatch.setenv("PIPELINE_HOOK_OPS_URL", "nonsense")
+    with pytest.raises(TransientError, match=r"PIPELINE_HOOK_OPS_URL: .*is neither an e-mail address nor a webhook"):
+        notices.send(target("hook:ops"), letter())
+
+
+def test_a_webhook_that_is_nearly_known_is_suggested(home, monkeypatch):
+    monkeypatch.setenv("PIPELINE_HOOK_OPS_URL", "https://x.example/1")
+    with pytest.raises(DefinitionError, match="did you mean hook:ops"):
+        settings().hook("opps")
 
 
 # ---- a webhook's answers

@@ -414,9 +414,10 @@ def test_files_that_nothing_uses_are_noted_as_perhaps_misnamed(stock):
 def test_settings_that_only_mail_needs_are_looked_at_too(stock, monkeypatch):
     stock()
     monkeypatch.setenv("PIPELINE_MAIL_FROM", "Reports <nobody@-x-.example>")
-    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@x.example, https://hooks.example/1, ops@-x-.example")
+    monkeypatch.setenv("PIPELINE_NOTIFY", "ops@x.example, https://hooks.example/1, hook:ops, ops@-x-.example")
     settings.cache_clear()
-    assert [line.partition(" ")[0] for line in told()] == ["PIPELINE_MAIL_FROM", "PIPELINE_NOTIFY"]
+    assert [line.partition(" ")[0] for line in told()] == ["PIPELINE_MAIL_FROM", "PIPELINE_NOTIFY", "PIPELINE_NOTIFY"]
+    assert 'PIPELINE_NOTIFY webhook "ops" is not known: set PIPELINE_HOOK_OPS_URL' in told()
 
 
 def test_a_folder_that_is_no_home_says_how_to_get_one(home):

@@ -114,7 +114,7 @@ def test_one_target_can_be_tried_before_it_is_named_anywhere(typed, webhook):
 
     refused = typed("notify", "--test", "ops at example.org")
     assert refused.exit_code == 2
-    assert "neither an e-mail address nor the URL of a webhook" in " ".join(refused.stderr.split())
+    assert "neither an e-mail address nor a webhook" in " ".join(refused.stderr.split())
 
 
 def test_it_says_where_mail_goes_while_it_is_caught(typed):

@@ -267,6 +267,7 @@ def test_a_slot_that_is_too_late_is_told_of_to_those_whom_its_schedule_names(tim
     assert (one.kind, one.subject, said["times"]) == ("slot_dropped", "schedule:shipments", 1)
     assert said["due"] == "Mon 23 Nov 2026 at 07:00:00 Berlin time"
     assert said["next_due"] == "Mon 30 Nov 2026 at 07:00:00 Berlin time"
+    assert said["command"] == "pipeline backfill shipments --from 2026-11-23"
     with reading() as session:
         assert session.scalars(select(NoticeDelivery.target)).all() == ["team@example.com"]
 
