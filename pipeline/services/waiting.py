@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from pipeline.db import CHUNK
 from pipeline.errors import Refused
 from pipeline.models import FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import audit, runs, steps
@@ -85,21 +86,27 @@ def call_waiting(session: Session, now: datetime) -> None:
         return
     names = {name for row in waiting for name in _wanted(row.memory)}
     since = min(row.queued_at for row in waiting) - COMMITTING
-    ended = select(Run.schedule_key, Run.period, Run.finished_at)
-    found = session.execute(ended.where(Run.schedule_key.in_(names), Run.finished_at >= since)).all()
-    called = [
-        row.id
-        for row in waiting
-        for schedule, period, finished_at in found
-        if schedule in _wanted(row.memory)
-        and (period["start"], period["end"]) == (row.period["start"], row.period["end"])
-        and finished_at >= row.queued_at - COMMITTING
-    ]
-    if called:
-        still = (Step.id.in_(called), Step.status == StepStatus.QUEUED)
+    ended = _ended(session, names, since)
+    called = [row.id for row in waiting if any(_has_ended(row, name, ended) for name in _wanted(row.memory))]
+    for at in range(0, len(called), CHUNK):
+        still = (Step.id.in_(called[at : at + CHUNK]), Step.status == StepStatus.QUEUED)
         session.execute(
             update(Step).where(*still).values(not_before=now).execution_options(synchronize_session="fetch")
         )
+
+
+def _ended(session: Session, names: Collection[str], since: datetime) -> dict[tuple[str, str, str], datetime]:
+    """When runs of these schedules have ended last, by schedule and by the ends of their period."""
+    of_them = select(Run.schedule_key, Run.period, Run.finished_at).where(Run.schedule_key.in_(names))
+    ended: dict[tuple[str, str, str], datetime] = {}
+    for name, period, at in session.execute(of_them.where(Run.finished_at >= since).order_by(Run.finished_at)):
+        ended[name, period["start"], period["end"]] = at
+    return ended
+
+
+def _has_ended(row: Any, name: str, ended: Mapping[tuple[str, str, str], datetime]) -> bool:
+    at = ended.get((name, row.period["start"], row.period["end"]))
+    return at is not None and at >= row.queued_at - COMMITTING
 
 
 def _wanted(memory: dict[str, Any] | None) -> Sequence[str]:

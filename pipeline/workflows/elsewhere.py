@@ -24,10 +24,12 @@ logger = log.get(__name__)
 BROKER_AWAY = (OperationalError, ConnectionError, OSError)
 # Seconds for which workers have to answer, and for which an answer is taken for true.
 PATIENCE, TRUE_FOR = 1.0, 60.0
-_known: dict[str, tuple[float, dict[str, set[str]]]] = {}
+# The names that each worker knows; None where it did not say.
+Listeners = dict[str, set[str] | None]
+_known: dict[str, tuple[float, Listeners]] = {}
 
 
-def listeners(queue: str) -> dict[str, set[str]]:
+def listeners(queue: str) -> Listeners:
     """The workers of whatever application that listen to the queue, and the names of the tasks that each knows.
 
     One that is too busy to answer is missing, and so is everybody while the broker is away.
@@ -39,7 +41,7 @@ def listeners(queue: str) -> dict[str, set[str]]:
     return found
 
 
-def _asked(queue: str) -> dict[str, set[str]]:
+def _asked(queue: str) -> Listeners:
     asking = app.control.inspect(timeout=PATIENCE)
     try:
         queues = asking.active_queues() or {}
@@ -51,7 +53,8 @@ def _asked(queue: str) -> dict[str, set[str]]:
         logger.warning("workers could not be asked what they know", error=str(error))
         return {}
     # A name may be followed by its options: "myapp.tasks.add [rate_limit=10/m]".
-    return {worker: {name.partition(" ")[0] for name in names} for worker, names in tasks.items()}
+    named = {worker: {name.partition(" ")[0] for name in names} for worker, names in tasks.items()}
+    return {worker: named.get(worker) for worker in there}
 
 
 def unknown(name: str, queue: str, known: set[str], workers: Sequence[str]) -> PermanentError:

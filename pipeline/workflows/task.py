@@ -92,10 +92,11 @@ def settled(step_id: str, task_id: str, how: str) -> None:
         publish(called)
 
 
-def _check_known(declared: ForeignTask, listeners: dict[str, set[str]]) -> None:
-    """Raises PermanentError where workers listen to the queue, and none of them knows the task."""
-    known = set().union(*listeners.values()) if listeners else {declared.name}
-    if declared.name not in known:
+def _check_known(declared: ForeignTask, listeners: elsewhere.Listeners) -> None:
+    """Raises PermanentError where workers listen to the queue, and each says that it does not know the task."""
+    said = [names for names in listeners.values() if names is not None]
+    known = set().union(*said)
+    if listeners and len(said) == len(listeners) and declared.name not in known:
         raise elsewhere.unknown(declared.name, declared.queue, known, sorted(listeners))
 
 

@@ -215,6 +215,12 @@ def test_a_name_that_no_worker_of_the_queue_knows_is_refused_at_once(story):
     assert story.other.take() == []
 
 
+def test_a_worker_that_does_not_say_what_it_knows_may_know_it(story, known):
+    known["celery"]["slow@host"] = None
+    run = story.trigger("myapp.tasks.other")
+    assert story.step(run).status == "queued"
+
+
 def test_a_worker_that_does_not_know_it_after_all_says_so(story, known):
     known.clear()
     run = story.trigger("myapp.tasks.nightly")
