@@ -24,6 +24,16 @@ CHUNK = 500
 # Seconds for which work that is done keeps trying to be recorded while the database is away.
 PERSIST_FOR = 60
 
+# libpq's options: a server that has vanished without a word is noticed within half a minute, and not within a quarter
+# of an hour.
+IMPATIENT = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 logger = log.get(__name__)
 _engine: tuple[int, Engine] | None = None
 
@@ -41,7 +51,7 @@ def engine() -> Engine:
 def make_engine(url: str) -> Engine:
     """An engine for SQLite (WAL) or PostgreSQL."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args={"connect_timeout": 10})
+        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args=IMPATIENT)
     made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
     Path(made.url.database or "").parent.mkdir(parents=True, exist_ok=True)
     event.listen(made, "connect", _prepare_sqlite)
@@ -169,6 +179,7 @@ def is_away(error: DBAPIError) -> bool:
         "deadlock",
         "shutting down",
         "disk i/o",
+        "unable to open",
     )
     # A row that is refused quotes values, and those may hold any word.
     of_the_server = isinstance(error, OperationalError | InterfaceError)

@@ -5,60 +5,89 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pipeline import log
+from pipeline.db import is_away
 from pipeline.errors import PipelineError
 
 logger = log.get(__name__)
 # Seconds after which a trouble that goes on is told again.
 AGAIN = 600.0
+DATABASE = "the database"
 Answer = TypeVar("Answer")
 
 
+@dataclass
+class _Trouble:
+    """What goes wrong with some works since `began`; when it was told last."""
+
+    said: str
+    began: float
+    told: float
+    works: set[str] = field(default_factory=set)
+
+
 class Endurance:
-    """Carries out work by its name; each may fail as often as it likes, and is told about once."""
+    """Carries out works by their names; each may fail as often as it likes, and is told about once.
+
+    A database that is away is one trouble, whatever the number of works that need it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # By the work's name: what went wrong, when it began, and when it was told.
-        self._troubles: dict[str, tuple[str, float, float]] = {}
+        self._troubles: dict[str, _Trouble] = {}
 
     def __call__(self, work: Callable[[], Answer]) -> Answer | None:
         """What `work` returns, or None if it fails: then it is for the caller to come again."""
-        name = _name(work)
         try:
             answer = work()
         except Exception as error:  # noqa: BLE001 - a thread that ended here would do nothing from then on
-            self._tell(name, error)
+            self._fails(_name(work), error)
             return None
-        self._over(name)
+        if self._troubles:
+            self._works(_name(work))
         return answer
 
-    def _tell(self, name: str, error: Exception) -> None:
+    def _fails(self, work: str, error: Exception) -> None:
+        away = isinstance(error, DBAPIError) and is_away(error)
         reason = error.orig if isinstance(error, DBAPIError) else error
-        said = f"{type(reason).__name__}: {reason}"
+        said = DATABASE if away else f"{type(reason).__name__}: {reason}"
+        if self._is_news(DATABASE if away else work, work, said):
+            if away:
+                first = str(reason).partition("\n")[0]
+                logger.error("the database is away: beat tries again until it is back", error=first)
+                return
+            # Where a mistake is ours, and only there, its traceback says more.
+            trace = None if isinstance(error, SQLAlchemyError | PipelineError | OSError) else error
+            logger.error("beat could not do its work, and tries again", work=work, error=said, exc_info=trace)
+
+    def _is_news(self, name: str, work: str, said: str) -> bool:
         now = time.monotonic()
         with self._lock:
-            before, began, told = self._troubles.get(name, ("", now, now))
-            known = before == said and now - told < AGAIN
-            self._troubles[name] = (said, began, told if known else now)
-        if not known:
-            # Where a mistake is ours, and only there, its traceback says more.
-            ours = not isinstance(error, SQLAlchemyError | PipelineError | OSError)
-            logger.error(
-                "beat could not do its work, and tries again", work=name, error=said, exc_info=error if ours else None
-            )
+            trouble = self._troubles.get(name)
+            news = trouble is None or trouble.said != said or now - trouble.told >= AGAIN
+            if trouble is None:
+                self._troubles[name] = trouble = _Trouble(said, began=now, told=now)
+            trouble.works.add(work)
+            if news:
+                trouble.said, trouble.told = said, now
+        return news
 
-    def _over(self, name: str) -> None:
-        if self._troubles:
-            with self._lock:
-                trouble = self._troubles.pop(name, None)
-            if trouble:
-                logger.info("beat does its work again", work=name, after_seconds=round(time.monotonic() - trouble[1]))
+    def _works(self, work: str) -> None:
+        with self._lock:
+            over = [name for name, trouble in self._troubles.items() if work in trouble.works]
+            ended = {name: self._troubles.pop(name) for name in over}
+        for name, trouble in ended.items():
+            lasted = round(time.monotonic() - trouble.began)
+            if name == DATABASE:
+                logger.info("the database is back", away_seconds=lasted)
+            else:
+                logger.info("beat does its work again", work=name, after_seconds=lasted)
 
 
 def _name(work: Callable[[], object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from structlog.testing import CapturingLogger
 
 from pipeline import endurance
@@ -76,3 +77,32 @@ def test_a_mistake_of_ours_is_told_with_its_traceback(monkeypatch):
     Endurance()(partial(work, TransientError("away")))
 
     assert [call.kwargs["exc_info"] is None for call in logger.calls] == [False, True]
+
+
+def test_a_database_that_is_away_is_one_trouble_of_all_that_need_it(monkeypatch, clock):
+    logger = CapturingLogger()
+    monkeypatch.setattr(endurance, "logger", logger)
+    safely = Endurance()
+
+    def away(words):
+        return OperationalError("select 1", {}, Exception(words))
+
+    safely(partial(work, away("connection refused\n\tIs the server running?")))
+    safely(partial(other, away("connection failed: the database system is starting up")))
+    safely(partial(elsewhere))  # it needs no database
+    clock[0] = 61
+    safely(partial(other))
+    safely(partial(work))
+
+    assert [(call.args[0], call.kwargs) for call in logger.calls] == [
+        ("the database is away: beat tries again until it is back", {"error": "connection refused"}),
+        ("the database is back", {"away_seconds": 61}),
+    ]
+
+
+def other(error=None):
+    work(error)
+
+
+def elsewhere():
+    return None
