@@ -37,8 +37,14 @@ def _beat() -> str | None:
 
 
 def _worker() -> str | None:
+    from kombu.exceptions import OperationalError
+
     from pipeline.celery import app
+    from pipeline.settings import masked, settings
 
     name = f"celery@{socket.gethostname()}"
-    answers = app.control.ping(destination=[name], timeout=PONG_SECONDS, limit=1)
+    try:
+        answers = app.control.ping(destination=[name], timeout=PONG_SECONDS, limit=1)
+    except OperationalError as error:
+        return f"the broker at {masked(settings().broker_url)} does not answer: {error}"
     return None if answers else f"worker {name} does not answer within {PONG_SECONDS} s"
