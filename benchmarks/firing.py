@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from benchmarks.beats import LOOK, TOMORROW, Place, arrivals, in_seconds, load, place, quantile, until
+from benchmarks.processes import cpu_seconds
 from benchmarks.results import Result, Target, megabytes, seconds
 from pipeline.models import Run, Slot, Step
 
@@ -46,8 +47,8 @@ def measure(slots: int, due: int, schedules: int, fires: int) -> Result:
     lines += [(f"  Celery's own, {schedules:,} entries and one every second", *at_rest(beside))]
     return Result(
         "firing",
-        "Beat: due to committed (p50, p99), slots/s; or ready, share of a core, memory",
-        ("", "p50 / ready", "p99 / core", "slots/s / memory"),
+        "Beat: due to committed; at rest: ready after, share of a core, memory",
+        ("", "p50 / ready", "p99 / core", "slots/s / memory", "beats' processor time a slot"),
         lines,
         facts,
         targets(facts, schedules),
@@ -71,19 +72,19 @@ def targets(facts: dict[str, Any], schedules: int) -> list[Target]:
 
 
 def line(name: str, found: dict[str, float]) -> Line:
-    return name, seconds(found["p50"]), seconds(found["p99"]), f"{found['rate']:,.0f}"
+    return name, seconds(found["p50"]), seconds(found["p99"]), f"{found['rate']:,.0f}", f"{found['cpu'] * 1000:.2f} ms"
 
 
 def rate(number: int, took: float) -> Line:
-    return "", seconds(took), f"{number / took:,.0f}"
+    return "", seconds(took), f"{number / took:,.0f}", ""
 
 
 def lags_of(found: dict[str, float]) -> Line:
-    return seconds(found["p50"]), seconds(found["p99"]), ""
+    return seconds(found["p50"]), seconds(found["p99"]), "", ""
 
 
 def at_rest(found: dict[str, float]) -> Line:
-    return seconds(found["ready"]), f"{found['core']:.1%}", megabytes(found["memory"])
+    return seconds(found["ready"]), f"{found['core']:.1%}", megabytes(found["memory"]), ""
 
 
 # ---- many at once
@@ -96,11 +97,13 @@ def burst(database: str, slots: int, others: int, beats: int = 1) -> dict[str, f
             here.schedules(others, in_seconds(0) + TOMORROW, "idle", every="1d")
         due = in_seconds(12 + slots / 2000)
         here.schedules(slots, due, "due", at=due.isoformat())
-        with here.beats(beats):
+        with here.beats(beats) as found:
             until(lambda: here.alive() >= beats, START)
             time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds() - 1))
+            before = sum(cpu_seconds(one.pid) for one in found)
             seen = [at - due.timestamp() for at in arrivals(here.fired, slots, 120)]
-        return {**spread(seen), "rate": slots / seen[-1], "raw": raw(here) if not others else 0.0}
+            cpu = (sum(cpu_seconds(one.pid) for one in found) - before) / slots
+        return {**spread(seen), "rate": slots / seen[-1], "cpu": cpu, "raw": raw(here) if not others else 0.0}
 
 
 def raw(here: Place) -> float:
@@ -122,14 +125,17 @@ def raw(here: Place) -> float:
 
 
 def own_burst(slots: int) -> dict[str, float]:
-    with place() as here, here.beats(app="benchmarks.own_beat", OWN_MINUTELY=str(slots), OWN_SECONDLY="1"):
+    variables = {"OWN_MINUTELY": str(slots), "OWN_SECONDLY": "1"}
+    with place() as here, here.beats(app="benchmarks.own_beat", **variables) as (beat,):
         until(here.sent, START)
         now = time.time()
         minute = now - now % 60 + (60 if now % 60 < 50 else 120)
         time.sleep(minute - now - 0.5)
         # The entry of every second is a sign of life; one of the thousands is no matter.
+        before = cpu_seconds(beat.pid)
         seen = [at - minute for at in arrivals(here.sent, slots, 120)]
-    return {**spread(seen), "rate": slots / seen[-1]}
+        cpu = (cpu_seconds(beat.pid) - before) / slots
+    return {**spread(seen), "rate": slots / seen[-1], "cpu": cpu}
 
 
 # ---- every second

@@ -132,7 +132,7 @@ def _refuse_a_second(session: Session, key: str, definition: schedule.Schedule) 
     for run in turns.in_the_way(session, [key]).get(key, []):
         raise Refused(
             f"run {run.run_id} of {key} is {run.doing}, and its runs do not overlap (overlap: {definition.overlap}): "
-            f"`pipeline show {run.run_id}` shows how far it is"
+            f"`pipeline show {run.run_id}` shows how far it is, `pipeline cancel {run.run_id}` ends it"
         )
 
 

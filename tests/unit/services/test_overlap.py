@@ -268,7 +268,7 @@ def test_a_trigger_by_hand_is_refused_while_a_run_is_active(time, overlap):
         trigger()
     assert str(refused.value) == (
         f"run {first.id} of shipments is queued, and its runs do not overlap (overlap: {overlap}): "
-        f"`pipeline show {first.id}` shows how far it is"
+        f"`pipeline show {first.id}` shows how far it is, `pipeline cancel {first.id}` ends it"
     )
 
 
