@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from pipeline import schedule
 from pipeline.models import ScheduleRevision
 
-# Revisions that are kept: enough for what fires often, and a few megabytes.
-KEPT = 2048
+# Revisions that are kept: enough for what fires often, and ten megabytes at most.
+KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
