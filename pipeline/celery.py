@@ -18,6 +18,8 @@ from pipeline.errors import DefinitionError, PipelineError
 from pipeline.settings import Settings, settings
 
 QUEUES = ("default", "render", "deliver")
+# RabbitMQ keeps messages apart by priority only in queues that say so; Redis does by itself (priority_steps).
+HIGHEST = 9
 EXCHANGE = "pipeline"
 # Seconds: soft, then hard. Below the visibility timeout, or a second worker would be given the same message.
 TIME_LIMITS = (840, 900)
@@ -56,7 +58,7 @@ def options(configured: Settings) -> dict[str, Any]:
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
         "task_default_queue": "default",
         # Bound by their names: another application's worker calls back by exchange, knowing nothing of our queues.
-        "task_queues": [Queue(name, Exchange(EXCHANGE), routing_key=name) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu types it not
+        "task_queues": [Queue(name, Exchange(EXCHANGE), routing_key=name, max_priority=HIGHEST) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu types it not
         "task_create_missing_queues": False,  # a typo in a queue's name must fail, not vanish
         "task_send_sent_event": True,
         "worker_send_task_events": True,

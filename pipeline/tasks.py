@@ -38,7 +38,7 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import cancelling, publishing, runs, schedules, steps, wish
+from pipeline.services import cancelling, priorities, publishing, runs, schedules, steps, wish
 from pipeline.services.audit import Actor
 
 logger = log.get(__name__)
@@ -327,7 +327,7 @@ def _signature(row: Step) -> Signature:
         immutable=True,
         task_id=str(row.task_id),
         queue=row.queue,
-        priority=row.priority,
+        priority=priorities.for_broker(row.priority, app.conf.broker_url),
         headers={"run": str(row.run_id), "step": row.name},
         kwargsrepr=repr({"run": str(row.run_id), "step": row.name}),
         link_error=[failed.s()],

@@ -20,7 +20,7 @@ from pipeline.db import CHUNK, clock
 from pipeline.errors import Blocked, Cancelled, Parked, PipelineError, Refused, StaleClaim, Waiting
 from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
-from pipeline.services import blocks, runs
+from pipeline.services import blocks, priorities, runs
 from pipeline.settings import settings
 
 # A step that kills its process this often is not tried again.
@@ -138,6 +138,7 @@ def _row(
         "status": StepStatus.QUEUED if queued else StepStatus.PENDING,
         "queued_at": now if queued else None,
         "queue": planned.queue,
+        "priority": priorities.of_step(run.trigger, ordinal),
         "retry": planned.retry.to_json(),
         "task_id": task_id(step_id, run.generation, 0),
     }

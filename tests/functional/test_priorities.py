@@ -1,0 +1,28 @@
+"""A person who triggers a run does not wait for the hundreds that stand in the queue before it."""
+
+from collections import Counter
+
+import pytest
+
+from pipeline.models import Run
+from tests.functional.running import Running, running
+
+
+@pytest.fixture
+def up(tmp_path):
+    home = tmp_path / "home"
+    yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}")
+
+
+def test_a_run_by_hand_overtakes_a_backfill_in_the_queue(up: Running) -> None:
+    up.schedule("slow", 'command: ["/bin/sleep", "0.5"]\nwhen: {every: 1h}\noverlap: allow\n')
+    up.schedule("quick", 'command: ["/bin/true"]\n')
+    up.until(lambda: up.command("trigger", "quick", "--json").returncode == 0 or None, 30)
+    up.command(
+        "backfill", "slow", "--from", "2026-11-16", "--to", "2026-11-17", "--concurrency", "48", "--yes", check=True
+    )
+    of_the_backfill = Run.trigger == "backfill"
+    up.until(lambda: any(one.status == "running" for one in up.rows(Run, of_the_backfill)) or None, 30)
+    assert up.run("quick").status == "succeeded"
+    left = Counter(one.status for one in up.rows(Run, of_the_backfill))
+    assert left["succeeded"] < 24, left
