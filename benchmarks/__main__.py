@@ -16,7 +16,9 @@ from benchmarks.sink import program
 
 def options() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    found.add_argument("parts", nargs="*", help=f"which parts: {', '.join(PARTS)}; default: all but postgresql")
+    found.add_argument(
+        "parts", nargs="*", help=f"which parts: {', '.join(PARTS)}; default: all but postgresql and sending"
+    )
     found.add_argument("--documents", type=int, default=1000, help="of a run (default 1,000)")
     found.add_argument("--rounds", type=int, default=3, help="of the product and the bare loop by turns (default 3)")
     found.add_argument("--many", type=int, default=4000, help="documents of the second run that memory is compared in")
@@ -27,6 +29,8 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--due", type=int, default=20_000, help="schedules that are due at once (default 20,000)")
     found.add_argument("--schedules", type=int, default=100_000, help="of those (default 100,000)")
     found.add_argument("--fires", type=int, default=60, help="of a schedule of every second (default 60)")
+    found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
+    found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
     shown = found.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON, and the tables to standard error")
     shown.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
@@ -89,8 +93,15 @@ def firing(asked: argparse.Namespace) -> Result:
     return firing.measure(asked.slots, asked.due, asked.schedules, asked.fires)
 
 
+def sending(asked: argparse.Namespace) -> Result:
+    from benchmarks import sending
+
+    return sending.measure(asked.mails, asked.attachments)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
-    one.__name__: one for one in (starting, due, firing, messages, composing, documents, memory, rows, postgresql)
+    one.__name__: one
+    for one in (starting, due, firing, messages, composing, documents, memory, rows, postgresql, sending)
 }
 
 # Parts that send nothing, and need no server that takes it.
@@ -103,7 +114,7 @@ def main() -> None:
     unknown = set(asked.parts) - PARTS.keys()
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
-    chosen = asked.parts or [name for name in PARTS if name != "postgresql"]
+    chosen = asked.parts or [name for name in PARTS if name not in {"postgresql", "sending"}]
     if not set(chosen) <= WITHOUT_MAIL:
         program()
     console = Console(stderr=asked.json, width=None if sys.stdout.isatty() else 140)

@@ -96,6 +96,16 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
         session.commit()
 
 
+def own_commits() -> Connection | None:
+    """A connection on which each statement is a transaction of its own, for whoever writes often; None on SQLite.
+
+    The caller closes it.
+    """
+    if engine().dialect.name == "sqlite":
+        return None
+    return engine().connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
 def persist(write: Callable[[Session], Any], *, patience: float = PERSIST_FOR) -> None:
     """Commit what `write` says of work that is done; while the database is away, keep at it for `patience` seconds."""
     started, wait = time.monotonic(), 0.25

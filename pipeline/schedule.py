@@ -99,7 +99,7 @@ class Message(Model):
     sender: str | None = Field(None, alias="from", description="Default: PIPELINE_MAIL_FROM.")
     reply_to: str | None = None
     attach: Annotated[list[Literal["pdf", "xlsx", "csv", "html"]], OneOrMany] | None = Field(
-        None, description="Which formats are attached. Default: all of the report's."
+        None, description="Which formats are attached. Default: all of the report's; [] is none."
     )
     link_above: Annotated[int, BeforeValidator(_size)] = Field(
         7_000_000,

@@ -51,9 +51,16 @@ class ScriptedServer:
     host = "127.0.0.1"
 
     def __init__(
-        self, log: Path, *, port: int = 0, slow: float = 5.0, smtps: ssl.SSLContext | None = None, **options: Any
+        self,
+        log: Path,
+        *,
+        port: int = 0,
+        slow: float = 5.0,
+        smtps: ssl.SSLContext | None = None,
+        pipelining: bool = True,
+        **options: Any,
     ) -> None:
-        self.log, self.port, self.slow, self.smtps = log, port, slow, smtps
+        self.log, self.port, self.slow, self.smtps, self.pipelining = log, port, slow, smtps, pipelining
         self.options = {"hostname": "mx.example.org", "ident": "scripted", **options}
         self.commands: Counter[str] = Counter()
         self.connections = 0
@@ -120,6 +127,12 @@ class ScriptedServer:
         os.fsync(log)
         os.close(log)
         self.contents.append(content)
+
+    async def handle_EHLO(
+        self, _connection: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [responses[0], *(["250-PIPELINING"] if self.pipelining else []), *responses[1:]]
 
     async def handle_NOOP(self, *_: Any) -> str:
         self.commands["NOOP"] += 1

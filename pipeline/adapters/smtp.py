@@ -61,13 +61,50 @@ class Connection:
         return self._smtp.has_extn("smtputf8")
 
     def begin(self, sender: str, recipient: str, size: int, *, utf8: bool) -> None:
-        """MAIL FROM, RCPT TO and DATA: afterwards the server waits for the message."""
+        """MAIL FROM, RCPT TO and DATA: afterwards the server waits for the message.
+
+        In one write where the server takes that (RFC 2920), so that they cost one round trip.
+        """
         options = [f"SIZE={size}"] if self._smtp.has_extn("size") else []
+        options += ["SMTPUTF8"] if utf8 else []
         self.in_transaction = True
-        self._ask(Stage.MAIL, self._smtp.mail, sender, [*options, "SMTPUTF8"] if utf8 else options)
-        self._ask(Stage.RCPT, self._smtp.rcpt, recipient)
+        if self._smtp.has_extn("pipelining"):
+            self._begin_at_once(sender, recipient, options, utf8=utf8)
+        else:
+            self._ask(Stage.MAIL, self._smtp.mail, sender, options)
+            self._ask(Stage.RCPT, self._smtp.rcpt, recipient)
+            self._ask(Stage.DATA, self._smtp.docmd, "DATA")
         failpoint("mail.rcpt")
-        self._ask(Stage.DATA, self._smtp.docmd, "DATA")
+
+    def _begin_at_once(self, sender: str, recipient: str, options: list[str], *, utf8: bool) -> None:
+        mail = " ".join([f"MAIL FROM:{smtplib.quoteaddr(sender)}", *options])
+        commands = f"{mail}\r\nRCPT TO:{smtplib.quoteaddr(recipient)}\r\nDATA\r\n"
+        try:
+            self._socket.sendall(commands.encode("utf-8" if utf8 else "ascii"))
+        except OSError as error:
+            raise self._silence(Stage.MAIL, error) from error
+        refusal, code = None, 0
+        for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA):
+            try:
+                code, text = self._smtp.getreply()
+            except OSError as error:
+                self.drop()
+                # What it said before it hung up counts; its other answers follow from that.
+                raise self._fault(refusal) if refusal else self._silence(stage, error) from error
+            verdict = classify(stage, code, _text(text))
+            if refusal is None and verdict.kind is not Kind.ACCEPTED:
+                refusal = verdict
+        if refusal is not None:
+            if code == 354 and not self.closed:
+                self._end_nothing()
+            raise self._fault(refusal)
+
+    def _end_nothing(self) -> None:
+        """It waits for a message although it has refused the recipient: it gets an empty one, for nobody (RFC 2920)."""
+        try:
+            self._smtp.docmd(".")
+        except OSError:
+            self.drop()
 
     def write(self, body: bytes) -> None:
         """All of the message but the dot; `body` is dot-stuffed and ends with CRLF."""

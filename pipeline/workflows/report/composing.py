@@ -132,7 +132,8 @@ class Letters:
 
     def _wanted(self, document: Document) -> list[File]:
         """The files that the message is to carry."""
-        wanted, run = self.definition.attach or self.report.formats, self.run.claim.run
+        said, run = self.definition.attach, self.run.claim.run
+        wanted = self.report.formats if said is None else said
         return [
             File(document, kind, documents.file_name(run, document.key, kind), stored)
             for kind, stored in self._files(document).items()

@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from pipeline.db import persist, transaction
+from pipeline.db import own_commits, persist, transaction
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Run
-from pipeline.services import deliveries, ledger, steps
+from pipeline.services import deliveries, handing, ledger, steps
+from pipeline.services.handing import Accepted
 
 # Seconds for which replies are kept while the database is away: without them messages that went out are uncertain.
 PATIENCE = 3600
@@ -24,21 +27,51 @@ class Journal:
 
     def __init__(self, attempt_id: UUID) -> None:
         self.attempt_id = attempt_id
-        self._known: list[Callable[[Session], None]] = []
+        self._known: list[Accepted | Callable[[Session], None]] = []
         self._progressed = False
+        self._connection: Connection | None = None
 
     def dot(self, delivery: Delivery, relay: str) -> None:
         """Commit, durably, that the final dot is about to be written. Raises StaleClaim when it must not be."""
+        answer = self._only_answer()
+        if answer is not None and self._at_once(delivery, relay, answer):
+            return
         with transaction() as session:
             self.write(session)
             ledger.dot(session, delivery.id, self.attempt_id, relay)
         self.forget()
 
+    def _only_answer(self) -> Accepted | None:
+        """The one thing that is known, if it is that the message before was accepted."""
+        if len(self._known) != 1 or not self._progressed or not isinstance(self._known[0], Accepted):
+            return None
+        return self._known[0]
+
+    def _at_once(self, delivery: Delivery, relay: str, answer: Accepted) -> bool:
+        """Both in one round trip, where the database can; False where it has to be done step by step."""
+        if self._connection is None:
+            self._connection = own_commits()
+            if self._connection is None:
+                return False
+        try:
+            handing.dot(self._connection, delivery.id, self.attempt_id, relay, answer)
+        except StaleClaim:
+            self.forget()
+            raise
+        except DBAPIError:
+            self.close()
+            raise
+        self.forget()
+        return True
+
+    def close(self) -> None:
+        """Give back the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def accepted(self, delivery: Delivery, relay: str, code: int | None, reply: str) -> None:
-        at = datetime.now(UTC)
-        self._known.append(
-            lambda s: ledger.accepted(s, delivery.id, self.attempt_id, relay=relay, code=code, reply=reply, at=at)
-        )
+        self._known.append(Accepted(delivery.id, relay, code, reply, datetime.now(UTC)))
 
     def not_sent(self, delivery: Delivery) -> None:
         """It was certainly not sent, though the dot may have been announced: it is queued again."""
@@ -69,6 +102,12 @@ class Journal:
         """Write what is known in somebody's transaction; `forget` it once that is committed."""
         if self._known and not self._progressed:
             steps.progressed(session, self.attempt_id)
-        for write in self._known:
+        for one in self._known:
+            if isinstance(one, Accepted):
+                ledger.accepted(
+                    session, one.delivery_id, self.attempt_id,
+                    relay=one.relay, code=one.code, reply=one.reply, at=one.at,
+                )  # fmt: skip
+                continue
             with suppress(StaleClaim):  # it wrote nothing: what became of the others is still told
-                write(session)
+                one(session)

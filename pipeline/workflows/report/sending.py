@@ -69,6 +69,7 @@ class Sender:
 
     def give_back(self) -> None:
         """Write what is known, and queue again what was claimed and certainly not sent."""
+        self.journal.close()
         self.journal.flush()
         persist(lambda session: ledger.requeue(session, self.run.id, self.batch, self.run.attempt_id))
 

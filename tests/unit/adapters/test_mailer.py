@@ -104,6 +104,7 @@ def test_a_stale_claim_found_before_the_dot_keeps_the_message_from_going_out(rel
     assert smtp_server.connections == 2
 
 
+@pytest.mark.parametrize("pipelining", [True, False])
 @pytest.mark.parametrize(
     ("behaviour", "fault", "verdict"),
     [
@@ -122,8 +123,9 @@ def test_a_stale_claim_found_before_the_dot_keeps_the_message_from_going_out(rel
     ],
 )
 def test_whatever_goes_wrong_is_told_by_its_class_and_the_next_message_still_goes(
-    relay, smtp_server, behaviour, fault, verdict
+    relay, smtp_server, behaviour, fault, verdict, pipelining
 ):
+    smtp_server.pipelining = pipelining
     with pytest.raises(fault) as caught:
         relay.send(SENDER, f"{behaviour}@example.org", message("bad"), committing(relay, behaviour))
     assert (caught.value.verdict.stage, caught.value.verdict.kind) == verdict
@@ -152,6 +154,59 @@ def test_after_a_refusal_the_same_connection_goes_on_with_rset(relay, smtp_serve
     assert smtp_server.connections == 1
     assert smtp_server.commands["RSET"] == 2
     assert len(smtp_server.taken()) == 3
+
+
+@contextmanager
+def answering(*answers):
+    """A server that offers PIPELINING and says each of `answers` after as many lines as that answer has."""
+    listener, heard = socket.create_server(("127.0.0.1", 0)), []
+
+    def serve():
+        talk, _ = listener.accept()
+        with talk, talk.makefile("rwb") as lines:
+            for answer in (b"220 mx\r\n", b"250-mx\r\n250 PIPELINING\r\n", *answers):
+                wanted = 0 if answer.startswith(b"220") else 1 if b"PIPELINING" in answer else answer.count(b"\r\n")
+                heard.extend(lines.readline().strip() for _ in range(wanted))
+                lines.write(answer)
+                lines.flush()
+            lines.readline()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"smtp://127.0.0.1:{listener.getsockname()[1]}", heard
+    thread.join(5)
+    listener.close()
+
+
+def test_the_envelope_costs_one_round_trip_where_the_server_takes_that(connected):
+    with answering(b"250 ok\r\n250 ok\r\n354 go on\r\n", b"250-queued\r\n250 as 1\r\n") as (url, heard):
+        relay = connected(url)
+        body = b"one line"
+        relay.send(SENDER, "ann@example.org", body, nothing)
+        relay.drop()
+    assert heard[1:4] == [b"MAIL FROM:<reports@example.com>", b"RCPT TO:<ann@example.org>", b"DATA"]
+
+
+def test_a_server_that_waits_for_a_message_to_nobody_gets_an_empty_one(connected):
+    refused = b"250 ok\r\n550 5.1.1 unknown user\r\n354 go on\r\n"
+    with answering(refused, b"554 no valid recipients\r\n") as (url, heard):
+        relay = connected(url)
+        with pytest.raises(RecipientRefused) as caught:
+            relay.send(SENDER, "ann@example.org", message(), nothing)
+        assert relay._connection is not None
+        relay.drop()
+    assert caught.value.verdict.kind is Kind.RECIPIENT_PERMANENT
+    assert heard[-1] == b"."
+
+
+def test_a_refused_sender_is_what_counts_and_not_what_follows_from_it(connected):
+    answers = b"550 5.7.60 you may not send as this\r\n503 need MAIL\r\n503 need RCPT\r\n"
+    with answering(answers) as (url, _):
+        relay = connected(url)
+        with pytest.raises(ConfigurationFault) as caught:
+            relay.send(SENDER, "ann@example.org", message(), nothing)
+        relay.drop()
+    assert (caught.value.verdict.stage, caught.value.verdict.code) == (Stage.MAIL, 550)
 
 
 def test_a_slow_answer_is_waited_for_and_given_up_on_only_as_unknown(connected, smtp_server):

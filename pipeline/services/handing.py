@@ -1,0 +1,72 @@
+"""The busiest write of all on PostgreSQL: the answer to one message and the dot of the next, in one round trip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from pipeline.errors import StaleClaim
+from pipeline.models import new_id
+from pipeline.services import ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message that the other side took, with its words."""
+
+    delivery_id: UUID
+    relay: str
+    code: int | None
+    reply: str
+    at: datetime
+
+
+# One statement is one transaction. The server's own default for synchronous_commit may be off: it is said here, and
+# holds when this very statement commits.
+_DOT = """
+WITH durable AS (SELECT set_config('synchronous_commit', 'on', true)),
+dotted AS (
+    UPDATE deliveries SET phase = 'dot', relay = %(relay)s
+    WHERE id = %(id)s AND attempt_id = %(attempt)s AND status = 'sending' RETURNING id
+),
+announced AS (
+    INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay)
+    SELECT %(event)s, id, %(attempt)s, clock_timestamp(), 'dot', %(relay)s FROM dotted
+){answer}
+SELECT (SELECT count(*) FROM dotted), (SELECT count(*) FROM durable)
+"""
+_ANSWER = """,
+taken AS (
+    UPDATE deliveries SET status = 'accepted', phase = NULL, relay = %(a_relay)s, reply = %(a_reply)s,
+        sent_at = %(a_at)s, reason = NULL, cause = NULL, not_before = NULL
+    WHERE id = %(a_id)s AND status = ANY(%(unsettled)s)
+),
+told AS (
+    INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay, code, text)
+    VALUES (%(a_event)s, %(a_id)s, %(attempt)s, %(a_at)s, 'accepted', %(a_relay)s, %(a_code)s, %(a_reply)s)
+)"""
+_ALONE, _WITH_ANSWER = _DOT.format(answer=""), _DOT.format(answer=_ANSWER)
+
+
+def dot(connection: Connection, delivery_id: UUID, attempt_id: UUID, relay: str, answer: Accepted | None) -> None:
+    """`ledger.accepted` of `answer` and `ledger.dot`, on a connection where each statement commits by itself.
+
+    Raises StaleClaim when the delivery is another attempt's by now; the answer is written all the same.
+    """
+    values: dict[str, object] = {"id": delivery_id, "attempt": attempt_id, "relay": relay, "event": new_id()}
+    if answer is not None:
+        values |= {
+            "a_id": answer.delivery_id,
+            "a_relay": answer.relay,
+            "a_reply": answer.reply.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            "a_code": answer.code,
+            "a_at": answer.at,
+            "a_event": new_id(),
+            "unsettled": [str(status) for status in ledger.UNSETTLED],
+        }
+    dotted = connection.exec_driver_sql(_WITH_ANSWER if answer else _ALONE, values).one()[0]
+    if not dotted:
+        raise StaleClaim(f"delivery {delivery_id} was taken over by another process")

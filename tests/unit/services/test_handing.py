@@ -1,0 +1,81 @@
+"""The answer to one message and the dot of the next, in one statement: as the ledger writes them one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.db import own_commits
+from pipeline.errors import StaleClaim
+from pipeline.models import new_id
+from pipeline.services import handing
+from pipeline.services.handing import Accepted
+from tests.factories import make_run
+from tests.unit.services.sent import RELAY, claim, events, queued, read, write
+
+# SQLite has no round trips to save.
+pytestmark = [
+    pytest.mark.usefixtures("time"),
+    pytest.mark.postgresql,
+    pytest.mark.parametrize("database", ["postgresql"], indirect=True),
+]
+
+
+@pytest.fixture
+def connection(time):
+    found = own_commits()
+    assert found is not None
+    yield found
+    found.close()
+
+
+def test_both_are_written_as_they_are_one_by_one(connection, time):
+    run, attempt = make_run(), new_id()
+    first, second = queued(run), queued(run, "bob@b.example", key="B")
+    claim(run, attempt)
+    handing.dot(connection, first.id, attempt, RELAY, None)
+    assert (read(first).status, read(first).phase, read(first).relay) == ("sending", "dot", RELAY)
+
+    answer = Accepted(first.id, RELAY, 250, "250 queued\0 as 4F2A", time.now)
+    handing.dot(connection, second.id, attempt, RELAY, answer)
+
+    sent = read(first)
+    assert (sent.status, sent.phase, sent.sent_at) == ("accepted", None, time.now)
+    assert sent.reply == "250 queued\N{REPLACEMENT CHARACTER} as 4F2A"
+    assert events(first) == [("dot", None), ("accepted", sent.reply)]
+    assert (read(second).phase, events(second)) == ("dot", [("dot", None)])
+
+
+def test_no_dot_for_what_is_somebody_elses_and_the_answer_is_kept_all_the_same(connection, time):
+    run, slept, other = make_run(), new_id(), new_id()
+    first, second = queued(run), queued(run, "bob@b.example", key="B")
+    claim(run, slept)
+    handing.dot(connection, first.id, slept, RELAY, None)
+    claim(run, other)
+    assert read(first).status == "uncertain"
+
+    with pytest.raises(StaleClaim, match=f"delivery {second.id} was taken over by another process"):
+        handing.dot(connection, second.id, slept, RELAY, Accepted(first.id, RELAY, 250, "250 OK", time.now))
+    assert (read(first).status, read(second).phase) == ("accepted", None)
+    assert events(second) == []
+
+
+def test_the_dot_is_durable_also_where_the_server_would_not_wait(connection, time):
+    run, attempt = make_run(), new_id()
+    delivery = queued(run)
+    claim(run, attempt)
+    connection.exec_driver_sql("SET synchronous_commit TO off")
+    connection.exec_driver_sql("CREATE TEMP TABLE seen (at text)")
+    # What holds at the end of the statement is what holds when it commits.
+    connection.exec_driver_sql(
+        "CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$"
+    )
+    connection.exec_driver_sql(
+        "CREATE CONSTRAINT TRIGGER look AFTER INSERT ON delivery_attempts DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION pg_temp.look()"
+    )
+    handing.dot(connection, delivery.id, attempt, RELAY, None)
+
+    assert connection.exec_driver_sql("SELECT at FROM seen").scalar() == "on"
+    connection.exec_driver_sql("DROP TRIGGER look ON delivery_attempts")
+    assert write(lambda session: session.connection().exec_driver_sql("SHOW synchronous_commit").scalar()) == "on"
