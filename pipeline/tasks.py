@@ -6,7 +6,7 @@ import inspect
 import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
@@ -38,7 +38,7 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import cancelling, priorities, publishing, runs, schedules, steps, wish
+from pipeline.services import cancelling, priorities, publishing, rerunning, runs, schedules, steps, wish
 from pipeline.services.audit import Actor
 
 logger = log.get(__name__)
@@ -402,6 +402,15 @@ def _opened(request: runs.Request) -> tuple[Run, bool]:
     return run, new
 
 
+def rerun(run_id: UUID, actor: Actor, wish: rerunning.Wish) -> tuple[Run, bool]:
+    """Reopen a run and publish where it begins: the one path behind every door; see `rerunning.rerun`."""
+    with transaction() as session:
+        run, new = rerunning.rerun(session, run_id, actor, wish)
+    if new:
+        publish(run_id)
+    return run, new
+
+
 @app.task(name="run.start", bind=True, typing=False)
 def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> str:
     """Open a run of `schedule`; returns its id. Celery's task id is its idempotency key.
@@ -435,6 +444,23 @@ def cancel(self: Task, run: str, reason: str | None = None, by: str | None = Non
     with transaction() as session:
         found = cancelling.cancel(session, runs.find(session, run).id, actor, reason)
         return {"id": str(found.id), "status": found.status}
+
+
+@app.task(name="run.rerun", bind=True)
+def rerun_task(self: Task, run: str, by: str | None = None, **said: Any) -> dict[str, Any]:
+    """Reopen a run; `said` are the fields of `rerunning.Wish`. Answers with its id, status and generation.
+
+    Raises NotFound, and Refused for what cannot be; both make this task FAILURE with the sentence as its error.
+    """
+    known = {one.name for one in fields(rerunning.Wish)}
+    for name in said.keys() - known:
+        hint = did_you_mean(name, known, f"it takes {', '.join(sorted(known))}")
+        raise Refused(f'run.rerun has no "{name}": {hint}')
+    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    with reading() as session:
+        run_id = runs.find(session, run).id
+    found, new = rerun(run_id, actor, rerunning.Wish(**said))
+    return {"id": str(found.id), "status": found.status, "generation": found.generation, "new": new}
 
 
 @app.task(name="run.status")

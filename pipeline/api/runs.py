@@ -14,7 +14,7 @@ from pipeline.api.problems import RESPONSES
 from pipeline.db import reading, transaction
 from pipeline.models import Run, Trigger
 from pipeline.report import Scalar
-from pipeline.services import answers, cancelling
+from pipeline.services import answers, cancelling, rerunning
 from pipeline.services import runs as rows
 
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
@@ -96,6 +96,34 @@ def cancel_run(run_id: str, caller: Operator, ending: Ending | None = None) -> d
         cancelling.cancel(session, run.id, caller.actor, ending.reason if ending else None)
         session.flush()
         return answers.progress(session, run)
+
+
+class Again(BaseModel):
+    """What of a run that has ended is to be done again; by default what failed. Only one of the first three."""
+
+    model_config = ConfigDict(
+        extra="forbid", populate_by_name=True, json_schema_extra={"examples": [{"from": "render", "generation": 1}]}
+    )
+
+    begin: str | None = Field(None, alias="from", max_length=500, description="From this step, or kind of step, on.")
+    everything: bool = Field(default=False, alias="all", description="From its first step on, with fresh data.")
+    failed_deliveries: bool = Field(default=False, description="Only what could not be delivered.")
+    newest: bool = Field(default=False, alias="newest_definition", description="As the schedule says today.")
+    force: list[str] = Field([], max_length=1000, description="Addresses that get once more what they had.")
+    reason: str | None = Field(None, max_length=1000)
+    generation: int | None = Field(None, ge=1, description="The one you have seen: the same rerun twice is one.")
+
+
+@router.post("/{run_id}/rerun", status_code=202, summary="Do a run again")
+def rerun(run_id: str, caller: Operator, later: BackgroundTasks, again: Again | None = None) -> dict[str, Any]:
+    """It is reopened as its next generation; nobody who had theirs gets it twice, unless `force` says so."""
+    with transaction() as session:
+        wish = rerunning.Wish(**again.model_dump()) if again else rerunning.Wish()
+        run, new = rerunning.rerun(session, rows.find(session, run_id).id, caller.actor, wish)
+        session.flush()
+        answer = {**answers.progress(session, run), "generation": run.generation, "new": new}
+    later.add_task(tasks.publish, run.id)
+    return answer
 
 
 @router.get("/{run_id}", summary="One run, with its progress in numbers", name="one_run")

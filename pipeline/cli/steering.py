@@ -1,4 +1,4 @@
-"""The commands that steer schedules and runs: cancel, pause, resume, backfill."""
+"""The commands that steer schedules and runs: cancel, rerun, pause, resume, backfill."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The s
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (cancel, pause, resume, backfill):
+    for command in (cancel, rerun, pause, resume, backfill):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -37,6 +37,52 @@ def cancel(
         print_json(found)
     else:
         cancelling.show_cancelled(found)
+
+
+def rerun(
+    run: RunText = None,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="From where it first went wrong; the default.")] = False,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="From this step on: render:3, or render for all of them."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="From its first step on, with fresh data.")] = False,
+    newest: Annotated[
+        bool, typer.Option("--newest-definition", help="As the schedule and its templates say today.")
+    ] = False,
+    failed_deliveries: Annotated[
+        bool, typer.Option("--failed-deliveries", help="Only what could not be delivered.")
+    ] = False,
+    force: Annotated[
+        list[str] | None,
+        typer.Option("--force", metavar="ADDRESS", help="Send once more what this one had; several times for more."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept with the run.")] = None,
+    generation: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The one you have seen: the same rerun twice is one.")
+    ] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Reopen a run that has ended, and do again what went wrong, or more.
+
+    Nobody who had theirs gets it twice, unless --force says so.
+    """
+    from pipeline.cli import rerunning
+    from pipeline.errors import Refused
+
+    check_database()
+    if failed and (begin or everything or failed_deliveries):
+        raise Refused("--failed, --from, --all and --failed-deliveries exclude each other: say one of them")
+    found = rerunning.rerun(
+        run, actor(by), begin=begin, everything=everything, newest=newest, failed_deliveries=failed_deliveries,
+        force=tuple(force or ()), reason=reason, generation=generation,
+    )  # fmt: skip
+    if as_json:
+        print_json(found)
+    else:
+        rerunning.show_rerun(found)
 
 
 def pause(

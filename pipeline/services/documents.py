@@ -21,20 +21,29 @@ from pipeline.models import (
     StepStatus,
     Suppression,
 )
-from pipeline.services import freezing
+from pipeline.services import freezing, thawing
 from pipeline.timing import Period
 
 
 def insert(session: Session, table: Any, run_id: UUID, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Freeze planned rows; those that an earlier attempt froze stay as they are."""
-    return insert_new(session, table, [{"run_id": run_id, **row} for row in rows])
+    """Freeze planned rows; those that an earlier attempt froze stay as they are.
+
+    Those that a rerun has opened again are written anew, and keep their ids.
+    """
+    planned = [{"run_id": run_id, **row} for row in rows]
+    run = session.get_one(Run, run_id)
+    if run.generation > 1:
+        thawing.take_up(session, table, run, planned)
+    return insert_new(session, table, planned)
 
 
 def insert_carried(
     session: Session, run_id: UUID, keys_of: Mapping[str, Sequence[str]], documents: Mapping[str, UUID]
 ) -> None:
     """Freeze which documents combined messages carry, by the rows that these have: a resume makes no new ones."""
-    mine = (Delivery.run_id == run_id, Delivery.key == freezing.COMBINED, Delivery.address.in_(list(keys_of)))
+    of_run = (Delivery.run_id == run_id, Delivery.key == freezing.COMBINED, Delivery.repeat == 0)
+    # What went out before a rerun carries what it carried.
+    mine = (*of_run, Delivery.address.in_(list(keys_of)), Delivery.status.not_in(thawing.WENT_OUT))
     rows = [
         {"delivery_id": delivery_id, "document_id": documents[key]}
         for delivery_id, address in session.execute(select(Delivery.id, Delivery.address).where(*mine))

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from pipeline import schedule
 from pipeline.db import clock
 from pipeline.errors import StaleClaim
-from pipeline.models import Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
+from pipeline.models import Attempt, Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
 from pipeline.notice import Kind
 from pipeline.policies import Uncertain
 from pipeline.retry import Retry
@@ -179,9 +179,12 @@ def _leave_open(session: Session, run: Run, row: Delivery, why: str, *, again: b
 
 
 def due_again(session: Session, retry: Retry, delivery: Delivery, retry_after: float | None = None) -> datetime | None:
-    """When what was turned away is tried again, or None where its patience is out, from its first try on."""
+    """When what was turned away is tried again, or None where its patience is out; it began with this generation."""
     now = clock(session)
     tried = select(func.min(DeliveryAttempt.at)).where(DeliveryAttempt.delivery_id == delivery.id)
+    if delivery.generation > 1:
+        tried = tried.join(Attempt, Attempt.id == DeliveryAttempt.attempt_id)
+        tried = tried.where(Attempt.generation == delivery.generation)
     first_at = session.scalar(tried) or now
     return retry.due_at(now, delivery.deferrals + 1, str(delivery.id), first_at, retry_after)
 

@@ -48,6 +48,27 @@ def resend(
     return made
 
 
+def again(
+    session: Session, actor: Actor, run: Run, addresses: Sequence[str], reason: str | None = None
+) -> list[Delivery]:
+    """Have these addresses sent once more what they were sent of the run, whose row is locked; it is still open.
+
+    Raises Refused for an address that nothing went out to, or that gets nothing any more.
+    """
+    for barred, why in optouts.barred(session, list(addresses), run.schedule_key).items():
+        raise Refused(f"nothing is sent to {barred}: {why}")
+    made = []
+    for address in dict.fromkeys(addresses):
+        sent = (DeliveryStatus.ACCEPTED, DeliveryStatus.BOUNCED, DeliveryStatus.COMPLAINED)
+        mine = (Delivery.run_id == run.id, Delivery.channel == Channel.EMAIL, Delivery.address == address)
+        had = select(Delivery).where(*mine, Delivery.repeat == 0, Delivery.status.in_(sent)).order_by(Delivery.key)
+        found = session.scalars(had).all()
+        if not found:
+            raise Refused(f"--force is for who had theirs: of run {run.id} {settling.stands(session, run, address)}")
+        made += [_repeat(session, actor, first, address, reason) for first in found]
+    return made
+
+
 def _firsts(session: Session, run: Run, key: str, address: str | None) -> list[Delivery]:
     """The deliveries of the key as they were planned; to another address one of them, best its own."""
     of_run = (Delivery.run_id == run.id, Delivery.channel == Channel.EMAIL, Delivery.repeat == 0)

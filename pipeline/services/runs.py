@@ -125,6 +125,11 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
     return run, True
 
 
+def refuse_a_second(session: Session, run: Run) -> None:
+    """Raises Refused when the run, which has ended, would overlap with one of its schedule that is active."""
+    _refuse_a_second(session, run.schedule_key, schedule.parse(run.definition, f"run {run.id}"))
+
+
 def _refuse_a_second(session: Session, key: str, definition: schedule.Schedule) -> None:
     """Raises Refused when the schedule lets one run at a time, and one is active."""
     if definition.overlap == Overlap.ALLOW:
@@ -484,3 +489,9 @@ def is_over(run: Run) -> bool:
 def note(session: Session, run_id: UUID, kind: str, text: str) -> None:
     """Append a line to the run's history."""
     session.add(RunEvent(run_id=run_id, at=clock(session), kind=kind, text=text))
+
+
+def last_note(session: Session, run_id: UUID, kind: str) -> str | None:
+    """The newest line of this kind in the run's history."""
+    mine = select(RunEvent.text).where(RunEvent.run_id == run_id, RunEvent.kind == kind)
+    return session.scalar(mine.order_by(RunEvent.id.desc()).limit(1))

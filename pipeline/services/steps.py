@@ -25,6 +25,20 @@ from pipeline.settings import settings
 
 # A step that kills its process this often is not tried again.
 POISONOUS = 3
+# What a step that is carried out again in another generation forgets.
+_ANEW: dict[str, Any] = dict.fromkeys(
+    (
+        "published_at",
+        "not_before",
+        "lease_owner",
+        "lease_until",
+        "result",
+        "memory",
+        "error",
+        "started_at",
+        "finished_at",
+    )
+) | {"published": 0}
 # How a step waits for what is outside, such as a dead relay (delivery.md: 30 s to 15 min), and for how long.
 PARKING = Retry(attempts=1_000_000, first=30, factor=2, ceiling=900, give_up_after=86400)
 
@@ -69,9 +83,10 @@ class Claim:
 def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], now: datetime) -> None:
     """Append the stages of a canvas behind whatever the run has; its first stage is queued.
 
-    Raises Refused when two steps of the canvas have one name, or one that the run has already.
+    In a rerun a step of a name that the run had before is that step again, with its history. Raises Refused when two
+    steps of the canvas have one name, or one that this generation has already.
     """
-    _check_names(session, run, [planned.name for stage in stages for planned in stage])
+    known = _check_names(session, run, [planned.name for stage in stages for planned in stage])
     last = session.scalar(select(func.max(Step.stage)).where(Step.run_id == run.id)) or 0
     canvas = (session.scalar(select(func.max(Step.canvas)).where(Step.run_id == run.id)) or 0) + 1
     rows = [
@@ -79,8 +94,27 @@ def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], 
         for number, stage in enumerate(stages)
         for ordinal, planned in enumerate(stage)
     ]
-    for at in range(0, len(rows), CHUNK):
-        session.execute(insert(Step), rows[at : at + CHUNK])
+    new = [row for row in rows if row["name"] not in known]
+    for at in range(0, len(new), CHUNK):
+        session.execute(insert(Step), new[at : at + CHUNK])
+    _make_again(session, run, [{**row, **known[row["name"]]} for row in rows if row["name"] in known])
+
+
+def repeat(session: Session, run: Run, again: Sequence[Step], later: Sequence[Step], now: datetime) -> None:
+    """Queue the steps `again` once more, in the generation that the run, whose row is locked, has now.
+
+    `later` are those of the stages after them, which wait for them.
+    """
+    rows = [{"id": one.id, "fence": one.fence, "status": StepStatus.QUEUED, "queued_at": now} for one in again]
+    rows += [{"id": one.id, "fence": one.fence, "status": StepStatus.PENDING, "queued_at": None} for one in later]
+    _make_again(session, run, [{**row, "generation": run.generation} for row in rows])
+
+
+def _make_again(session: Session, run: Run, rows: Sequence[dict[str, Any]]) -> None:
+    """Write to steps of an earlier generation, by their ids: what is left of that are their tries."""
+    fresh = [{**_ANEW, **row, "task_id": task_id(row["id"], run.generation, row["fence"])} for row in rows]
+    for at in range(0, len(fresh), CHUNK):
+        session.execute(update(Step), fresh[at : at + CHUNK])
 
 
 def first_rows(run: Run, planned: Sequence[Planned]) -> list[dict[str, Any]]:
@@ -98,7 +132,9 @@ def join_stage(session: Session, run: Run, beside: Step, planned: Sequence[Plann
 
     The run's row is locked. Raises Refused as `add_canvas` does.
     """
-    _check_names(session, run, [one.name for one in planned])
+    known = _check_names(session, run, [one.name for one in planned])
+    if known:
+        raise Refused(f'the run already has a step "{min(known)}": give this one another name')
     of_stage = (Step.run_id == run.id, Step.stage == beside.stage)
     last = session.scalar(select(func.max(Step.ordinal)).where(*of_stage)) or 0
     rows = [
@@ -108,14 +144,17 @@ def join_stage(session: Session, run: Run, beside: Step, planned: Sequence[Plann
     session.execute(insert(Step), rows)
 
 
-def _check_names(session: Session, run: Run, names: Sequence[str]) -> None:
+def _check_names(session: Session, run: Run, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Id and fence of those names that steps of an earlier generation have. Raises Refused for one that is taken."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice:
         raise Refused(f'two steps are called "{twice}": give one another argument or name')
-    known = session.scalars(select(Step.name).where(Step.run_id == run.id))
-    again = set(names).intersection(known)
-    if again:
-        raise Refused(f'the run already has a step "{min(again)}": give this one another argument or name')
+    known = session.execute(select(Step.name, Step.id, Step.fence, Step.generation).where(Step.run_id == run.id))
+    again = {row.name: row for row in known if row.name in set(names)}
+    taken = [name for name, row in again.items() if row.generation == run.generation]
+    if taken:
+        raise Refused(f'the run already has a step "{min(taken)}": give this one another argument or name')
+    return {name: {"id": row.id, "fence": row.fence} for name, row in again.items()}
 
 
 def _row(
@@ -161,8 +200,8 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
     step = session.get(Step, step_id)
     if step is None or str(step.task_id) != task:
         return None
-    if step.stage == 1:
-        runs.lock(session, step.run_id)  # it begins the run: before the step, as whoever cancels does
+    if step.stage == 1 or step.generation > 1:
+        runs.lock(session, step.run_id)  # it may begin the run: before the step, as whoever cancels does
     if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
         release(session, step, now)
         if step.status == StepStatus.QUEUED:

@@ -19,7 +19,7 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Delivery, Document, Recipient, new_id
 from pipeline.report import WHOLE, Report, Source
 from pipeline.schedule import Person, Schedule
-from pipeline.services import documents, freezing, optouts, steps
+from pipeline.services import documents, freezing, optouts, steps, thawing
 from pipeline.services.freezing import Addressee, Freeze
 from pipeline.settings import settings
 
@@ -86,6 +86,10 @@ def freeze(run: RunHandle) -> list[int]:
     plan = _planned(run, report, counted)
     known = _freeze_documents(run, plan)
     _freeze_deliveries(run, plan, known)
+    if run.claim.run.generation > 1:
+        with transaction() as session:
+            steps.renew(session, run.claim)
+            thawing.leave_out(session, run.claim.run)
     templates = bundle(run.home / "templates", report.template or report.name or run.name)
     run.put("bundle", templates, kind="bundle", suffix=".zip", media_type="application/zip")
     return _freeze_rows(run, report)

@@ -12,7 +12,7 @@ from pipeline.db import reading, transaction
 from pipeline.models import ApiToken, Audit, Run, Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
-from tests.factories import make_run, make_schedule
+from tests.factories import finished_run, make_run, make_schedule
 
 ANNA = Actor("anna", "cli")
 
@@ -115,3 +115,15 @@ def test_a_token_is_kept_as_a_digest_and_its_use_is_written_down_once_a_minute(h
 
 def test_health_needs_no_token(http):
     assert http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_run_that_has_ended_is_rerun_once_however_often_it_is_asked_for(http, published):
+    run = finished_run(status="failed")
+    secret = bearer(token())
+    refused = http.post(f"/api/runs/{run.id}/rerun", json={"from": "nothing"}, headers=secret)
+    assert (refused.status_code, 'has no step "nothing"' in refused.json()["detail"]) == (409, True)
+    for new in (True, False):
+        answer = http.post(f"/api/runs/{run.id}/rerun", json={"all": True, "generation": 1}, headers=secret)
+        assert answer.status_code == 202
+        assert (answer.json()["status"], answer.json()["generation"], answer.json()["new"]) == ("queued", 2, new)
+    assert published == [run.id, run.id]

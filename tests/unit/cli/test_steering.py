@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import application, reach
 from pipeline.db import reading, transaction
-from pipeline.models import Run, Schedule, Slot
+from pipeline.models import Run, Schedule, Slot, Step
 from pipeline.settings import settings
 from tests import factories
 
@@ -195,3 +195,25 @@ def test_a_range_that_cannot_be_is_refused_in_a_sentence(typed, people, words, s
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert sentence in json.loads(typed("backfill", *words, "--json").stdout)["error"]
+
+
+# ---- rerun
+
+
+def test_a_run_that_failed_is_rerun_and_the_same_wish_twice_is_one(typed, as_json):
+    run = factories.finished_run(status="failed")
+    with transaction() as session:
+        session.query(Step).filter_by(run_id=run.id).update({"status": "failed"})
+    words = ("rerun", str(run.id), "--generation", "1")
+    said = " ".join(typed(*words, "--reason", "fixed", "--by", "Anna").stdout.split())
+    assert "is reopened: it had ended as failed; generation 2 does again: start, and what follows" in said
+    assert "asks cli:Anna: fixed." in said
+    again = as_json("rerun", str(run.id), "--generation", "1")
+    assert (again["new"], again["generation"], again["run"]["status"]) == (False, 2, "queued")
+    assert "was reopened before, as generation 2" in typed("rerun", str(run.id), "--generation", "1").stdout
+
+
+def test_a_rerun_that_cannot_be_says_why(typed):
+    factories.finished_run()
+    assert "nothing of run" in typed("rerun").stderr
+    assert "exclude each other" in typed("rerun", "--failed", "--all").stderr
