@@ -86,5 +86,13 @@ class Blocked(Waiting):
         self.known = known
 
 
+class ApprovalWanted(Waiting):
+    """Nothing goes out before a person approves it, and the text says why. `facts` (JSON) is what they are told."""
+
+    def __init__(self, message: str, *, again_in: float, facts: dict[str, Any]) -> None:
+        super().__init__(message, again_in=again_in)
+        self.facts = facts
+
+
 class Skip(PipelineError):
     """There is nothing to do: the run ends as skipped, and the text says why."""

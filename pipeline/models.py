@@ -80,6 +80,14 @@ class Decision(StrEnum):
     PAUSED = "paused"
 
 
+class Answer(StrEnum):
+    """What became of a question for approval."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    LAPSED = "lapsed"  # nobody answered in time, or the run ended otherwise
+
+
 class Order(StrEnum):
     """Which slots of a backfill come first."""
 
@@ -457,6 +465,35 @@ class Attempt(Base):
     progressed: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+
+class Approval(Base):
+    """A run that asks a person whether it may send what it has made, and the answer."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        UniqueConstraint("run_id", "generation"),
+        one_of("answer", Answer),
+        # What reconcile reads.
+        Index(
+            "ix_approvals_open",
+            "asked_at",
+            postgresql_where=text("answer IS NULL"),
+            sqlite_where=text("answer IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    generation: Mapped[int]
+    asked_at: Mapped[datetime]
+    reason: Mapped[str]
+    # When it lapses; without one, as soon as the schedule fires the next time.
+    lapses_at: Mapped[datetime | None]
+    answer: Mapped[str | None]
+    answered_at: Mapped[datetime | None]
+    answered_by: Mapped[str | None]
+    note: Mapped[str | None]
 
 
 class Artifact(Base):

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from pipeline import notice, readiness, targets, timing
+from pipeline import conditions, notice, readiness, requirements, targets, timing
 from pipeline.errors import DefinitionError
-from pipeline.mistakes import Owners, no_field, sentences
+from pipeline.mistakes import Owners, did_you_mean, no_field, sentences
 from pipeline.policies import CatchUp, Deadline, Duration, Late, Overlap, Uncertain
 from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
@@ -149,6 +149,25 @@ class Schedule(Model):
     allow_failed: Annotated[float, BeforeValidator(_share)] = Field(
         0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
     )
+    require: Annotated[dict[str, list[str]], BeforeValidator(requirements.read)] = Field(
+        {},
+        description="Limits for rows, rows.SOURCE, documents, recipients, such as >= 1000 or <= 300% of the last "
+        "successful run; versus_last is for rows. Where one is not kept, nothing is sent before somebody approves it.",
+    )
+    approval: Literal["none", "required"] = Field(
+        "none", description="required: nothing is sent before somebody has approved the documents."
+    )
+    approvers: Annotated[list[str] | None, OneOrMany] = Field(
+        None, description="Who is asked for approvals: e-mail addresses and the URLs of webhooks. Default: notify."
+    )
+    lapse_after: Duration | None = Field(
+        None, description="How long an approval is waited for. Default: until the next slot; without one 7d."
+    )
+    send_if: str | None = Field(
+        None,
+        description="Sends a document only where this is true of its figures: rows > 0, or late_rate > 0.1 and rows > "
+        "10. Figures: rows, documents, columns with a total, numbers and figures of build().",
+    )
     allow_refused: Annotated[float, BeforeValidator(_share)] = Field(
         0.1,
         description="Share of messages that servers may refuse for their content before the run stops for a person; "
@@ -195,7 +214,14 @@ class Schedule(Model):
                 raise ValueError(f".{kind} {str(error).removeprefix('retry ')}") from None
         return value
 
-    @field_validator("notify")
+    @field_validator("send_if")
+    @classmethod
+    def _is_a_condition(cls, value: str | None) -> str | None:
+        if value is not None:
+            conditions.parse(value)
+        return value
+
+    @field_validator("notify", "approvers")
     @classmethod
     def _can_be_told(cls, value: list[str] | None) -> list[str] | None:
         for written in value or ():
@@ -208,6 +234,8 @@ class Schedule(Model):
             raise ValueError("needs exactly one of report, workflow, task, command")
         if self.kind != "report" and (self.recipients != Recipients() or self.deliver_to):
             raise ValueError(f"recipients and deliver_to belong to a report, not to a {self.kind}")
+        if self.kind != "report" and (self.require or self.send_if or self.approval != "none"):
+            raise ValueError(f"require, approval and send_if belong to a report, not to a {self.kind}")
         if target := self.command or self.task:
             targets.check(target, self.params)
         if isinstance(self.report, Report):
@@ -217,6 +245,10 @@ class Schedule(Model):
     def _check_against(self, report: Report) -> None:
         if report.split_by and any(person.key is None for person in self.recipients.people):
             raise ValueError(f"recipients need a key each: the report is split by {report.split_by}")
+        for source in requirements.sources(self.require):
+            if source not in report.sources:
+                hint = did_you_mean(source, report.sources, f"there are {', '.join(report.sources)}")
+                raise ValueError(f"require.rows.{source} counts a source that the report does not have: {hint}")
         unknown = set(self.message.attach or ()) - set(report.formats)
         if unknown:
             raise ValueError(f"message.attach names {', '.join(sorted(unknown))}, which report.formats does not make")

@@ -38,7 +38,7 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import cancelling, priorities, publishing, rerunning, runs, schedules, steps, wish
+from pipeline.services import approvals, cancelling, priorities, publishing, rerunning, runs, schedules, steps, wish
 from pipeline.services.audit import Actor
 
 logger = log.get(__name__)
@@ -461,6 +461,27 @@ def rerun_task(self: Task, run: str, by: str | None = None, **said: Any) -> dict
         run_id = runs.find(session, run).id
     found, new = rerun(run_id, actor, rerunning.Wish(**said))
     return {"id": str(found.id), "status": found.status, "generation": found.generation, "new": new}
+
+
+@app.task(name="run.approve", bind=True)
+def approve(self: Task, run: str, note: str | None = None, by: str | None = None) -> dict[str, Any]:
+    """Let a run that waits for an approval send what it has made; raises Refused for one that was answered before."""
+    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    with transaction() as session:
+        found, called = approvals.approve(session, actor, runs.find(session, run).id, note)
+        said = {"id": str(found.id), "status": found.status}
+    if called:
+        publish(called)
+    return said
+
+
+@app.task(name="run.reject", bind=True)
+def reject(self: Task, run: str, note: str | None = None, by: str | None = None) -> dict[str, Any]:
+    """End a run that waits for an approval, nothing of it being sent; raises Refused as `run.approve` does."""
+    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    with transaction() as session:
+        found = approvals.reject(session, actor, runs.find(session, run).id, note)
+        return {"id": str(found.id), "status": found.status}
 
 
 @app.task(name="run.status")

@@ -14,7 +14,7 @@ from pipeline.api.problems import RESPONSES
 from pipeline.db import reading, transaction
 from pipeline.models import Run, Trigger
 from pipeline.report import Scalar
-from pipeline.services import answers, cancelling, rerunning
+from pipeline.services import answers, approvals, cancelling, rerunning
 from pipeline.services import runs as rows
 
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
@@ -124,6 +124,38 @@ def rerun(run_id: str, caller: Operator, later: BackgroundTasks, again: Again | 
         answer = {**answers.progress(session, run), "generation": run.generation, "new": new}
     later.add_task(tasks.publish, run.id)
     return answer
+
+
+class Answered(BaseModel):
+    """What somebody says to a run that waits for an approval."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: str | None = Field(None, max_length=1000)
+
+
+@router.post("/{run_id}/approve", summary="Let a run send what it has made")
+def approve_run(
+    run_id: str, caller: Operator, later: BackgroundTasks, answered: Answered | None = None
+) -> dict[str, Any]:
+    """Where it waits for an approval; a second answer is refused, and told the first."""
+    with transaction() as session:
+        found = rows.find(session, run_id)
+        run, called = approvals.approve(session, caller.actor, found.id, answered.note if answered else None)
+        session.flush()
+        if called:
+            later.add_task(tasks.publish, called)
+        return answers.progress(session, run)
+
+
+@router.post("/{run_id}/reject", summary="End a run without sending anything of it")
+def reject_run(run_id: str, caller: Operator, answered: Answered | None = None) -> dict[str, Any]:
+    """Where it waits for an approval; a second answer is refused, and told the first."""
+    with transaction() as session:
+        found = rows.find(session, run_id)
+        run = approvals.reject(session, caller.actor, found.id, answered.note if answered else None)
+        session.flush()
+        return answers.progress(session, run)
 
 
 @router.get("/{run_id}", summary="One run, with its progress in numbers", name="one_run")

@@ -25,6 +25,8 @@ _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("Schedule", "catch_up"): [{"enum": [*Mode]}],
     ("Schedule", "deliver_to"): [_TEXT],
     ("Schedule", "notify"): [_TEXT],
+    ("Schedule", "approvers"): [_TEXT],
+    ("Schedule", "lapse_after"): [_SECONDS],
     ("Schedule", "period"): [{"type": "integer"}],
     ("Schedule", "allow_failed"): [{**_TEXT, "pattern": r"^\d+(\.\d+)?%$"}],
     ("Schedule", "task"): [{**_TEXT, "description": "Its name: myapp.tasks.nightly."}],

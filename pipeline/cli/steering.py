@@ -1,4 +1,4 @@
-"""The commands that steer schedules and runs: cancel, rerun, pause, resume, backfill."""
+"""The commands that steer schedules and runs: cancel, approve, reject, rerun, pause, resume, backfill."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The s
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (cancel, rerun, pause, resume, backfill):
+    for command in (cancel, approve, reject, rerun, pause, resume, backfill):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -83,6 +83,33 @@ def rerun(
         print_json(found)
     else:
         rerunning.show_rerun(found)
+
+
+NoteOption = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why; kept with the run.")]
+
+
+def approve(run: RunText = None, *, note: NoteOption = None, by: By = None, as_json: Json = False) -> None:
+    """Let a run that waits for an approval send what it has made."""
+    from pipeline.cli import approving
+
+    check_database()
+    found = approving.approve(run, actor(by), note)
+    if as_json:
+        print_json(found)
+    else:
+        approving.show_approved(found)
+
+
+def reject(run: RunText = None, *, note: NoteOption = None, by: By = None, as_json: Json = False) -> None:
+    """End a run that waits for an approval: nothing of it is sent."""
+    from pipeline.cli import approving
+
+    check_database()
+    found = approving.reject(run, actor(by), note)
+    if as_json:
+        print_json(found)
+    else:
+        approving.show_rejected(found)
 
 
 def pause(

@@ -30,6 +30,21 @@ def batches(session: Session, run_id: UUID) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
+def withhold(session: Session, run_id: UUID, reason: str) -> None:
+    """Deliveries that carry nothing but documents which `send_if` did not want are skipped."""
+    planned = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PLANNED)
+    unwanted = exists().where(Document.id == Delivery.document_id, Document.status == DocumentStatus.SKIPPED)
+    carries = DeliveryDocument.delivery_id == Delivery.id
+    wanted = carries & (Document.id == DeliveryDocument.document_id) & (Document.status != DocumentStatus.SKIPPED)
+    ledger.put(session, (*planned, unwanted), status=DeliveryStatus.SKIPPED, reason=reason)
+    ledger.put(
+        session,
+        (*planned, exists().where(carries), ~exists().where(wanted)),
+        status=DeliveryStatus.SKIPPED,
+        reason=reason,
+    )
+
+
 def release_to_send(session: Session, run_id: UUID) -> None:
     """The gate is open: deliveries of rendered documents are queued, those of failed ones end with the reason."""
     planned = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PLANNED)

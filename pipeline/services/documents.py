@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.adapters import copies
@@ -61,6 +61,12 @@ def wanted_ids(session: Session, run_id: UUID) -> dict[str, UUID]:
     """The documents that are to be rendered, by key."""
     mine = (Document.run_id == run_id, Document.batch.is_not(None))
     return dict(session.execute(select(Document.key, Document.id).where(*mine)).all())
+
+
+def wanted_count(session: Session, run_id: UUID) -> int:
+    """How many documents the run makes."""
+    mine = (Document.run_id == run_id, Document.batch.is_not(None))
+    return session.scalar(select(func.count()).select_from(Document).where(*mine)) or 0
 
 
 def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
@@ -150,6 +156,29 @@ def close_planned(session: Session, run_id: UUID, reason: str) -> None:
 def _end(session: Session, where: Sequence[Any], status: DocumentStatus, error: str) -> None:
     statement = update(Document).where(*where).values(status=status, error=error)
     session.execute(statement.execution_options(synchronize_session=False))
+
+
+def samples(session: Session, run_id: UUID) -> list[Document]:
+    """Three documents to judge the others by: those with the most and the fewest rows, and one in the middle."""
+    mine = (Document.run_id == run_id, Document.status == DocumentStatus.RENDERED)
+    count = session.scalar(select(func.count()).select_from(Document).where(*mine)) or 0
+    ordered = select(Document).where(*mine).order_by(Document.rows.desc(), Document.key)
+    places = sorted({0, count // 2, count - 1}) if count else []
+    return [session.scalars(ordered.offset(place).limit(1)).one() for place in places]
+
+
+def a_delivery_of(session: Session, document: Document) -> UUID | None:
+    """A delivery of the document, by which a link to it is signed."""
+    of_run = select(Delivery.id).where(Delivery.run_id == document.run_id)
+    carrying = select(DeliveryDocument.delivery_id).where(DeliveryDocument.document_id == document.id)
+    mine = of_run.where(or_(Delivery.document_id == document.id, Delivery.id.in_(carrying)))
+    return session.scalar(mine.order_by(Delivery.id).limit(1))
+
+
+def first_unwanted(session: Session, run_id: UUID) -> str | None:
+    """Why the first of the documents that `send_if` did not want was not, as a phrase."""
+    mine = (Document.run_id == run_id, Document.status == DocumentStatus.SKIPPED, Document.batch.is_not(None))
+    return session.scalar(select(Document.error).where(*mine).order_by(Document.key).limit(1))
 
 
 def counts(session: Session, run_id: UUID) -> dict[str, int]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Run, RunStatus, Step, StepStatus
-from pipeline.services import backfills, late, pausing, runs, steps, turns, waiting
+from pipeline.services import approvals, backfills, late, pausing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -27,6 +27,7 @@ def reconcile(session: Session) -> set[UUID]:
     """
     now = clock(session)
     pausing.end_those_over(session)
+    approvals.lapse(session, now)
     healed = {step.run_id for step in _release_dead(session, now)}
     healed |= set(_forget_lost_messages(session, now))
     healed |= set(_finish_joins(session, now))

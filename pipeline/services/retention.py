@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from pipeline.db import CHUNK
 from pipeline.models import (
     FINAL_RUN,
+    Approval,
     Attempt,
     Base,
     Delivery,
@@ -57,6 +58,7 @@ BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
     (RunArtifact, RunArtifact.run_id.in_),
     (Document, Document.run_id.in_),
     (RunEvent, RunEvent.run_id.in_),
+    (Approval, Approval.run_id.in_),
     (NoticeDelivery, _of_its_notices),
     (Notice, Notice.run_id.in_),
 )

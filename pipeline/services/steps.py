@@ -17,10 +17,10 @@ from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
-from pipeline.errors import Blocked, Cancelled, Parked, PipelineError, Refused, StaleClaim, Waiting
+from pipeline.errors import ApprovalWanted, Blocked, Cancelled, Parked, PipelineError, Refused, StaleClaim, Waiting
 from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
 from pipeline.retry import Retry
-from pipeline.services import blocks, priorities, runs
+from pipeline.services import approvals, blocks, priorities, runs
 from pipeline.settings import settings
 
 # A step that kills its process this often is not tried again.
@@ -368,6 +368,8 @@ def _look_again(session: Session, run: Run, claim: Claim, error: Waiting, now: d
         run.status, run.waiting_for, run.error = RunStatus.WAITING, WaitingFor.DATA, str(error)
     if isinstance(error, Blocked):
         blocks.block(session, run, str(error), tell=not error.known)
+    if isinstance(error, ApprovalWanted):
+        approvals.ask(session, run, str(error), error.facts)
 
 
 def _remembered(memory: dict[str, Any] | None, generation: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("runs", "trigger"): models.Trigger,
     ("slots", "decision"): models.Decision,
     ("audit", "source"): models.Door,
+    ("approvals", "answer"): models.Answer,
     ("backfills", "first"): models.Order,
     ("api_tokens", "scope"): models.Scope,
     ("steps", "status"): models.StepStatus,

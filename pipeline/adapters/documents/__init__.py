@@ -82,6 +82,13 @@ def message_facts(content: Content, templates: Path) -> dict[str, Any]:
     return messages.message_facts(content, templates)
 
 
+def key_figures(content: Content) -> dict[str, Any]:
+    """The figures of a document by the names that `send_if` knows. Raises PermanentError as `render` does."""
+    from pipeline.adapters.documents import context
+
+    return context.key_figures(content)
+
+
 def render_message_parts(
     enclosures: Sequence[Enclosure], templates: Path, recipient: Mapping[str, Any], envelope: Envelope
 ) -> MessageParts:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +19,9 @@ from pipeline.adapters.documents.templates import Templates
 from pipeline.errors import PermanentError
 from pipeline.presentation import Figure, Plot, Table, figure, humanised, present
 from pipeline.report import Chart
+
+# What a condition can compare.
+_SCALAR = (bool, int, float, Decimal, str, type(None))
 
 
 def shown(content: Content, *, hide_key: bool) -> tuple[Content, Table]:
@@ -49,6 +54,22 @@ def _given_figures(given: Any, name: str) -> Iterator[Figure]:
             yield figure(one[0], one[1])
         else:
             raise PermanentError(f"build() of {name}: figures are {{label: value}} or a list of label, value, format")
+
+
+def key_figures(content: Content) -> dict[str, Any]:
+    """The figures of a document by names that a condition can say, unrounded: `rows`, totals, and build()'s own.
+
+    A figure that build() calls "Late rate" is `late_rate`. Raises PermanentError as `shown` does.
+    """
+    given = {name: value for name, value in content.extra.items() if isinstance(value, _SCALAR)}
+    _, table = shown(content, hide_key=True)
+    totals = {name: one.value for name, one in table.totals.items()}
+    own = {_word(one.label): one.value for one in table.figures} if "figures" in content.extra else {}
+    return {**given, **totals, **own, "rows": len(content.rows)}
+
+
+def _word(label: str) -> str:
+    return re.sub(r"\W+", "_", label.strip().lower()).strip("_")
 
 
 def base_context(content: Content, table: Table, reader: Localizer, templates: Templates) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline.adapters import home
 from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.authoring.check import addresses, code, queries, targets
 from pipeline.authoring.check.faults import Fault, Subject, read
+from pipeline.authoring.check.gate import check_gate
 from pipeline.errors import DefinitionError, NotFound
 from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
@@ -129,6 +130,7 @@ def _check_report(subject: Subject, report: Report, seen: set[str]) -> list[str]
     quiet = subject if first else Subject(subject.file, [])
     has_build = code.check_build(quiet, report, name)
     has_templates = check_templates(quiet, report, name, has_build=has_build)
+    check_gate(subject, report, has_build=has_build)
     queries.check_recipients(subject, report)
     addresses.check_people(subject, report)
     code.check_retries(subject, [kind for kind in RETRIES if kind not in {"command", "task"}])

@@ -55,6 +55,8 @@ def check_message(subject: Subject) -> None:
         subject.fault("message.unsubscribe", NO_PUBLIC_URL)
     for problem in _unreachable(subject.schedule.notify or ()):
         subject.fault("notify", problem)
+    for problem in _unreachable(subject.schedule.approvers or ()):
+        subject.fault("approvers", problem)
     report = subject.schedule.report
     for pattern in subject.schedule.deliver_to:
         try:

@@ -135,6 +135,9 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
         return f"nothing to do: what was turned away is tried again by itself{at}"
     if run.waiting_for == WaitingFor.BLOCKED:
         return "mend what the error says; then `pipeline mail start` lets it go on, and `pipeline mail status` says how"
+    if run.waiting_for == WaitingFor.APPROVAL:
+        name = wording.short(run.id)
+        return f"`pipeline files {name}` shows its documents; `pipeline approve {name}` sends them, `reject` does not"
     return f"it waits for {run.waiting_for}: `pipeline show {wording.short(run.id)}` again shows whether it has come"
 
 

@@ -16,6 +16,7 @@ from pipeline.settings import settings
 NAMES = (
     "schedule", "period", "run", "due", "trigger", "reason", "affected", "heals", "command", "since", "times",
     "next_due", "deadline", "file", "name", "others", "count", "how", "first_reason", "reminder",
+    "of", "before", "samples",
 )  # fmt: skip
 # Facts that are instants, in ISO 8601: the templates see them as people say them.
 _INSTANTS = {"due_at": "due", "since": "since", "next_due_at": "next_due", "deadline": "deadline"}

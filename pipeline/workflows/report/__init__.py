@@ -6,14 +6,14 @@ from celery import chain, chord, group
 from celery.canvas import Signature
 
 from pipeline.db import transaction
-from pipeline.errors import PermanentError
+from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
-from pipeline.models import DeliveryStatus, DocumentStatus
+from pipeline.models import DeliveryStatus
 from pipeline.schedule import RETRIES
-from pipeline.services import deliveries, documents, outcomes
+from pipeline.services import deliveries, outcomes
 from pipeline.services.runs import Verdict
 from pipeline.tasks import step, workflow
-from pipeline.workflows.report import planning, rendering, sending
+from pipeline.workflows.report import gating, planning, rendering, sending
 
 
 @workflow
@@ -46,31 +46,12 @@ def render(run: RunHandle, batch: int) -> None:
 
 @step(retry=RETRIES["plan"])
 def gate(run: RunHandle) -> Signature:
-    """Let the deliveries out, if enough documents came out well; else nothing at all is sent."""
-    with transaction() as session:
-        documents.fail_unrendered(session, run.id)
-        counts, first = documents.counts(session, run.id), documents.first_error(session, run.id)
-    _check_share(run, counts, first)
-    with transaction() as session:
-        if not run.scope["send"]:
-            deliveries.close_open(session, run.id, DeliveryStatus.SKIPPED, "triggered with --no-send")
-        deliveries.release_to_send(session, run.id)
-        batches = deliveries.batches(session, run.id)
+    """Let the deliveries out, if enough documents came out well and nobody has to be asked; else nothing is sent."""
+    batches = gating.pass_(run)
+    failpoint("gate.passed")
     if not batches:
         return finish.si()
     return chord([deliver.si(number) for number in batches], finish.si())
-
-
-def _check_share(run: RunHandle, counts: dict[str, int], first: str | None) -> None:
-    failed, rendered = counts.get(DocumentStatus.FAILED, 0), counts.get(DocumentStatus.RENDERED, 0)
-    if not failed:
-        return
-    share, allowed = failed / (failed + rendered), run.definition.allow_failed
-    if share > allowed or not rendered:
-        raise PermanentError(
-            f"{failed} of {failed + rendered} documents failed, more than allow_failed {allowed:.0%}: "
-            f"nothing was sent. The first: {first}"
-        )
 
 
 @step(queue="deliver", retry=RETRIES["deliver"], tolerated=True)

@@ -94,7 +94,7 @@ class Letters:
                 subject=self.definition.subject,
                 unsubscribe_url=unsubscribe_url,
                 links_end=self._date(delivery) + self.link_for,
-                missing=[one.key for one in all_ if one.status != DocumentStatus.RENDERED],
+                missing=[one.key for one in all_ if one.status == DocumentStatus.FAILED],
             ),
         )
         return messages.compose(

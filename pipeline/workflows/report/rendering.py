@@ -6,13 +6,14 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pipeline import log
+from pipeline import conditions, log
 from pipeline.adapters import copies, datasets, folders, home, storage
 from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Content, unpack
@@ -42,13 +43,14 @@ def render_batch(run: RunHandle, batch: int) -> None:
         return
     _warm_up()
     templates = templates_of(run)
+    condition = _condition(run)
     done: list[Rendered] = []
     since = time.monotonic()
     for key, rows, others in rows_of(run, batch):
         if key not in todo:
             continue
         run.alive()
-        done.append(_rendered(run, todo[key], rows, others, templates))
+        done.append(_rendered(run, todo[key], (rows, others), templates, condition))
         if len(done) >= RECORD_EVERY or time.monotonic() - since > RECORD_SECONDS:
             _record(run, done)
             done, since = [], time.monotonic()
@@ -143,11 +145,45 @@ def built(folder: Path, name: str, rows: Sequence[Any], period: Any, others: Map
     return found
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What has to be true of a document's figures (`send_if`), `documents`, how many the run makes, among them."""
+
+    text: str
+    documents: int
+
+    def why_not(self, content: Content) -> str | None:
+        """Why the document is not wanted, or None where it is. Raises PermanentError where that cannot be told."""
+        figures = {**renderer.key_figures(content), "documents": self.documents}
+        try:
+            wanted = conditions.holds(self.text, figures)
+        except PermanentError as error:
+            raise PermanentError(f"send_if: {error}") from None
+        return None if wanted else f"send_if {self.text}: {conditions.said(self.text, figures) or 'it never is'}"
+
+
+def _condition(run: RunHandle) -> Condition | None:
+    """What decides whether a document is wanted; without sending all of them are made, to be looked at."""
+    text = run.definition.send_if
+    if text is None or not run.scope["send"]:
+        return None
+    with reading() as session:
+        return Condition(text, documents.wanted_count(session, run.id))
+
+
 def _rendered(
-    run: RunHandle, document: Document, rows: Sequence[Any], others: Mapping[str, Any], templates: Path
+    run: RunHandle,
+    document: Document,
+    rows: tuple[Sequence[Any], Mapping[str, Any]],
+    templates: Path,
+    condition: Condition | None,
 ) -> Rendered:
     try:
-        return _made(document, content_of(run, report_of(run.definition), document.key, rows, others), templates)
+        content = content_of(run, report_of(run.definition), document.key, *rows)
+        unwanted = condition.why_not(content) if condition else None
+        if unwanted:
+            return document, {"status": DocumentStatus.SKIPPED, "error": unwanted}, []
+        return _made(document, content, templates)
     except PermanentError as error:
         logger.warning("document failed", key=document.key, error=str(error))
         return document, {"status": DocumentStatus.FAILED, "error": str(error)}, []
@@ -182,20 +218,25 @@ def _record(run: RunHandle, done: Sequence[Rendered]) -> None:
             _show(run, document.key, file)
 
 
+def readable(run: RunHandle, key: str, kind: str) -> Path:
+    """Where a person finds a document: var/reports/<schedule>/<period>/<key>.pdf, if its worker could put it there."""
+    return settings().var / "reports" / run.name / run.period.label / f"{copies.safe_name(key)}.{kind}"
+
+
 def _show(run: RunHandle, key: str, file: artifacts.StoredFile) -> None:
-    """Let the document appear under a name a person can read: var/reports/<schedule>/<period>/<key>.pdf.
+    """Let the document appear under a name a person can read.
 
     A second name of the stored file, where the store is a local folder; nothing else depends on it.
     """
     stored = storage.store().folder
     if not isinstance(stored, folders.Directory):
         return
-    folder = settings().var / "reports" / run.name / run.period.label
-    temporary = folder / f".{file.sha256[:16]}.{os.getpid()}"
+    place = readable(run, key, file.format or "")
+    temporary = place.with_name(f".{file.sha256[:16]}.{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         os.link(stored.path(file.uri), temporary)
-        temporary.replace(folder / f"{copies.safe_name(key)}.{file.format}")
+        temporary.replace(place)
     except OSError as error:  # another file system, or a full one: the document itself is stored
         logger.warning("no readable name for a document", key=key, error=str(error))
