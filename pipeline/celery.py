@@ -23,6 +23,8 @@ HIGHEST = 9
 EXCHANGE = "pipeline"
 # Seconds: soft, then hard. Below the visibility timeout, or a second worker would be given the same message.
 TIME_LIMITS = (840, 900)
+# Seconds from a schedule's own soft limit to the hard one.
+HARD_AFTER = 10
 VISIBILITY_TIMEOUT = 3600
 
 

@@ -14,8 +14,12 @@ from pipeline.mistakes import did_you_mean
 from pipeline.timing import parse_duration
 
 # What a schedule file may set; which errors are worth another attempt is for the code to say.
-_FIELDS = ("attempts", "first", "factor", "ceiling", "jitter", "give_up_after")
-_DURATIONS = ("first", "ceiling", "give_up_after")
+_FIELDS = ("attempts", "first", "factor", "ceiling", "jitter", "give_up_after", "time_limit")
+_DURATIONS = ("first", "ceiling", "give_up_after", "time_limit")
+# What may be left out, as null.
+_OPTIONAL = ("give_up_after", "time_limit")
+# The longest that one attempt may take: past an hour a broker gives its message to a second worker.
+LONGEST = 3000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,8 @@ class Retry:
     """Tries a step up to `attempts` times in all, for errors of the class, or tuple of classes, `on`.
 
     Seconds: the wait is `first`, each time `factor` times as long, up to `ceiling`; chance takes up to the share
-    `jitter` off. With `give_up_after` no attempt starts later than that after the first one did. Raises ValueError for
-    values that cannot be meant.
+    `jitter` off. With `give_up_after` no attempt starts later than that after the first one did; one that takes longer
+    than `time_limit` is stopped. Raises ValueError for values that cannot be meant.
     """
 
     on: type[Exception] | tuple[type[Exception], ...] = TransientError
@@ -34,6 +38,7 @@ class Retry:
     ceiling: float = 900.0
     jitter: float = 0.1
     give_up_after: float | None = None
+    time_limit: float | None = None
 
     def __post_init__(self) -> None:
         wrong = {
@@ -46,6 +51,9 @@ class Retry:
             f"jitter {self.jitter!r} is not a share from 0 to 1": not _number(self.jitter, 0) or self.jitter > 1,
             f"give_up_after {self.give_up_after!r} is not a number of seconds, 0 or more, or null for never": not (
                 self.give_up_after is None or _number(self.give_up_after, 0)
+            ),
+            f"time_limit {self.time_limit!r} is not 1 to {LONGEST:g} seconds, or null for the step's own": not (
+                self.time_limit is None or (_number(self.time_limit, 1) and self.time_limit <= LONGEST)
             ),
         }
         for sentence in filter(wrong.get, wrong):
@@ -118,7 +126,7 @@ def _read(name: str, value: Any) -> Any:
     if name not in _FIELDS:
         hint = did_you_mean(str(name), _FIELDS, lead=" ")
         raise ValueError(f'retry has no field "{name}":{hint} It takes {", ".join(_FIELDS)}')
-    if name not in _DURATIONS or (name == "give_up_after" and value is None):
+    if name not in _DURATIONS or (name in _OPTIONAL and value is None):
         return value
     try:
         return parse_duration(value).total_seconds()

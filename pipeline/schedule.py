@@ -92,6 +92,10 @@ def _size(value: Any) -> int:
     return int(float(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]])
 
 
+# What these run has a limit of its own.
+_OWN_LIMIT = ("command", "task")
+
+
 class Message(Model):
     """How the e-mail around the documents looks; texts are Jinja2 templates over the delivery's context."""
 
@@ -208,6 +212,8 @@ class Schedule(Model):
     def _retries_are_known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for kind, fields in value.items():
             # A workflow's own steps have names of their own; their defaults stand at their @step.
+            if kind in _OWN_LIMIT and "time_limit" in fields:
+                raise ValueError(f".{kind} time_limit: write it at `{kind}`, as {kind}: {{…, time_limit: 1h}}")
             try:
                 RETRIES.get(kind, Retry()).overridden(fields)
             except ValueError as error:

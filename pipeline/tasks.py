@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from pipeline import leases, log
-from pipeline.celery import QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
+from pipeline.celery import HARD_AFTER, QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import (
     BrokerAway,
@@ -176,10 +176,10 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: 
         except Exception as error:  # whatever a step raises becomes a row, never a lost message
             if acted and isinstance(error, DBAPIError) and is_away(error):
                 raise  # done, and nobody could be told for so long: its lease lapses
-            failure = _named(error, definition.retry, handle.cancelled)
+            retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
+            failure = _named(error, retry, handle.cancelled)
             trace = getattr(failure, "trace", None)
             trace = traceback.format_exc() if trace is None else trace or None
-            retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
             if isinstance(failure, Waiting):
                 logger.info("step looks again", why=str(failure))
             else:
@@ -200,7 +200,8 @@ def _named(error: Exception, retry: Retry, cancelled: str | None) -> Exception:
     if isinstance(error, SoftTimeLimitExceeded) and cancelled:
         return Cancelled(cancelled)
     if isinstance(error, SoftTimeLimitExceeded):
-        return TransientError("took longer than its time limit allows and was stopped")
+        limit = "its time limit" if retry.time_limit is None else f"its time limit of {retry.time_limit:g} s"
+        return TransientError(f"took longer than {limit} allows and was stopped")
     if isinstance(error, DBAPIError) and is_away(error):
         return TransientError(f"the pipeline's database is away: {error.orig}")
     if isinstance(error, MemoryError):
@@ -331,7 +332,14 @@ def _signature(row: Step) -> Signature:
         headers={"run": str(row.run_id), "step": row.name},
         kwargsrepr=repr({"run": str(row.run_id), "step": row.name}),
         link_error=[failed.s()],
+        **_limits(row),
     )
+
+
+def _limits(row: Step) -> dict[str, float]:
+    """The schedule's own limit of time for one attempt, where it says one: soft, and a while later hard."""
+    limit = row.retry.get("time_limit")
+    return {} if limit is None else {"soft_time_limit": limit, "time_limit": limit + HARD_AFTER}
 
 
 # ---- tasks of the engine itself
@@ -367,8 +375,14 @@ def failed(task_id: str) -> None:
         if row is None or not row.lease_owner or not steps.is_dead(row.lease_owner):
             return
         run_id = row.run_id
-        steps.release(session, row, clock(session), "its process was killed (hard time limit, memory or a signal)")
+        steps.release(session, row, clock(session), _killed(row))
     publish(run_id)
+
+
+def _killed(row: Step) -> str:
+    limit = row.retry.get("time_limit")
+    of = "hard time limit" if limit is None else f"time limit of {limit:g} s"
+    return f"its process was killed ({of}, memory or a signal)"
 
 
 def trigger(request: runs.Request) -> tuple[UUID, bool]:

@@ -170,6 +170,7 @@ def _retry() -> dict[str, Any]:
         "ceiling": "The longest wait.",
         "jitter": "The share of a wait that chance takes off, 0 to 1.",
         "give_up_after": "No attempt starts later than this after the first one.",
+        "time_limit": "An attempt that takes longer is stopped, and counts as one that may be tried again.",
     }
     kinds: dict[str, Any] = {"attempts": "integer", "factor": "number", "jitter": "number"}
     duration = ["number", "string", "null"]

@@ -96,6 +96,7 @@ def test_a_schedule_file_overrides_what_it_names():
         ({"factor": "2"}, "factor '2' is not a number"),
         ({"jitter": 1.5}, "jitter 1.5 is not a share from 0 to 1"),
         ({"jitter": "10%"}, "jitter '10%' is not a share"),
+        ({"time_limit": "2h"}, "time_limit 7200.0 is not 1 to 3000 seconds, or null for the step's own"),
         ({"first": "1h"}, "ceiling 200 s is less than first 3600 s: set both"),
     ],
 )
@@ -106,7 +107,7 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence(written, sentence):
 
 
 def test_it_is_kept_as_json_while_the_code_keeps_which_errors():
-    retry = Retry(on=ConnectionError, attempts=8, first=60.5, give_up_after=86_400)
+    retry = Retry(on=ConnectionError, attempts=8, first=60.5, give_up_after=86_400, time_limit=90)
     stored = json.loads(json.dumps(retry.to_json()))
     assert Retry.from_json(stored, on=ConnectionError) == retry
     assert Retry.from_json(stored).on is TransientError
