@@ -142,6 +142,11 @@ class DeliveryStatus(StrEnum):
     COMPLAINED = "complained"
 
 
+class SubscriptionStatus(StrEnum):
+    ACTIVE = "active"
+    UNSUBSCRIBED = "unsubscribed"
+
+
 class Phase(StrEnum):
     DOT = "dot"
 
@@ -575,6 +580,31 @@ class OptOut(Base):
     schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"), primary_key=True)
     source: Mapped[str]
     created_at: Mapped[datetime]
+
+
+class Subscription(Base):
+    """One person who gets one schedule's report: of one key where it is split. Who ends it keeps the row."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        UniqueConstraint("schedule_key", "address", "key"),
+        one_of("status", SubscriptionStatus),
+        Index("ix_subscriptions_address", "address"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"))
+    address: Mapped[str]
+    key: Mapped[str]
+    name: Mapped[str | None]
+    locale: Mapped[str | None]
+    zone: Mapped[str | None]
+    status: Mapped[str] = mapped_column(default=SubscriptionStatus.ACTIVE)
+    # How it came about: who typed it, or from which file.
+    source: Mapped[str]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    ended_by: Mapped[str | None]
 
 
 class Delivery(Base):

@@ -153,7 +153,7 @@ class Report(Model):
     def _has_a_source(self) -> Self:
         if not self.sources:
             raise ValueError("needs a source: sql (with database), url, or sources")
-        reserved = {"period", "params", "recipients"} & self.sources.keys()
+        reserved = {"period", "params", "recipients", "subscriptions"} & self.sources.keys()
         if reserved:
             raise ValueError(f"a source cannot be named {', '.join(sorted(reserved))}: the word is taken")
         return self

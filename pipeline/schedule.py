@@ -44,10 +44,13 @@ class Person(Model):
 
 
 class Recipients(Model):
-    """Who gets the documents: people listed here, or rows with email and, for a split report, key."""
+    """Who gets the documents: people listed here, rows with email and, for a split report, key, and subscribers."""
 
     people: list[Person] = Field([], description="Written in the file.")
     source: Source | None = None
+    subscriptions: bool = Field(
+        default=False, description="Also, or only, those that `pipeline subscribe` has on record for this schedule."
+    )
 
 
 # Recipients from a source are written with words of their own.
@@ -59,15 +62,26 @@ _SOURCE_WORDS = {
 
 
 def _recipients(value: Any) -> Any:
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, list):
-        return {"people": [{"email": person} if isinstance(person, str) else person for person in value]}
-    if isinstance(value, dict) and not value.keys() & {"people", "source"}:
-        for name in value.keys() - _SOURCE_WORDS.keys():
-            raise ValueError(f".{name} {no_field(str(name), _SOURCE_WORDS)}")
-        return {"source": {_SOURCE_WORDS[name]: item for name, item in value.items()}}
-    return value
+    if value == "subscriptions":
+        return {"subscriptions": True}
+    if isinstance(value, str | list):
+        return {"people": _people(value)}
+    if not isinstance(value, dict):
+        return value
+    long = {name: item for name, item in value.items() if name in Recipients.model_fields}
+    if "people" in long:
+        long["people"] = _people(long["people"])
+    short = {name: item for name, item in value.items() if name not in long}
+    for name in short.keys() - _SOURCE_WORDS.keys():
+        raise ValueError(f".{name} {no_field(str(name), [*_SOURCE_WORDS, *Recipients.model_fields])}")
+    if short and "source" in long:
+        raise ValueError(f"give either source or {', '.join(short)}, not both")
+    return {**({"source": {_SOURCE_WORDS[name]: item for name, item in short.items()}} if short else {}), **long}
+
+
+def _people(value: Any) -> Any:
+    value = [value] if isinstance(value, str) else value
+    return [{"email": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
 def _command(value: Any) -> Any:
@@ -111,10 +125,10 @@ class Message(Model):
         "PIPELINE_PUBLIC_URL is set; 0: always.",
     )
     link_for: Duration = Field("30d", description="How long such links work.")
-    unsubscribe: bool = Field(
-        default=False,
+    unsubscribe: bool | None = Field(
+        None,
         description="Whether the message has a link to unsubscribe, also as one click in mail programs; needs "
-        "PIPELINE_PUBLIC_URL.",
+        "PIPELINE_PUBLIC_URL. Default: where recipients are subscriptions.",
     )
 
 
@@ -276,7 +290,8 @@ class Schedule(Model):
     @property
     def offers_unsubscribe(self) -> bool:
         """Whether its messages say how to get no more of them."""
-        return self.message.unsubscribe
+        said = self.message.unsubscribe
+        return self.recipients.subscriptions if said is None else said
 
     @property
     def period_spec(self) -> str:

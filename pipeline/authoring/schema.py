@@ -64,7 +64,10 @@ _DESCRIPTIONS = {
         "Schedule",
         "catch_up",
     ): "What is made up for after a downtime of beat: latest, all or none, or mode with its options.",
-    ("Schedule", "recipients"): "Who gets the documents: addresses, people with a key each, a query, or a file.",
+    (
+        "Schedule",
+        "recipients",
+    ): "Who gets the documents: addresses, people with a key each, a query, a file, subscriptions.",
     ("Schedule", "task"): "A Celery task of another application, by its name or with its arguments, queue and limit.",
     ("Schedule", "command"): "A program and its arguments, or these with folder, environment and time limit.",
     ("Schedule", "ready_when"): "What a run waits for before it starts: a query that gives a true value, or a file.",
@@ -108,7 +111,9 @@ def json_schema() -> dict[str, Any]:
         _also(owners[owner]["properties"], name, forms)
     for (owner, name), text in _DESCRIPTIONS.items():
         owners[owner]["properties"][name]["description"] = text
-    made["properties"]["recipients"] = _recipients(made["$defs"]["Source"]["properties"])
+    made["properties"]["recipients"] = _recipients(
+        made["$defs"]["Source"]["properties"], made["$defs"]["Recipients"]["properties"]
+    )
     owners["Report"]["properties"]["columns"]["anyOf"][-1]["additionalProperties"] = {
         "anyOf": [_TEXT, {"$ref": "#/$defs/Column"}, {"type": "null"}]
     }
@@ -141,21 +146,23 @@ def _of_days(properties: dict[str, Any], name: str) -> None:
     properties[name] |= {"anyOf": [kind, {"type": "array", "items": kind}, {"type": "null"}]}
 
 
-def _recipients(source: dict[str, Any]) -> dict[str, Any]:
-    """Addresses, people, a query, a file, or the long form; `source` has the fields that the middle two take, too."""
+def _recipients(source: dict[str, Any], recipients: dict[str, Any]) -> dict[str, Any]:
+    """Addresses, people, a query, a file, or the long form; the middle two take fields of `source` and of it, too."""
     person = {"anyOf": [_TEXT, {"$ref": "#/$defs/Person"}]}
+    recipients["people"]["items"] = person
     queried = {
         "query": {**_TEXT, "description": "Its columns: email and, for a split report, key; name, locale, zone."}
     }
     filed = {"file": {**_TEXT, "description": "A CSV, Parquet or JSON file with the same columns."}}
     of_file = {name: source[name] for name in ("format", "rows_at", "headers")}
+    also = {"people": recipients["people"], "subscriptions": recipients["subscriptions"]}
     return {
         "description": _DESCRIPTIONS["Schedule", "recipients"],
         "anyOf": [
-            _TEXT,
+            {**_TEXT, "description": "An address, or subscriptions: those whom `pipeline subscribe` has on record."},
             {"type": "array", "items": person},
-            _mapping(queried | {name: source[name] for name in ("database", "time")}, ["database", "query"]),
-            _mapping(filed | of_file, ["file"]),
+            _mapping(queried | {name: source[name] for name in ("database", "time")} | also, ["database", "query"]),
+            _mapping(filed | of_file | also, ["file"]),
             {"$ref": "#/$defs/Recipients"},
         ],
     }

@@ -16,7 +16,18 @@ PANELS = ("Run", "Look", "Write", "Operate")
 @cache
 def application() -> typer.Typer:
     """The command line with all its commands; what a command needs is imported when it is called."""
-    from pipeline.cli import authoring, delivering, health, looking, mailing, operating, serving, steering, telling
+    from pipeline.cli import (
+        authoring,
+        delivering,
+        health,
+        looking,
+        mailing,
+        operating,
+        people,
+        serving,
+        steering,
+        telling,
+    )
 
     app = typer.Typer(
         cls=Group,
@@ -27,7 +38,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(pipeline)
-    for module in (operating, steering, looking, telling, delivering, authoring, health, mailing, serving):
+    for module in (operating, steering, looking, telling, delivering, people, authoring, health, mailing, serving):
         module.register(app)
     known = {panel: number for number, panel in enumerate(PANELS)}
     app.registered_commands.sort(key=lambda command: known.get(str(command.rich_help_panel), len(known)))

@@ -62,10 +62,10 @@ def release_to_send(session: Session, run_id: UUID) -> None:
     ledger.put(session, planned, status=DeliveryStatus.QUEUED)
 
 
-def suppress(session: Session, address: str, reason: str, source: str) -> None:
-    """Never mail this address again until somebody lifts it; the first reason stays."""
+def suppress(session: Session, address: str, reason: str, source: str) -> bool:
+    """Never mail this address again until somebody lifts it; whether that is new: the first reason stays."""
     row = {"address": address, "reason": reason, "source": source, "created_at": clock(session)}
-    insert_new(session, Suppression, [row])
+    return insert_new(session, Suppression, [row]) > 0
 
 
 def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: str, *, deferred: bool = False) -> None:

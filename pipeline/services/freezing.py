@@ -20,7 +20,10 @@ DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 40, 500
 
 @dataclass(frozen=True)
 class Addressee:
-    """Somebody who gets the document of `key`; `problem` says why nothing can be sent to the address."""
+    """Somebody who gets the document of `key`; `problem` says why nothing can be sent to the address.
+
+    `ended`: how the address ended its subscription to this key, if it did.
+    """
 
     address: str
     key: str
@@ -28,6 +31,7 @@ class Addressee:
     locale: str | None = None
     zone: str | None = None
     problem: str | None = None
+    ended: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def carried_keys(freeze: Freeze, documents: Mapping[str, UUID]) -> dict[str, lis
 
 
 def _can_carry(one: Addressee, documents: Mapping[str, UUID]) -> bool:
-    return not one.problem and one.key in documents
+    return not one.problem and not one.ended and one.key in documents
 
 
 def _verdict(
@@ -129,8 +133,8 @@ def _verdict(
         return DeliveryStatus.FAILED, one.problem
     if one.key not in documents and one.key != COMBINED:
         return DeliveryStatus.SKIPPED, f'no rows for the key "{one.key}" in this period'
-    if one.address in suppressed:
-        return DeliveryStatus.SUPPRESSED, suppressed[one.address]
+    if one.ended or one.address in suppressed:
+        return DeliveryStatus.SUPPRESSED, suppressed.get(one.address) or one.ended
     return DeliveryStatus.PLANNED, None
 
 

@@ -13,7 +13,7 @@ from pipeline import tokens
 from pipeline.db import CHUNK, clock, insert_new
 from pipeline.errors import NotFound
 from pipeline.models import Delivery, OptOut, Run
-from pipeline.services import audit, documents
+from pipeline.services import audit, documents, subscriptions
 from pipeline.services.audit import Actor
 
 
@@ -50,7 +50,11 @@ def unsubscribe(session: Session, keys: Sequence[bytes], token: str, actor: Acto
 
 
 def opt_out(session: Session, address: str, schedule: str, source: str) -> bool:
-    """Send this address nothing more of the schedule; whether that is new."""
+    """Send this address nothing more of the schedule, whoever lists it; whether that is new.
+
+    Its subscriptions end, and their rows stay.
+    """
+    subscriptions.end(session, schedule, address, source)
     row = {"address": address, "schedule_key": schedule, "source": source, "created_at": clock(session)}
     return insert_new(session, OptOut, [row]) > 0
 
@@ -68,6 +72,17 @@ def opted_out(session: Session, addresses: Sequence[str], schedule: str) -> dict
 def barred(session: Session, addresses: Sequence[str], schedule: str) -> dict[str, str]:
     """Why nothing of the schedule is sent to these addresses: suppressed everywhere, or unsubscribed from it."""
     return opted_out(session, addresses, schedule) | documents.suppressions(session, addresses)
+
+
+def barred_deliveries(session: Session, deliveries: Sequence[Delivery], schedule: str) -> dict[UUID, str]:
+    """Why these deliveries are not made, by id: their address is barred, or has ended its subscription to their key.
+
+    A message that carries several documents goes out whole until its address is barred.
+    """
+    addresses = list({one.address for one in deliveries})
+    out, over = barred(session, addresses, schedule), subscriptions.ended(session, addresses, schedule)
+    found = {one.id: out.get(one.address) or over.get((one.address, one.key)) for one in deliveries}
+    return {delivery_id: why for delivery_id, why in found.items() if why}
 
 
 def _meant(session: Session, keys: Sequence[bytes], token: str) -> tuple[Delivery, Run]:

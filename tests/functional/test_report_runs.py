@@ -131,6 +131,33 @@ def test_one_message_with_links_to_all_documents_of_an_address_until_it_unsubscr
     assert delivery.reason.startswith("unsubscribed on 20")
 
 
+def test_subscribers_get_theirs_until_they_follow_the_link(pipeline: Running) -> None:
+    people = "recipients: {subscriptions: true, people: [{email: ok+desk@example.org, key: ACME}]}\n"
+    pipeline.schedule("subscribed", REPORT + people)
+    (pipeline.home / "people.csv").write_text(
+        "email,key,name\nok+anna@example.org,ACME,Anna\nok+desk@Example.org,ACME,Desk\nok+bob@example.org,BETA,Bob\n"
+    )
+    pipeline.command("sync", check=True)
+    pipeline.command("subscribe", "subscribed", "--import", "people.csv", check=True)
+
+    run = pipeline.run("subscribed")
+    assert run.status == "succeeded"
+    assert {address: one.context["name"] for address, one in pipeline.deliveries(run).items()} == {
+        "ok+anna@example.org": "Anna", "ok+bob@example.org": "Bob", "ok+desk@example.org": None,
+    }  # fmt: skip
+    (message,) = [one for one in pipeline.mails(run) if "anna" in one["To"]]
+    keys = [(pipeline.home / "var" / "secret.key").read_bytes().strip()]
+    with Session(pipeline.engine) as session:
+        token = message["List-Unsubscribe"].strip("<>").rpartition("/")[2]
+        optouts.unsubscribe(session, keys, token, Actor("reader", Door.HTTP))
+        session.commit()
+    pipeline.command("unsubscribe", "subscribed", "ok+desk@example.org", check=True)
+
+    again = pipeline.run("subscribed")
+    found = {address: one.status for address, one in pipeline.deliveries(again).items()}
+    assert found == {"ok+bob@example.org": "accepted", "ok+desk@example.org": "suppressed"}
+
+
 def test_a_recipient_over_whom_the_server_hangs_up_holds_nobody_else_up(pipeline: Running) -> None:
     people = "recipients: [{email: 421@example.org, key: ACME}, {email: ok+later@example.org, key: BETA}]\n"
     policy = "retry: {deliver: {first: 1s, give_up_after: 1s}}\n"

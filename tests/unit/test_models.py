@@ -34,6 +34,7 @@ ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("deliveries", "status"): models.DeliveryStatus,
     ("deliveries", "phase"): models.Phase,
     ("notice_deliveries", "status"): models.NoticeStatus,
+    ("subscriptions", "status"): models.SubscriptionStatus,
 }
 
 

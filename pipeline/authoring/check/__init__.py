@@ -150,8 +150,10 @@ def _parts(definition: Schedule, report: Report, *, has_build: bool, has_templat
     people = definition.recipients
     if people.source:
         said.append("recipients from a query" if people.source.sql else "recipients from a file")
-    elif people.people:
+    if people.people:
         said.append("1 recipient" if len(people.people) == 1 else f"{len(people.people)} recipients")
+    if people.subscriptions:
+        said.append("subscribers")
     return said + [f"to {place}" for place in definition.deliver_to]
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from zoneinfo import available_timezones
 
 from pipeline import locales, notice
-from pipeline.adapters import copies, messages
+from pipeline.adapters import copies, messages, people
 from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.errors import DefinitionError, PermanentError
-from pipeline.mistakes import did_you_mean
 from pipeline.report import Report
-from pipeline.schedule import Person
 from pipeline.settings import settings
 
 NO_PUBLIC_URL = "needs an address that links begin with: set PIPELINE_PUBLIC_URL=https://reports.example.com"
@@ -22,26 +19,13 @@ def check_people(subject: Subject, report: Report) -> None:
     seen: set[tuple[str, str | None]] = set()
     for number, person in enumerate(subject.schedule.recipients.people):
         field = f"recipients.{number}"
-        for part, reason in _wrong(person, report):
+        for part, reason in people.faults(person, report.split_by):
             subject.fault(f"{field}.{part}", reason)
         if (person.email, person.key) in seen:
             subject.fault(
                 field, f"{person.email} is there twice{f' for {person.key}' if person.key else ''}: take one out"
             )
         seen.add((person.email, person.key))
-
-
-def _wrong(person: Person, report: Report) -> Iterator[tuple[str, str]]:
-    problem = _address_problem(person.email)
-    if problem:
-        yield "email", problem
-    if person.key is not None and not report.split_by:
-        yield "key", "has no meaning, as the report is not split: say split_by, or leave the key out"
-    if person.locale and (problem := locales.problem(person.locale)):
-        yield "locale", f'"{person.locale}" {problem}'
-    if person.zone and person.zone not in available_timezones():
-        hint = did_you_mean(person.zone, available_timezones(), lead=": ")
-        yield "zone", f'"{person.zone}" is not an IANA time zone{hint}'
 
 
 def check_message(subject: Subject) -> None:

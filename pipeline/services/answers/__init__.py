@@ -10,6 +10,13 @@ from pipeline.services.answers.detail import RunDetail, show
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
 from pipeline.services.answers.mail import MailStatus, mail
+from pipeline.services.answers.people import (
+    SubscriptionDetail,
+    Subscriptions,
+    SuppressionDetail,
+    subscriptions,
+    suppressions,
+)
 from pipeline.services.answers.plain import as_json
 from pipeline.services.answers.progress import progress
 from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
@@ -34,6 +41,9 @@ __all__ = [
     "SlotAnswer",
     "Slots",
     "Span",
+    "SubscriptionDetail",
+    "Subscriptions",
+    "SuppressionDetail",
     "Upcoming",
     "Who",
     "as_json",
@@ -47,8 +57,10 @@ __all__ = [
     "schedules",
     "show",
     "slots",
+    "subscriptions",
     "summarise",
     "summarise_backfills",
+    "suppressions",
     "upcoming",
     "who",
     "zone",

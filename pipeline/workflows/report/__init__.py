@@ -18,8 +18,10 @@ from pipeline.workflows.report import gating, planning, rendering, sending
 
 @workflow
 def report(run: RunHandle) -> Signature:
-    """One fetch a source, the recipients' query being one of them, then the plan."""
+    """One fetch a source, the recipients' query and the subscriptions being such, then the plan."""
     names = planning.source_names(run.definition)
+    if run.definition.recipients.subscriptions:
+        names.append(planning.SUBSCRIPTIONS)
     return chain(group([fetch.si(name) for name in names]), plan.si())
 
 

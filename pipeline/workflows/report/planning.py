@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, repeat
+from dataclasses import replace
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from pipeline.handle import RunHandle
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Delivery, Document, Recipient, new_id
 from pipeline.report import WHOLE, Report, Source
-from pipeline.schedule import Person, Schedule
-from pipeline.services import documents, freezing, optouts, steps, thawing
+from pipeline.schedule import Person, Recipients, Schedule
+from pipeline.services import documents, freezing, optouts, steps, subscriptions, thawing
 from pipeline.services.freezing import Addressee, Freeze
 from pipeline.settings import settings
 
-RECIPIENTS = "recipients"
+RECIPIENTS, SUBSCRIPTIONS = "recipients", "subscriptions"
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -51,6 +52,8 @@ def source_named(definition: Schedule, name: str) -> Source:
 
 def fetch(run: RunHandle, name: str) -> dict[str, Any]:
     """Stream the source into the run's dataset `dataset:<name>`; what was bound stays on the step."""
+    if name == SUBSCRIPTIONS:
+        return _fetch_subscriptions(run)
     path = run.scratch / f"{name}.parquet"
     found = sources.fetch(
         source_named(run.definition, name),
@@ -66,6 +69,18 @@ def fetch(run: RunHandle, name: str) -> dict[str, Any]:
     )
     run.put(f"dataset:{name}", path, kind="dataset", suffix=".parquet", media_type=PARQUET)
     return {"rows": found.rows, "bytes": found.bytes, "bound": dict(found.bound)}
+
+
+def _fetch_subscriptions(run: RunHandle) -> dict[str, Any]:
+    """Freeze who is subscribed now, as rows of any other source are frozen."""
+    path, count = run.scratch / f"{SUBSCRIPTIONS}.parquet", 0
+    with reading() as session, datasets.TextFile(path, subscriptions.FROZEN) as file:
+        for chunk in subscriptions.frozen(session, run.name):
+            file.append(chunk)
+            count += len(chunk)
+            run.alive()
+    run.put(f"dataset:{SUBSCRIPTIONS}", path, kind="dataset", suffix=".parquet", media_type=PARQUET)
+    return {"rows": count, "bytes": path.stat().st_size}
 
 
 # ---- plan
@@ -124,10 +139,14 @@ def _check_empty(definition: Schedule, report: Report, counted: Mapping[str | No
 
 def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int]) -> Freeze:
     definition = run.definition
-    addressed = definition.recipients.people or definition.recipients.source or run.scope["to"]
+    addressed = definition.recipients != Recipients() or run.scope["to"]
     people = list(_addressees(run, report, counted)) if addressed else []
+    addresses = list({one.address for one in people})
     with reading() as session:
-        suppressed = optouts.barred(session, [one.address for one in people], run.name)
+        suppressed = optouts.barred(session, addresses, run.name)
+        ended = subscriptions.ended(session, addresses, run.name)
+    if ended:
+        people = [replace(one, ended=ended.get((one.address, one.key))) for one in people]
     return Freeze(
         rows_by_key=counted,
         addressees=people,
@@ -144,9 +163,10 @@ def _addressees(run: RunHandle, report: Report, counted: Mapping[str | None, int
     if run.scope["to"]:
         yield from (addressee(Person(email=to, key=key), report) for key in counted if key for to in run.scope["to"])
         return
-    source = run.definition.recipients.source
-    people = people_in(run.get(f"dataset:{RECIPIENTS}"), report) if source else run.definition.recipients.people
-    wanted = set(run.scope["keys"])
+    said, wanted = run.definition.recipients, set(run.scope["keys"])
+    asked = [*([RECIPIENTS] if said.source else []), *([SUBSCRIPTIONS] if said.subscriptions else [])]
+    # Somebody whom several of them name is taken as the first one has it.
+    people = chain(said.people, *(people_in(run.get(f"dataset:{name}"), report) for name in asked))
     yield from (one for one in (addressee(person, report) for person in people) if not wanted or one.key in wanted)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -37,7 +38,7 @@ class Post:
 
     def __init__(self, run: RunHandle, letters: Letters, journal: Journal, urls: Mapping[str, str]) -> None:
         self.run, self.letters, self.journal, self.urls = run, letters, journal, urls
-        self.barred: Mapping[str, str] = {}
+        self.barred: Mapping[UUID, str] = {}
         # The envelope's sender is the address alone.
         self.return_path = messages.split_address(letters.sender)[1]
         self._began, self._sent, self._refused = time.monotonic(), 0, 0
@@ -47,8 +48,8 @@ class Post:
 
         Returns whether the rest of the share may follow; else the relay, or the claim, is asked for anew.
         """
-        if delivery.address in self.barred:
-            self.journal.settle(delivery, DeliveryStatus.SUPPRESSED, self.barred[delivery.address])
+        if why := self.barred.get(delivery.id):
+            self.journal.settle(delivery, DeliveryStatus.SUPPRESSED, why)
             return True
         try:
             if delivery.channel == Channel.FILE:

@@ -27,7 +27,7 @@ class Journal:
 
     def __init__(self, attempt_id: UUID) -> None:
         self.attempt_id = attempt_id
-        self._known: list[Accepted | Callable[[Session], None]] = []
+        self._known: list[Accepted | Callable[[Session], object]] = []
         self._progressed = False
         self._connection: Connection | None = None
 

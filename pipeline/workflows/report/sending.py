@@ -83,7 +83,7 @@ class Sender:
             else:
                 ledger.recover(session, run.claim.run, self.batch, run.attempt_id)
             share = shares.take(session, run.id, self.batch, run.attempt_id, self.way)
-            barred = optouts.barred(session, [delivery.address for delivery, _ in share.deliveries], run.name)
+            barred = optouts.barred_deliveries(session, [delivery for delivery, _ in share.deliveries], run.name)
         self.journal.forget()
         self._begun = True
         if share.pause:

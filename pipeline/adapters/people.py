@@ -1,0 +1,144 @@
+"""People as they are typed or listed in a CSV file: what is wrong with each, and the file they are exported to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+from zoneinfo import available_timezones
+
+from pipeline import locales
+from pipeline.adapters import messages
+from pipeline.errors import PermanentError, Refused
+from pipeline.mistakes import did_you_mean
+from pipeline.report import WHOLE
+from pipeline.schedule import Person
+
+# What an import reads; an export has more, which an import leaves alone.
+READ = ("email", "key", "name", "locale", "zone", "status")
+ACTIVE, UNSUBSCRIBED = "active", "unsubscribed"
+TOLD = ("source", "since", "ended_at", "ended_by")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a file lists: people, each once, checked; the lines that are wrong, and those that say the same again.
+
+    `unsubscribed`: those whom another system lists as people who want no more of it.
+    """
+
+    people: list[Person] = field(default_factory=list)
+    unsubscribed: list[Person] = field(default_factory=list)
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    merged: list[tuple[int, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+def faults(person: Person, split_by: str | None) -> Iterator[tuple[str, str]]:
+    """What cannot be meant: the field, and why."""
+    try:
+        messages.valid_address(person.email)
+    except PermanentError as error:
+        yield "email", str(error).removeprefix("address ")
+    if person.key is not None and not split_by:
+        yield "key", "has no meaning, as the report is not split: say split_by, or leave the key out"
+    if person.locale and (problem := locales.problem(person.locale)):
+        yield "locale", f'"{person.locale}" {problem}'
+    if person.zone and person.zone not in available_timezones():
+        hint = did_you_mean(person.zone, available_timezones(), lead=": ")
+        yield "zone", f'"{person.zone}" is not an IANA time zone{hint}'
+
+
+def checked(person: Person, split_by: str | None) -> Person:
+    """The person with the address as rows have it, and the key `all` for a report that is not split.
+
+    Raises Refused, naming every field that cannot be meant.
+    """
+    found = [f"{name} {reason}" for name, reason in faults(person, split_by)]
+    if split_by and not person.key:
+        found.append(f"key is missing: whose document? There is one for each {split_by}")
+    if found:
+        raise Refused("; ".join(found))
+    return person.model_copy(update={"email": messages.valid_address(person.email), "key": person.key or WHOLE})
+
+
+def read(path: Path, split_by: str | None) -> Listed:
+    """The people in a CSV file with a line of headings: email and, for a split report, key; name, locale, zone, status.
+
+    Fields end with a comma, a semicolon or a tab. Raises Refused for a file that is none; a bad row is told by the
+    number of its line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _listed(path, file, split_by)
+    except FileNotFoundError:
+        raise Refused(f"there is no file {path}") from None
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path}: byte {error.start} is not UTF-8: save the file as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise Refused(f"{path}: is no CSV file: {error}") from None
+
+
+def _listed(path: Path, file: IO[str], split_by: str | None) -> Listed:
+    heading = file.readline()
+    delimiter = max(",;\t", key=heading.count)
+    columns = [name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])]
+    missing = [name for name in ("email", *(["key"] if split_by else [])) if name not in columns]
+    if missing:
+        has = ", ".join(filter(None, columns)) or "nothing"
+        raise Refused(f"{path}: line 1 has to name the columns, and has no {' and no '.join(missing)}: it has {has}")
+    found = Listed(ignored=[name for name in columns if name and name not in (*READ, *TOLD)])
+    seen: dict[tuple[str, str], int] = {}
+    reader = csv.reader(file, delimiter=delimiter)
+    for cells in reader:
+        number = reader.line_num + 1
+        row = {name: _plain(cell) for name, cell in zip(columns, cells, strict=False)}
+        if not any(row.values()):
+            continue
+        try:
+            one, status = _person(row, split_by), _status(row)
+        except Refused as error:
+            found.bad.append((number, str(error)))
+            continue
+        first = seen.setdefault((one.email, str(one.key)), number)
+        if first != number:
+            whose = f" for {one.key}" if split_by else ""
+            found.merged.append((number, f"{one.email}{whose} is in line {first} already"))
+        elif status == ACTIVE:
+            found.people.append(one)
+        else:
+            found.unsubscribed.append(one)
+    return found
+
+
+def _person(row: Mapping[str, str], split_by: str | None) -> Person:
+    said = {name: row.get(name) or None for name in ("key", "name", "locale", "zone")}
+    if not split_by and said["key"] == WHOLE:
+        said["key"] = None  # as an export has it
+    return checked(Person(email=row.get("email", ""), **said), split_by)
+
+
+def _status(row: Mapping[str, str]) -> str:
+    status = row.get("status") or ACTIVE
+    if status not in {ACTIVE, UNSUBSCRIBED}:
+        raise Refused(f'status "{status}" is neither {ACTIVE} nor {UNSUBSCRIBED}')
+    return status
+
+
+def _plain(cell: str) -> str:
+    """The text of a cell, without the apostrophe that keeps a spreadsheet from running it."""
+    from pipeline.adapters.documents.delimited import neutralised
+
+    cell = cell.strip()
+    return cell[1:] if cell.startswith("'") and neutralised(cell[1:]) != cell[1:] else cell
+
+
+def write(out: IO[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write subscriptions as CSV that `read` takes; a row has the values of READ and TOLD, in this order."""
+    from pipeline.adapters.documents.delimited import neutralised
+
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([*READ, *TOLD])
+    writer.writerows([neutralised("" if value is None else str(value)) for value in row] for row in rows)

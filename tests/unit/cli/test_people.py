@@ -1,0 +1,91 @@
+"""Subscribing, importing, unsubscribing and suppressing, as they are typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.factories import make_schedule
+
+ANNA = "anna@acme.example"
+
+
+@pytest.fixture
+def shipments(database):
+    make_schedule("shipments", recipients="subscriptions")
+    return database
+
+
+def said(result):
+    return " ".join(result.output.split())
+
+
+def test_one_person_comes_goes_and_comes_back(typed, as_json, shipments):
+    assert "Subscriptions to shipments: 1 new." in said(
+        typed("subscribe", "shipments", "anna@ACME.example", "--key", "ACME", "--name", "Anna")
+    )
+    (one,) = as_json("subscriptions", ANNA)["subscriptions"]
+    assert (one["address"], one["key"], one["name"], one["status"]) == (ANNA, "ACME", "Anna", "active")
+    assert "gets nothing more of shipments; 1 subscription ended" in said(typed("unsubscribe", "shipments", ANNA))
+    refused = typed("subscribe", "shipments", ANNA, "--key", "ACME")
+    assert refused.exit_code == 1
+    assert "anna@acme.example stays out (ACME): unsubscribed on" in said(refused)
+    assert as_json("subscribe", "shipments", ANNA, "--key", "ACME", "--again")["outcome"]["again"] == 1
+    assert "1 active" in typed("subscriptions", "shipments").stdout
+
+
+MISTAKES = {
+    "nobody": (["shipments"], "say whom: ADDRESS or --import FILE"),
+    "no key": (["shipments", ANNA], "key is missing: whose document? There is one for each customer"),
+    "no address": (["shipments", "anna", "--key", "A"], 'email "anna" is not an e-mail address'),
+    "no zone": (["shipments", ANNA, "--key", "A", "--zone", "Berlin"], 'zone "Berlin" is not an IANA time zone'),
+    "no schedule": (["shipment", ANNA, "--key", "A"], 'no schedule "shipment": did you mean shipments'),
+    "no file": (["shipments", "--import", "nobody.csv"], "there is no file nobody.csv"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_told_in_a_sentence(typed, shipments, name):
+    words, sentence = MISTAKES[name]
+    result = typed("subscribe", *words)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.stderr.split())
+
+
+def test_a_file_is_imported_whole_or_not_at_all(typed, as_json, shipments, tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("email,key,team\nanna@acme.example,ACME,x\nbob,ACME,\nanna@acme.example,ACME,\n")
+
+    failed = typed("subscribe", "shipments", "--import", path)
+    assert failed.exit_code == 1
+    told = said(failed)
+    assert 'people.csv:3: email "bob" is not an e-mail address' in told
+    assert "people.csv:4: anna@acme.example for ACME is in line 2 already" in told
+    assert "Columns that mean nothing here: team." in told
+    assert "Nobody was subscribed: 1 line of the file cannot be meant" in told
+    assert as_json("subscriptions")["subscriptions"] == []
+
+    tried = typed("subscribe", "shipments", "--import", path, "--skip-bad", "--dry-run")
+    assert "Nothing was changed; it would be: Subscriptions to shipments: 1 new." in said(tried)
+    assert as_json("subscriptions")["subscriptions"] == []
+
+    assert as_json("subscribe", "shipments", "--import", path, "--skip-bad")["outcome"]["new"] == 1
+    typed("unsubscribe", "shipments", ANNA)
+    out = tmp_path / "export.csv"
+    assert "1 subscription in" in said(typed("subscriptions", "shipments", "--export", out))
+    assert "anna@acme.example,ACME,,,,unsubscribed" in out.read_text()
+    assert as_json("subscribe", "shipments", "--import", out)["outcome"]["unsubscribed"] == 0
+
+
+def test_an_address_is_suppressed_everywhere(typed, as_json, shipments):
+    assert "Nothing is sent to anna@acme.example any more" in said(typed("suppress", ANNA, "--reason", "asked"))
+    assert [one["reason"] for one in as_json("suppressions")] == ["asked"]
+    assert "asked" in typed("suppressions").stdout
+    assert "Suppressed, and sent nothing" in said(typed("subscribe", "shipments", ANNA, "--key", "ACME"))
+    assert as_json("unsuppress", ANNA) == {"address": ANNA, "suppressed": False}
+    assert typed("unsuppress", ANNA).exit_code == 2
+
+
+def test_a_schedule_that_does_not_send_to_subscribers_says_so(typed, database):
+    make_schedule("plain")
+    told = said(typed("subscribe", "plain", ANNA, "--key", "A"))
+    assert "schedules/plain.yaml does not send to subscribers yet: it needs `recipients: subscriptions`" in told
