@@ -105,7 +105,13 @@ class RunHandle:
         return self.claim.run.zone
 
     @property
+    def revision(self) -> str:
+        """The sha256 of the schedule's definition, see `definition`, as it was when the run was opened."""
+        return self.claim.run.revision
+
+    @property
     def local_due_at(self) -> datetime:
+        """The nominal time by the clocks of the schedule's zone."""
         return self.due_at.astimezone(ZoneInfo(self.zone))
 
     @cached_property

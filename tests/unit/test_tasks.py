@@ -226,6 +226,7 @@ def test_the_run_that_a_step_is_given(story):
     @step
     def look(run):
         seen.update(id=run.id, name=run.name, period=run.period.label, due=run.local_due_at.hour, params=run.params)
+        seen.update(revision=run.revision)
         assert run.scratch.is_dir()
         seen["scratch"] = run.scratch
 
@@ -236,6 +237,7 @@ def test_the_run_that_a_step_is_given(story):
     run = story.run(params={"region": "us"}, period="2026-Q3")
 
     assert seen.pop("scratch").exists() is False
+    assert seen.pop("revision") == run.revision
     assert seen == {"id": run.id, "name": "nightly", "period": "2026-Q3", "due": 7, "params": {"region": "us"}}
 
 
