@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -61,6 +62,9 @@ class SqlScheduler(Scheduler):
             self._threads.append(thread)
         self._threads += Notifier(self._safely, self._stopped).start()
         self._threads += Vitals(self._safely, self._stopped).start()
+        # What was imported stays: to look through it for garbage would hold up a slot for a tenth of a second.
+        gc.collect()
+        gc.freeze()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Fire what is due; returns the seconds until the next look."""
