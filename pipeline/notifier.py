@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from uuid import NAMESPACE_URL, uuid5
@@ -23,64 +25,79 @@ from pipeline.services.notices.context import about, context
 from pipeline.services.notices.outbox import Taken
 
 logger = log.get(__name__)
-# Seconds between two looks for what is to be sent, and for what is late or silent.
-LOOK, WATCH = 2.0, 5.0
-# Seconds that a beat has been up before it looks for what is late or silent.
+# Seconds between two looks for what is to be sent.
+LOOK = 2.0
+# Seconds that a beat has been up before it looks for anything else: after a night it decides first what is overdue.
 SETTLING = 10.0
-LOOKS: dict[str, Callable[[Session, datetime], None]] = {
-    "deadlines": deadlines.check,
-    "signs of life": signs.check,
-    "what is over": standing.check,
-    "reminders": reminders.remind,
-    "digest": digest.send_if_due,
-    "metrics": tallies.advance,
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is done every so many seconds in a transaction of its own."""
+
+    seconds: float
+    work: Callable[[Session, datetime], None]
+
+
+LOOKS: dict[str, Look] = {
+    "deadlines": Look(5, deadlines.check),
+    "signs of life": Look(10, signs.check),
+    "metrics": Look(15, tallies.advance),
+    "digest": Look(20, digest.send_if_due),
+    "what is over": Look(20, standing.check),
+    "reminders": Look(60, reminders.remind),
 }
 # Notices that a letter tells in full; of the others it has the first line.
 IN_FULL = 10
 
 
 class Notifier:
-    """Threads of one beat: one finds what is late or silent, one sends mail, one calls webhooks.
+    """A thread of one beat that finds what is to be told, and two that it calls to send mail and to call webhooks.
 
-    A relay that hangs delays no webhook. `safely` carries out a piece of work and swallows, and tells, whatever goes
-    wrong with it; the threads end soon after `stopped` is set.
+    A relay that hangs delays no webhook, and neither delays a look. `safely` carries out a piece of work and swallows,
+    and tells, whatever goes wrong with it; the threads end soon after `stopped` is set.
     """
 
     def __init__(self, safely: Callable[[Callable[[], object]], object], stopped: threading.Event) -> None:
         self._safely, self._stopped = safely, stopped
+        self._senders: dict[bool, threading.Thread] = {}
+        self._due = dict.fromkeys(LOOKS, time.monotonic() + SETTLING)
 
     def start(self) -> list[threading.Thread]:
-        """The threads, running."""
-        work: dict[str, Callable[[], None]] = {
-            "beat-watch": self._watch,
-            "beat-mail": partial(self._send, mail=True),
-            "beat-webhooks": partial(self._send, mail=False),
-        }
-        threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in work.items()]
-        for thread in threads:
-            thread.start()
-        return threads
+        """The thread, running."""
+        thread = threading.Thread(target=self._watch, name="beat-notices", daemon=True)
+        thread.start()
+        return [thread]
 
     def _watch(self) -> None:
-        # A beat that comes back after a night finds much overdue, and decides it first.
-        if self._stopped.wait(SETTLING):
-            return
-        while True:
-            for what in LOOKS:
-                self._safely(partial(_look, at=what))
-            if self._stopped.wait(WATCH):
-                return
+        while not self._stopped.wait(LOOK):
+            self._safely(self._call_senders)
+            for what, look in LOOKS.items():
+                if time.monotonic() >= self._due[what]:
+                    self._due[what] = time.monotonic() + look.seconds
+                    self._safely(partial(_look, at=what))
+        for sender in self._senders.values():  # one that waits for a dead relay is left behind
+            sender.join(1)
+
+    def _call_senders(self) -> None:
+        with reading() as session:
+            ways = outbox.waiting(session)
+        for mail in ways:
+            if mail not in self._senders or not self._senders[mail].is_alive():
+                name = "beat-mail" if mail else "beat-webhooks"
+                sender = threading.Thread(target=partial(self._send, mail=mail), name=name, daemon=True)
+                sender.start()
+                self._senders[mail] = sender
 
     def _send(self, *, mail: bool) -> None:
-        while not self._stopped.wait(LOOK):
-            while self._safely(partial(send_next, mail=mail)) and not self._stopped.is_set():
-                pass
+        while not self._stopped.is_set() and self._safely(partial(send_next, mail=mail)):
+            pass
 
 
 def _look(*, at: str) -> None:
     # Not durable: what a power cut takes back is seen again at the next look.
     with transaction(durable=False) as session:
-        LOOKS[at](session, clock(session))
+        LOOKS[at].work(session, clock(session))
 
 
 def send_next(*, mail: bool) -> bool:

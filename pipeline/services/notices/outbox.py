@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from pipeline.db import clock, one_at_a_time
@@ -41,6 +41,12 @@ class Taken:
 def is_empty(session: Session) -> bool:
     """Whether nothing at all is still to be sent: most looks find that, and need neither a turn nor a lock for it."""
     return session.scalar(select(NoticeDelivery.id).where(*_waiting()).limit(1)) is None
+
+
+def waiting(session: Session) -> Sequence[bool]:
+    """Whether mail (true) and webhooks (false) wait to be sent now; nothing where there is nothing to do."""
+    due = (*_waiting(), NoticeDelivery.not_before <= clock(session))
+    return session.scalars(select(~_of_web()).where(*due).distinct()).all()
 
 
 def take(session: Session, *, mail: bool) -> Taken | None:
@@ -85,7 +91,6 @@ def _free(session: Session, now: datetime) -> None:
 
 def _due(now: datetime, *, mail: bool) -> Any:
     """Deliveries to be sent now, to targets that nobody is writing to and that have not just heard something."""
-    of_web = NoticeDelivery.target.contains(":")  # https://… and hook:ops; no address has one
     other = aliased(NoticeDelivery)
     busy = exists().where(
         other.target == NoticeDelivery.target,
@@ -94,7 +99,7 @@ def _due(now: datetime, *, mail: bool) -> Any:
     return (
         select(NoticeDelivery, Notice)
         .join(Notice, Notice.id == NoticeDelivery.notice_id)
-        .where(*_waiting(), *_free_now(now), ~of_web if mail else of_web, ~busy)
+        .where(*_waiting(), *_free_now(now), ~_of_web() if mail else _of_web(), ~busy)
         .order_by(NoticeDelivery.not_before, NoticeDelivery.id)
     )
 
@@ -112,6 +117,11 @@ def _together(first: NoticeDelivery, notice: Notice, now: datetime) -> Any:
         return chosen.where(NoticeDelivery.id == first.id)
     fresh = (NoticeDelivery.letter_id.is_(None), *_free_now(now), Notice.kind != Kind.DIGEST)
     return chosen.where(*fresh).order_by(NoticeDelivery.not_before, NoticeDelivery.id).limit(MOST)
+
+
+def _of_web() -> ColumnElement[bool]:
+    """Of https://… and hook:ops; no address has a colon."""
+    return NoticeDelivery.target.contains(":")
 
 
 def _waiting() -> tuple[Any, ...]:
