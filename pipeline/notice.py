@@ -24,6 +24,8 @@ class Kind(StrEnum):
     UNCERTAIN = "uncertain"
     # A run waited for its data or for another schedule, and no longer does.
     GAVE_UP = "gave_up"
+    # A mail relay does not answer: it is tried again, and what goes through it waits.
+    RELAY_DOWN = "relay_down"
     SLOT_DROPPED = "slot_dropped"
     LATE_START = "late_start"
     LATE_FINISH = "late_finish"
@@ -49,6 +51,7 @@ LASTING = frozenset(
         Kind.LATE_START,
         Kind.LATE_FINISH,
         Kind.FILE_REFUSED,
+        Kind.RELAY_DOWN,
         Kind.NOT_FIRED,
         Kind.BEAT_SILENT,
         Kind.NOBODY_WORKS,
@@ -153,7 +156,7 @@ class Tone(StrEnum):
     PLAIN = "plain"
 
 
-_BAD = frozenset({Kind.RUN_FAILED, Kind.RUN_BLOCKED, Kind.NOT_FIRED, Kind.NOBODY_WORKS})
+_BAD = frozenset({Kind.RUN_FAILED, Kind.RUN_BLOCKED, Kind.RELAY_DOWN, Kind.NOT_FIRED, Kind.NOBODY_WORKS})
 _TONES: Mapping[str, Tone] = {
     Kind.RECOVERED: Tone.GOOD,
     Kind.DIGEST: Tone.PLAIN,

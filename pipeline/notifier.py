@@ -102,9 +102,6 @@ def _look(*, at: str) -> None:
 
 def send_next(*, mail: bool) -> bool:
     """Send the next letter by mail or by webhook; whether there was one."""
-    with reading() as session:
-        if outbox.is_empty(session):
-            return False
     with transaction() as session:
         taken = outbox.take(session, mail=mail)
     if taken is None:
@@ -132,8 +129,7 @@ def _record_failure(taken: Taken, error: PipelineError) -> None:
 def letter(taken: Taken) -> Letter:
     """What one target is sent: a few notices in full, and the first lines of the rest."""
     put = [post.put(one.kind, context(one), about(one)) for one in taken.notices]
-    first = taken.notices[0]
-    matter = f"{first.subject} {first.episode}" if len(put) == 1 else str(taken.letter_id)
+    matter = _matter(taken.notices[0]) if len(put) == 1 else str(taken.letter_id)
     return Letter(
         id=taken.letter_id,
         notices=put[:IN_FULL],
@@ -142,6 +138,12 @@ def letter(taken: Taken) -> Letter:
         why=_why(taken.notices),
         at=taken.notices[-1].created_at,
     )
+
+
+def _matter(one: Notice) -> str:
+    """The same for a notice, its reminders and its end."""
+    kind, _, episode = one.episode.partition(" ") if one.kind == Kind.RECOVERED else (one.kind, "", one.episode)
+    return f"{one.subject} {kind} {episode.partition('#')[0]}"
 
 
 def _why(notices: Sequence[Notice]) -> str:

@@ -98,7 +98,7 @@ def _doing(run: Run) -> str:
 def _settle(session: Session, rule: _Rule, now: datetime) -> None:
     """Tell of the end where no run of a schedule is late any more."""
     of_kind = select(Notice.schedule_key).where(Notice.kind == rule.kind, Notice.closed_at.is_(None)).distinct()
-    for key in session.scalars(of_kind).all():
+    for key in session.scalars(of_kind.order_by(Notice.schedule_key)).all():
         still = select(Run.id).where(Run.schedule_key == key, *rule.missed(now)).limit(1)
         if key is not None and session.scalar(still) is None:
             run = _first(session, rule, key)

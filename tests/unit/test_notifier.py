@@ -10,11 +10,11 @@ from freezegun import freeze_time
 from sqlalchemy import select
 
 from pipeline import failpoints, notifier
-from pipeline.db import reading, transaction
+from pipeline.db import clock, reading, transaction
 from pipeline.models import NoticeDelivery
 from pipeline.notice import Kind
 from pipeline.services import notices
-from pipeline.services.notices import outbox
+from pipeline.services.notices import outbox, reminders
 from pipeline.settings import settings
 from tests.factories import MONDAY
 from tests.smtp_server import smtp_server
@@ -201,10 +201,14 @@ def test_a_dead_sender_on_this_host_is_noticed_at_once(webhook, monkeypatch):
     assert send(mail=False) == 1
 
 
-def test_mail_of_one_matter_is_one_thread(time, smtp_server):
-    tell(OPS, kind=Kind.RUN_FAILED, episode="run-1")
+def test_mail_of_one_matter_its_reminder_and_its_end_is_one_thread(time, smtp_server):
+    tell(OPS, kind=Kind.RUN_BLOCKED, episode="1")
     send()
-    time.tick(120)
+    time.tick(timedelta(hours=2))
+    with transaction(durable=False) as session:
+        reminders.remind(session, clock(session))
+    send()
+    time.tick(timedelta(minutes=2))
     with transaction(durable=False) as session:
         notices.settle(session, SHIPMENTS)
     send()
@@ -212,7 +216,7 @@ def test_mail_of_one_matter_is_one_thread(time, smtp_server):
     references = [
         line for content in smtp_server.contents for line in content.split(b"\r\n") if line.startswith(b"References")
     ]
-    assert len(references) == 2
+    assert len(references) == 3
     assert len(set(references)) == 1
 
 

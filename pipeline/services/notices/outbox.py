@@ -38,11 +38,6 @@ class Taken:
     attempts: int
 
 
-def is_empty(session: Session) -> bool:
-    """Whether nothing at all is still to be sent: most looks find that, and need neither a turn nor a lock for it."""
-    return session.scalar(select(NoticeDelivery.id).where(*_waiting()).limit(1)) is None
-
-
 def waiting(session: Session) -> Sequence[bool]:
     """Whether mail (true) and webhooks (false) wait to be sent now; nothing where there is nothing to do."""
     due = (*_waiting(), NoticeDelivery.not_before <= clock(session))

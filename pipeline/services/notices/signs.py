@@ -1,4 +1,4 @@
-"""Signs of life: what people are told when beats fall silent, when nothing fires, and when nobody works."""
+"""Signs of life: what people are told when beats or relays fall silent, nothing fires, or nobody works."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import Heartbeat, Run, Schedule, Step, StepStatus
+from pipeline.models import Heartbeat, Notice, Relay, Run, Schedule, Step, StepStatus
 from pipeline.notice import Kind
 from pipeline.services.answers import wording
-from pipeline.services.notices.telling import goes_on, settle, tell
+from pipeline.services.notices.telling import about_relay, goes_on, settle, tell
 
 # A beat shows itself every ten seconds.
 SILENCE = timedelta(minutes=1)
@@ -29,6 +29,7 @@ def check(session: Session, now: datetime) -> None:
     _beats(session, now)
     _firing_goes_on(session, now)
     _somebody_works(session, now)
+    _relays(session, now)
 
 
 def _beats(session: Session, now: datetime) -> None:
@@ -79,3 +80,17 @@ def _somebody_works(session: Session, now: datetime) -> None:
     count = wording.counted(len(found), "step is", "steps are")
     name = session.scalar(select(Run.schedule_key).where(Run.id == run_id))
     goes_on(session, Kind.NOBODY_WORKS, _WORKING, {"count": count, "since": first.isoformat(), "name": name})
+
+
+def _relays(session: Session, now: datetime) -> None:
+    """Mail relays that have not answered for minutes; one that stutters is nobody's business but the breaker's."""
+    for row in session.scalars(select(Relay).where(Relay.down_since.is_not(None)).order_by(Relay.name)):
+        if row.down_since is not None and row.open_until is not None and row.down_since < now - OVERDUE:
+            since = row.down_since.isoformat()
+            facts = {"name": row.name, "since": since, "reason": row.last_error}
+            tell(session, Kind.RELAY_DOWN, about_relay(row.name), since, facts=facts)
+    down = select(Relay.name).where(Relay.down_since.is_not(None))
+    told = select(Notice.subject).where(Notice.kind == Kind.RELAY_DOWN, Notice.closed_at.is_(None)).distinct()
+    still = {about_relay(name) for name in session.scalars(down)}
+    for subject in sorted(set(session.scalars(told)) - still):
+        settle(session, subject, Kind.RELAY_DOWN, how=f"The mail {subject.replace(':', ' ', 1)} answers again.")

@@ -25,7 +25,7 @@ def check(session: Session, _now: datetime) -> None:
 
 def _settle(session: Session, kind: Kind, over: ColumnElement[bool], how: str) -> None:
     still = (Notice.kind == kind, Notice.closed_at.is_(None))
-    runs = select(Run).where(Run.id.in_(select(Notice.run_id).where(*still)), over).limit(LIMIT)
+    runs = select(Run).where(Run.id.in_(select(Notice.run_id).where(*still)), over).order_by(Run.id).limit(LIMIT)
     for run in session.scalars(runs).all():
         said = f"{run.schedule_key} for {run.period['label']} {how}; it is {run.status}."
         settle(session, about_run(run.id), kind, how=said, run=str(run.id))

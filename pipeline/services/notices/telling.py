@@ -32,6 +32,11 @@ def about_file(file: str) -> str:
     return f"file:{file}"
 
 
+def about_relay(name: str) -> str:
+    """The subject of what concerns a mail relay, by its host and port."""
+    return f"relay:{name}"
+
+
 def is_trial(scope: Mapping[str, Any]) -> bool:
     """Whether somebody tries it out: for a few keys, to another address, or without sending anything."""
     return bool(scope.get("keys") or scope.get("to") or not scope.get("send", True))
@@ -142,7 +147,8 @@ def settle(session: Session, subject: str, *kinds: Kind, silently: bool = False,
     row = _row(
         kind=Kind.RECOVERED,
         subject=subject,
-        episode=first.episode,
+        # The kind, too: a run may be late to start and late to finish.
+        episode=f"{first.kind} {first.episode}",
         schedule_key=first.schedule_key,
         run_id=first.run_id,
         facts={**said, **facts},

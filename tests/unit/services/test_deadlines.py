@@ -178,6 +178,18 @@ def test_a_backfill_and_a_trial_have_no_deadlines(trigger, scope):
     assert deadlines.of(definition, "manual", {"send": True}, MONDAY) == (MONDAY + 10 * MINUTE, MONDAY + 60 * MINUTE)
 
 
+def test_a_run_that_is_late_to_start_and_to_finish_ends_both(time):
+    run = make_run()
+    time.passes(hours=2)
+    look()
+    start(run)
+    look()
+    end(run)
+    look()
+
+    assert kinds() == ["late_start", "late_finish", "recovered", "recovered"]
+
+
 def test_many_late_runs_of_one_schedule_are_one_matter(time):
     late = [make_run() for _ in range(3)]
     time.passes(minutes=11)

@@ -174,7 +174,7 @@ def test_who_was_told_of_it_hears_of_its_end_with_how_long_and_how_often(time):
     time.passes(minutes=5)
 
     assert settle(run="0199")
-    assert told()[2:] == [("recovered", "1", HOOK), ("recovered", "1", OPS)]
+    assert told()[2:] == [("recovered", "run_failed 1", HOOK), ("recovered", "run_failed 1", OPS)]
     facts = rows()[-1].facts
     assert (facts["of"], facts["times"], facts["run"]) == (["run_failed"], 2, "0199")
     assert facts["first"]["reason"] == "fetch: the warehouse is away"

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Delivery, Heartbeat, Notice, NoticeDelivery, Run, Schedule, Step
 from pipeline.notice import Kind
-from pipeline.services import notices
+from pipeline.services import notices, relays
 from pipeline.services.notices import reminders, signs
 from pipeline.services.notices import standing as over
 from pipeline.services.notices.context import context
@@ -158,6 +158,34 @@ def test_what_waits_for_its_time_is_no_queue(time):
     look()
 
     assert kinds() == []
+
+
+# ---- relays
+
+
+def test_a_relay_that_does_not_answer_is_told_of_and_so_is_its_return(time):
+    def fail():
+        with transaction(durable=False) as session:
+            relays.failed(session, "smtp.example:25", "connection refused", time.now)
+
+    fail()
+    look()
+    assert kinds() == []
+    time.passes(minutes=3)
+    fail()
+    look()
+    look()
+    (one,) = told()
+    said = context(one)
+    assert (one.kind, said["name"], said["reason"]) == ("relay_down", "smtp.example:25", "connection refused")
+    assert said["since"] == "Mon 16 Nov 2026 at 06:00:00 UTC"
+
+    with transaction(durable=False) as session:
+        relays.answered(session, "smtp.example:25", time.now)
+    look()
+    look()
+    assert kinds() == ["relay_down", "recovered"]
+    assert told()[1].facts["how"] == "The mail relay smtp.example:25 answers again."
 
 
 # ---- what waits for a person
