@@ -51,6 +51,8 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
     key, keys = _key(run, report, key, notes)
     templates = _templates(run, report)
     content = _content(run, report, key)
+    if run.definition.send_if and (why := rendering.Condition(run.definition.send_if, keys).why_not(content)):
+        notes.append(f"a run would not send it: {why}")
     made = {
         kind: documents.render(content, kind, templates, max_rows=settings().document_max_rows)
         for kind in _formats(report, one_format)

@@ -159,7 +159,7 @@ def _one(step: StepDetail, run: RunSummary) -> tuple[Any, ...]:
 def _what_about(step: StepDetail, run: RunSummary) -> Text:
     """The retry policy, the next try, and the error unless the run's own error says it already."""
     found = tables.words(_policy(step), "dim")
-    if step.next_try_at and step.status == "queued":
+    if step.next_try_at and step.status == "queued" and run.waiting_for != "approval":
         parked = step.outcomes.get("parked", 0)
         vain = f", after {parked} in vain" if parked else ""
         found.append_text(tables.words(f"\nnext try {wording.clock_time(step.next_try_at, run.zone)}{vain}", "yellow"))

@@ -85,10 +85,11 @@ def rerun(
         rerunning.show_rerun(found)
 
 
+OneRun = Annotated[str, typer.Argument(metavar="RUN", help="As for `pipeline show`.")]
 NoteOption = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why; kept with the run.")]
 
 
-def approve(run: RunText = None, *, note: NoteOption = None, by: By = None, as_json: Json = False) -> None:
+def approve(run: OneRun, *, note: NoteOption = None, by: By = None, as_json: Json = False) -> None:
     """Let a run that waits for an approval send what it has made."""
     from pipeline.cli import approving
 
@@ -100,7 +101,7 @@ def approve(run: RunText = None, *, note: NoteOption = None, by: By = None, as_j
         approving.show_approved(found)
 
 
-def reject(run: RunText = None, *, note: NoteOption = None, by: By = None, as_json: Json = False) -> None:
+def reject(run: OneRun, *, note: NoteOption = None, by: By = None, as_json: Json = False) -> None:
     """End a run that waits for an approval: nothing of it is sent."""
     from pipeline.cli import approving
 

@@ -76,9 +76,8 @@ def _lapses_at(run: Run, definition: schedule.Schedule, now: datetime) -> dateti
 
 def _affected(session: Session, run: Run, facts: Mapping[str, Any]) -> str:
     said = f"{facts['counts']} wait for it; nothing is sent before." if facts.get("counts") else ""
-    others = [f"run {wording.short(one.id)} for {one.period['label']}" for one in waiting(session, run.schedule_key)]
-    also = [name for name in others if wording.short(run.id) not in name]
-    return " ".join(filter(None, [said, f"So does {wording.listed(also)}." if also else ""]))
+    also = waiting(session, run)
+    return f"{said} So does {wording.listed(also)}.".strip() if also else said
 
 
 def _heals(run: Run, row: Mapping[str, Any]) -> str:
@@ -87,10 +86,11 @@ def _heals(run: Run, row: Mapping[str, Any]) -> str:
     return f"Without an answer it is rejected as soon as {run.schedule_key} is due the next time."
 
 
-def waiting(session: Session, schedule_key: str) -> list[Run]:
-    """The schedule's runs that wait for an approval, oldest first."""
-    mine = (Run.schedule_key == schedule_key, Run.finished_at.is_(None), Run.waiting_for == WaitingFor.APPROVAL)
-    return list(session.scalars(select(Run).where(*mine).order_by(Run.id)))
+def waiting(session: Session, run: Run) -> list[str]:
+    """The other runs of its schedule that wait for an approval, as people name them, oldest first."""
+    mine = (Run.schedule_key == run.schedule_key, Run.finished_at.is_(None), Run.waiting_for == WaitingFor.APPROVAL)
+    found = session.scalars(select(Run).where(*mine, Run.id != run.id).order_by(Run.id))
+    return [f"run {wording.short(one.id)} for {one.period['label']}" for one in found]
 
 
 # ---- answering
@@ -156,10 +156,15 @@ def _asked(session: Session, run_id: UUID) -> tuple[Run, Approval]:
     name = f"run {wording.short(run.id)} of {run.schedule_key}"
     if row is None or row.answer is None or row.answered_at is None:
         stands = f"waits for {run.waiting_for}" if run.waiting_for else f"is {run.status}"
-        raise Refused(f"{name} waits for no approval: it {stands}")
+        raise Refused(f"{name} waits for no approval: it {stands}{_others(session, run)}")
     when = wording.moment(row.answered_at, run.zone)
     by = f" by {row.answered_by}" if row.answer != Answer.LAPSED else ""
     raise Refused(f"{name} is answered already: {row.answer}{by} on {when}{_with(row.note)}; nothing was changed")
+
+
+def _others(session: Session, run: Run) -> str:
+    also = waiting(session, run)
+    return f"; {wording.listed(also)} {'does' if len(also) == 1 else 'do'}" if also else ""
 
 
 def _row(session: Session, run: Run) -> Approval | None:

@@ -22,6 +22,9 @@ from pipeline.models import (
 )
 from pipeline.services import ledger
 
+# The cause of a delivery that `send_if` did not want: no person's decision, and looked at again by a rerun.
+UNWANTED = "unwanted"
+
 
 def batches(session: Session, run_id: UUID) -> list[int]:
     """The batches that hold a delivery still to be made, in order."""
@@ -36,13 +39,9 @@ def withhold(session: Session, run_id: UUID, reason: str) -> None:
     unwanted = exists().where(Document.id == Delivery.document_id, Document.status == DocumentStatus.SKIPPED)
     carries = DeliveryDocument.delivery_id == Delivery.id
     wanted = carries & (Document.id == DeliveryDocument.document_id) & (Document.status != DocumentStatus.SKIPPED)
-    ledger.put(session, (*planned, unwanted), status=DeliveryStatus.SKIPPED, reason=reason)
-    ledger.put(
-        session,
-        (*planned, exists().where(carries), ~exists().where(wanted)),
-        status=DeliveryStatus.SKIPPED,
-        reason=reason,
-    )
+    skipped = {"status": DeliveryStatus.SKIPPED, "reason": reason, "cause": UNWANTED}
+    ledger.put(session, (*planned, unwanted), **skipped)
+    ledger.put(session, (*planned, exists().where(carries), ~exists().where(wanted)), **skipped)
 
 
 def release_to_send(session: Session, run_id: UUID) -> None:

@@ -18,7 +18,7 @@ from pipeline.models import (
     DocumentStatus,
     Run,
 )
-from pipeline.services import freezing, ledger
+from pipeline.services import deliveries, freezing, ledger
 
 # It has reached a server, or nobody can say that it has not.
 WENT_OUT = (
@@ -46,7 +46,7 @@ def render_again(session: Session, run: Run, batches: Collection[int], *, only_f
 
 def plan_to_send(session: Session, run: Run) -> None:
     """What was not sent since the run ended, or since there was no document, waits for the gate again."""
-    _put(session, run, (_left(),), status=DeliveryStatus.PLANNED)
+    _put(session, run, (or_(_left(), _unwanted()),), status=DeliveryStatus.PLANNED)
 
 
 def queue_to_send(session: Session, run: Run, batches: Collection[int]) -> None:
@@ -72,7 +72,7 @@ def plan_again(session: Session, run: Run) -> None:
     values = {"status": DocumentStatus.PLANNED, "batch": None, "error": None}
     session.execute(update(Document).where(*documents).values(values).execution_options(synchronize_session=False))
     # What a person had skipped has a batch; what the plan itself had left out has none.
-    by_hand = (Delivery.status == DeliveryStatus.SKIPPED) & Delivery.batch.is_not(None)
+    by_hand = (Delivery.status == DeliveryStatus.SKIPPED) & Delivery.batch.is_not(None) & ~_unwanted()
     open_ = (Delivery.status.not_in(WENT_OUT), ~by_hand, Delivery.repeat == 0)
     carried = select(Delivery.id).where(Delivery.run_id == run.id, *open_)
     gone = delete(DeliveryDocument).where(DeliveryDocument.delivery_id.in_(carried))
@@ -116,6 +116,11 @@ def _left() -> ColumnElement[bool]:
     answers = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)
     answered = exists().where(DeliveryAttempt.delivery_id == Delivery.id, DeliveryAttempt.event.in_(answers))
     return or_(Delivery.status == DeliveryStatus.CANCELLED, Delivery.status.in_(answers) & ~answered)
+
+
+def _unwanted() -> ColumnElement[bool]:
+    """Left out by `send_if`, which is asked again."""
+    return Delivery.cause.is_not_distinct_from(deliveries.UNWANTED)
 
 
 def _deliverable(statuses: Collection[DeliveryStatus]) -> tuple[ColumnElement[bool], ...]:

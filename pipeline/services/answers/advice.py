@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import Delivery, DeliveryStatus, DocumentStatus, Run, RunStatus, StepStatus, WaitingFor
+from pipeline.models import Approval, Delivery, DeliveryStatus, DocumentStatus, Run, RunStatus, StepStatus, WaitingFor
 from pipeline.services.answers import wording
 from pipeline.services.freezing import NULL_KEY
 
@@ -40,6 +40,8 @@ class Outlook:
     lost: list[tuple[str, str]]
     shared: bool
     next_try_at: datetime | None
+    # When the approval that it waits for lapses; without one, at the next slot.
+    lapses_at: datetime | None = None
 
 
 def outlook(session: Session, run: Run) -> Outlook:
@@ -55,8 +57,14 @@ def outlook(session: Session, run: Run) -> Outlook:
     keys = [key for key, _ in found]
     reached = select(Delivery.id).where(of_run, Delivery.key.in_(keys), Delivery.status == DeliveryStatus.ACCEPTED)
     deferred = select(func.min(Delivery.not_before)).where(of_run, Delivery.status == DeliveryStatus.DEFERRED)
+    asked = (Approval.run_id == run.id, Approval.generation == run.generation)
     return Outlook(
-        base, f"{base} {scope}".strip(), found, session.scalar(reached.limit(1)) is not None, session.scalar(deferred)
+        base,
+        f"{base} {scope}".strip(),
+        found,
+        session.scalar(reached.limit(1)) is not None,
+        session.scalar(deferred),
+        session.scalar(select(Approval.lapses_at).where(*asked)),
     )
 
 
@@ -137,7 +145,11 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
         return "mend what the error says; then `pipeline mail start` lets it go on, and `pipeline mail status` says how"
     if run.waiting_for == WaitingFor.APPROVAL:
         name = wording.short(run.id)
-        return f"`pipeline files {name}` shows its documents; `pipeline approve {name}` sends them, `reject` does not"
+        ends = f"on {wording.moment(ahead.lapses_at, run.zone)}" if ahead.lapses_at else "at the schedule's next slot"
+        return (
+            f"`pipeline files {name}` shows its documents; `pipeline approve {name}` sends them, "
+            f"`pipeline reject {name}` does not; without an answer it is rejected {ends}"
+        )
     return f"it waits for {run.waiting_for}: `pipeline show {wording.short(run.id)}` again shows whether it has come"
 
 

@@ -17,6 +17,7 @@ from pipeline.models import (
     RunStatus,
     Step,
     StepStatus,
+    WaitingFor,
 )
 from pipeline.services.answers import plain
 from pipeline.services.answers.summary import Counts, counted
@@ -43,7 +44,9 @@ def progress(session: Session, run: Run) -> dict[str, Any]:
 
 
 def _held_up(session: Session, run: Run) -> dict[str, Any] | None:
-    """The step that is tried again next, and what stood in its way; None when none waits so."""
+    """The step that is tried again next, and what stood in its way; None when none waits so, or for a person."""
+    if run.waiting_for == WaitingFor.APPROVAL:
+        return None
     waits = (
         Step.run_id == run.id,
         Step.status == StepStatus.QUEUED,

@@ -98,6 +98,19 @@ FIELDS = {
     "a folder without a key": (
         "split_by: warehouse", "deliver_to: file:///x/{period}.pdf", ["would be the same file for every warehouse"]
     ),
+    "a figure that there is none of": (
+        "columns: {stock: {total: sum}}",
+        "send_if: stok > 3 and rows > 1",
+        ['send_if there is no figure "stok": did you mean stock?'],
+    ),
+    "a condition that is none": ("", "send_if: import os", ['send_if "import os" is no condition: write it like']),
+    "a limit": ("", "require: {rows: 1000}", ['require.rows "1000" is no limit: write it like ">= 1000"']),
+    "a limit for no source": (
+        "", 'require: {rows.stok: ">= 1"}', ["require.rows.stok counts a source that the report does not have"]
+    ),
+    "approvers of nothing": ("", "approvers: [a@b.example]", ["approvers are asked for nothing"]),
+    "the end of nothing": ("", "lapse_after: 1h", ["lapse_after is for approvals: say approval: required"]),
+    "an approver": ("", "approvers: nobody", ['approvers "nobody" is neither an e-mail address nor a webhook']),
     "a retry": ("", "retry: {fecth: {attempts: 2}}", ["retry.fecth is no kind of step: did you mean fetch?"]),
 }  # fmt: skip
 

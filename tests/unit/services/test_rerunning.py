@@ -243,6 +243,23 @@ def test_documents_that_failed_are_rendered_again_and_only_their_readers_are_mai
         assert deliveries.batches(session, planned.id) == [1]
 
 
+def test_what_send_if_did_not_want_is_asked_again_and_not_what_a_person_skipped(planned):
+    document = make_document(planned, "ACME", batch=0, status="skipped", error="send_if rows > 50: rows is 42")
+    other = make_document(planned, "Globex", batch=1)
+    make_delivery(planned, document_id=document.id, status="planned")
+    make_delivery(planned, "bob@globex.example", "Globex", status="skipped", document_id=other.id, batch=1)
+    for name in ("render:0", "render:1"):
+        carry_out(planned, name)
+    with transaction() as session:
+        deliveries.withhold(session, planned.id, "not sent: send_if rows > 50 does not hold")
+    carry_out(planned, "gate", Verdict(RunStatus.SKIPPED, "send_if rows > 50: rows is 42"))
+    assert deliveries_of(planned) == [("ACME", "skipped", 0), ("Globex", "skipped", 0)]
+
+    rerun(planned, begin="render")
+    assert documents_of(planned)["ACME"].status == "planned"
+    assert deliveries_of(planned) == [("ACME", "planned", 0), ("Globex", "skipped", 0)]
+
+
 def test_a_run_that_was_cancelled_while_it_sent_sends_the_rest(delivered):
     run = make_run(due_at=factories.MONDAY + factories.SECOND)
     succeed(claim(run, "start"), stages=delivering())
