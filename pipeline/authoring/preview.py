@@ -91,6 +91,8 @@ def _notes(run: Rehearsal) -> list[str]:
         source = planning.source_named(run.definition, name)
         if shifted := sources.shifted(source, home=run.home, database_url=example.source_url):
             notes.append(f'source "{name}": time: {shifted}')
+    if run.definition.recipients.subscriptions:
+        notes.append(f"subscribers are not shown here: `pipeline subscriptions {run.name}` lists them")
     return notes
 
 
@@ -146,13 +148,10 @@ def _attached(run: Rehearsal, key: str, made: dict[DocumentFormat, Document]) ->
 
 def _recipients(run: Rehearsal, report: Report, key: str) -> list[Person]:
     """Who gets this document; somebody listed twice is shown once."""
-    definition = run.definition
-    source = definition.recipients.source
-    people = (
-        planning.people_in(run.get(f"dataset:{planning.RECIPIENTS}"), report)
-        if source
-        else definition.recipients.people
-    )
+    said = run.definition.recipients
+    people = list(said.people)
+    if said.source:
+        people += planning.people_in(run.get(f"dataset:{planning.RECIPIENTS}"), report)
     return list({person.email: person for person in people if not report.split_by or person.key == key}.values())
 
 

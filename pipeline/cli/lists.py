@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from pipeline.cli.reopening import Opened
+
 # Failures that are explained below the table of runs.
 EXPLAINED = 5
 # Columns from which on a table has room for more than what was asked.
@@ -138,8 +140,8 @@ def _last(one: ScheduleSummary) -> Text:
     return tables.status(one.last_run.status).append_text(tables.words(f"\n{at}", "dim"))
 
 
-def show_who(found: Who, since: str | None) -> None:
-    """Print one sentence an answer, marked by how it ended."""
+def show_who(found: Who, since: str | None, opened: Mapping[UUID, Opened] | None = None) -> None:
+    """Print one sentence an answer, marked by how it ended, and where what was `opened` of it is."""
     out = tables.console()
     span = f" since {since}" if since and since.count("-") == 2 else f" in the last {since}" if since else ""
     if not found.answers:
@@ -150,6 +152,8 @@ def show_who(found: Who, since: str | None) -> None:
         out.print(tables.words(f'Nobody is called just "{found.text}"; these contain it:\n', "dim"))
     for answer in found.answers:
         out.print(_marked(answer))
+        if opened and answer.delivery_id is not None:
+            opened[answer.delivery_id].show(out)
     if found.more:
         out.print(tables.words(f"\n… and {wording.counted(found.more, 'older answer')}: --limit shows more", "dim"))
 

@@ -116,6 +116,9 @@ def who(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A key, a name, an address or a domain.")],
     since: Since = "30d",
     limit: Annotated[int, typer.Option(min=1, help="How many answers at most.")] = 20,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Write each message as it was sent to a file, and say where it all is.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Did they get theirs? Searches all runs and answers in sentences.
@@ -127,12 +130,17 @@ def who(
     after = earliest(since)
     with looking() as session:
         found = answers.who(session, text, after, limit)
+    opened = {}
+    if open_:
+        from pipeline.cli import reopening
+
+        opened = reopening.reopen(found.answers)
     if as_json:
-        print_json(found)
+        print_json({**answers.as_json(found), "opened": list(opened.values())} if open_ else found)
     else:
         from pipeline.cli import lists
 
-        lists.show_who(found, since)
+        lists.show_who(found, since, opened)
     raise typer.Exit(0 if found.answers else 1)
 
 

@@ -33,8 +33,8 @@ dotted AS (
     WHERE id = %(id)s AND attempt_id = %(attempt)s AND status = 'sending' RETURNING id
 ),
 announced AS (
-    INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay)
-    SELECT %(event)s, id, %(attempt)s, clock_timestamp(), 'dot', %(relay)s FROM dotted
+    INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay, text)
+    SELECT %(event)s, id, %(attempt)s, clock_timestamp(), 'dot', %(relay)s, %(text)s FROM dotted
 ){answer}
 SELECT (SELECT count(*) FROM dotted), (SELECT count(*) FROM durable)
 """
@@ -51,12 +51,21 @@ told AS (
 _ALONE, _WITH_ANSWER = _DOT.format(answer=""), _DOT.format(answer=_ANSWER)
 
 
-def dot(connection: Connection, delivery_id: UUID, attempt_id: UUID, relay: str, answer: Accepted | None) -> None:
+def dot(
+    connection: Connection,
+    delivery_id: UUID,
+    attempt_id: UUID,
+    relay: str,
+    answer: Accepted | None,
+    *,
+    text: str | None = None,
+) -> None:
     """`ledger.accepted` of `answer` and `ledger.dot`, on a connection where each statement commits by itself.
 
     Raises StaleClaim when the delivery is another attempt's by now; the answer is written all the same.
     """
     values: dict[str, object] = {"id": delivery_id, "attempt": attempt_id, "relay": relay, "event": new_id()}
+    values["text"] = text
     if answer is not None:
         values |= {
             "a_id": answer.delivery_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from pipeline.retry import Retry
 from pipeline.services import notices
 
 DIED = "its process died between the final dot and the answer"
+_SHA256 = "sha256 "
 # What an answer settles, whoever hears it: a delivery that has ended otherwise keeps it as evidence alone.
 UNSETTLED = (
     DeliveryStatus.QUEUED,
@@ -86,13 +88,25 @@ def requeue(session: Session, run_id: UUID, batch: int, attempt_id: UUID) -> Non
 # ---- what happened
 
 
-def dot(session: Session, delivery_id: UUID, attempt_id: UUID, relay: str) -> None:
-    """The final dot is about to be written: from now on the server may own the message.
+def dot(session: Session, delivery_id: UUID, attempt_id: UUID, relay: str, text: str | None = None) -> None:
+    """The final dot is about to be written: from now on the server may own the message, whose `digest` is `text`.
 
     Committed durably before the dot. Raises StaleClaim when the delivery is another attempt's by now.
     """
     _settle(session, delivery_id, attempt_id, phase=Phase.DOT, relay=relay)
-    append(session, delivery_id, attempt_id, clock(session), "dot", relay=relay)
+    append(session, delivery_id, attempt_id, clock(session), "dot", relay=relay, text=text)
+
+
+def digest(data: bytes) -> str:
+    """What the ledger keeps of a message's bytes: `sha256` and its 64 hexadecimal digits."""
+    return f"{_SHA256}{hashlib.sha256(data).hexdigest()}"
+
+
+def sent_digest(session: Session, delivery_id: UUID) -> str | None:
+    """The sha256 of the bytes that were last on their way, if any were."""
+    mine = (DeliveryAttempt.delivery_id == delivery_id, DeliveryAttempt.event == "dot")
+    newest = select(DeliveryAttempt.text).where(*mine).order_by(DeliveryAttempt.id.desc()).limit(1)
+    return (session.scalar(newest) or "").removeprefix(_SHA256) or None
 
 
 def accepted(

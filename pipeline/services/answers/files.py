@@ -28,8 +28,10 @@ class DocumentFile:
     uri: str
 
 
-def files(session: Session, run: Run, keys: Sequence[str] = ()) -> list[DocumentFile]:
-    """The files of the run's documents by key and format; only those of `keys` if any are given.
+def files(
+    session: Session, run: Run, keys: Sequence[str] = (), *, of: Sequence[UUID] | None = None
+) -> list[DocumentFile]:
+    """The files of the run's documents by key and format; only those of `keys` if any are given, or of the ids `of`.
 
     Raises NotFound, with what there is or why there is none, for a key without a file.
     """
@@ -37,6 +39,8 @@ def files(session: Session, run: Run, keys: Sequence[str] = ()) -> list[Document
     statement = joined.join(Artifact).where(Document.run_id == run.id)
     if keys:
         statement = statement.where(Document.key.in_(keys))
+    if of is not None:
+        statement = statement.where(Document.id.in_(of))
     rows = session.execute(statement.order_by(Document.key, RunArtifact.format))
     found = [
         DocumentFile(

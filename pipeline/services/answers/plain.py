@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
@@ -36,4 +37,4 @@ def as_json(value: Any) -> Any:
         return instant(value)
     if isinstance(value, Enum):
         return value.value
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID | PurePath) else value

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def sentence(answer: Answer, run_status: str) -> str:
     """`ACME: "Your shipments" for 16-22 Nov 2026 was handed over to relay smtp.example …`."""
-    what = f'{_whose(answer)}: "{answer.title}" for {answer.period["title"]}'
+    again = f", sent once more ({answer.repeat})," if answer.repeat else ""
+    what = f'{_whose(answer)}: "{answer.title}" for {answer.period["title"]}{again}'
     if answer.address is None:
         return f"{what} {_of_document(answer)}"
     return f"{what} {_of_delivery(answer, over=run_status in FINAL_RUN)}"
@@ -49,6 +50,7 @@ def _of_delivery(answer: Answer, *, over: bool) -> str:
             said = _deferred(answer)
         case DeliveryStatus.UNCERTAIN:
             said = f"may or may not have been handed over to relay {relay} for {answer.address}: {why}"
+            said += f"; held until settled with `pipeline resolve {wording.short(answer.run_id)}`"
         case DeliveryStatus.EXPIRED:
             said = f"was given up {to}: {why}"
         case DeliveryStatus.BOUNCED | DeliveryStatus.COMPLAINED:

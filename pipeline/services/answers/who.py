@@ -42,6 +42,10 @@ class Answer:
     message_id: str | None
     document_status: str | None
     document_error: str | None
+    # The delivery, and where it is an intended repeat which one, of which.
+    delivery_id: UUID | None
+    repeat: int
+    repeat_of: UUID | None
     sentence: str = ""
 
 
@@ -148,6 +152,9 @@ def _of_delivery(run: Run, delivery: Delivery, document: Document | None, key: s
         message_id=delivery.message_id,
         document_status=document.status if document else None,
         document_error=document.error if document else None,
+        delivery_id=delivery.id,
+        repeat=delivery.repeat,
+        repeat_of=delivery.repeat_of,
     )
 
 
@@ -160,6 +167,9 @@ def _of_document(run: Run, document: Document) -> Answer:
         reason=document.error,
         document_status=document.status,
         document_error=document.error,
+        delivery_id=None,
+        repeat=0,
+        repeat_of=None,
         **nothing,
     )
 

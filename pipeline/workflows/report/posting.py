@@ -68,7 +68,7 @@ class Post:
         place = places.name(relay_name, catcher=relay.catcher, meant=delivery.address, address=address)
         failpoint("mail.claimed")
         try:
-            verdict = relay.send(self.return_path, address, data, lambda: self.journal.dot(delivery, place))
+            verdict = relay.send(self.return_path, address, data, lambda: self.journal.dot(delivery, place, data))
         except (mailer.RelayDown, mailer.ConfigurationFault) as fault:
             self.journal.not_sent(delivery)
             self._relay_fails(relay_name, fault)

@@ -31,14 +31,14 @@ class Journal:
         self._progressed = False
         self._connection: Connection | None = None
 
-    def dot(self, delivery: Delivery, relay: str) -> None:
-        """Commit, durably, that the final dot is about to be written. Raises StaleClaim when it must not be."""
-        answer = self._only_answer()
-        if answer is not None and self._at_once(delivery, relay, answer):
+    def dot(self, delivery: Delivery, relay: str, data: bytes) -> None:
+        """Commit, durably, that the dot of `data` is about to be written. Raises StaleClaim when it must not be."""
+        answer, text = self._only_answer(), ledger.digest(data)
+        if answer is not None and self._at_once(delivery, relay, answer, text):
             return
         with transaction() as session:
             self.write(session)
-            ledger.dot(session, delivery.id, self.attempt_id, relay)
+            ledger.dot(session, delivery.id, self.attempt_id, relay, text)
         self.forget()
 
     def _only_answer(self) -> Accepted | None:
@@ -47,14 +47,14 @@ class Journal:
             return None
         return self._known[0]
 
-    def _at_once(self, delivery: Delivery, relay: str, answer: Accepted) -> bool:
+    def _at_once(self, delivery: Delivery, relay: str, answer: Accepted, text: str) -> bool:
         """Both in one round trip, where the database can; False where it has to be done step by step."""
         if self._connection is None:
             self._connection = own_commits()
             if self._connection is None:
                 return False
         try:
-            handing.dot(self._connection, delivery.id, self.attempt_id, relay, answer)
+            handing.dot(self._connection, delivery.id, self.attempt_id, relay, answer, text=text)
         except StaleClaim:
             self.forget()
             raise

@@ -28,7 +28,7 @@ def test_an_answer_is_kept_when_another_delivery_of_the_batch_was_taken_over(run
     slept, other = new_id(), new_id()
     claim(run, slept)
     journal = Journal(slept)
-    journal.dot(sent, RELAY)
+    journal.dot(sent, RELAY, b"Subject: x\r\n\r\n")
     claim(run, other)
 
     journal.settle(taken, "failed", "550 no such user")

@@ -312,11 +312,11 @@ def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(
     run = make_batch("ann", "bob")
     dot = ledger.dot
 
-    def skipped(session, delivery_id, attempt_id, name):
+    def skipped(session, delivery_id, attempt_id, name, text):
         if delivery_id == rows(run)["ann"].id:
             ledger.put(session, (Delivery.id == delivery_id,), status="skipped")
             session.commit()
-        return dot(session, delivery_id, attempt_id, name)
+        return dot(session, delivery_id, attempt_id, name, text)
 
     monkeypatch.setattr(ledger, "dot", skipped)
     assert send(run) is None
