@@ -90,6 +90,14 @@ def test_every_folder_of_words_belongs_to_a_kind():
     assert {path.name for path in words.shipped().iterdir()} - {"_mail"} <= set(Kind)
 
 
+def test_an_installed_wheel_has_the_words_inside_the_package(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages" / "pipeline"
+    (installed / "_notice_templates").mkdir(parents=True)
+    monkeypatch.setattr(words.pipeline, "__file__", str(installed / "__init__.py"))
+
+    assert words.shipped() == installed / "_notice_templates"
+
+
 def test_a_home_says_it_in_its_own_words_one_by_one(home):
     write(home, "run_failed/subject.txt", "ACHTUNG {{ schedule }}")
 
