@@ -21,6 +21,10 @@ from tests.unit.adapters.test_messages_signing import pem
 from tests.webhook import webhook
 
 __all__ = ["webhook"]
+AGAIN = (
+    "It does not heal by itself. Once mended, `pipeline rerun 01995f2a-0001` does again what failed. "
+    "The next run is due Mon 23 Nov 2026."
+)
 MONDAY = datetime(2026, 11, 16, 6, tzinfo=UTC)
 FACTS = {
     "schedule": "shipments",
@@ -69,7 +73,7 @@ def test_it_says_what_failed_who_is_affected_whether_it_heals_and_what_to_type(h
     assert said.text.split("\n\n") == [
         "shipments for 2026-W46, due Mon 16 Nov 2026 at 07:00:00 Berlin time, failed: fetch: the warehouse is away",
         "Of 20 deliveries 19 were handed over and 1 did not go out (anna@acme.example).",
-        "It does not heal by itself: what was to be retried has been. The next run is due Mon 23 Nov 2026.",
+        AGAIN,
     ]
     assert said.command == "pipeline show 01995f2a-0001"
 
