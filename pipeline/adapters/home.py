@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -64,24 +65,31 @@ def load(home: Path, reader: Reader | None = None, before: Loaded | None = None)
     paths = [Path(name) for name in _names(home)]
     there = frozenset(paths)
     for path in paths:
-        try:
+        with _refusing(loaded, _place(path, home)):
             _check_name(path, home, there)
             raw[path] = reader.yaml(path, _place(path, home))
-        except DefinitionError as error:
-            loaded.errors[_place(path, home)] = error
     reports = _Reports({path.stem: found.get("report") for path, found in raw.items()}, loaded.errors_by_key)
     # What is wrong is there all the same: nobody who waits for it is to blame.
     orders: dict[str, list[str]] = {key: [] for key in loaded.errors_by_key}
     orders |= {path.stem: readiness.named(definition) for path, definition in raw.items()}
     for path, definition in raw.items():
         beside = Beside(path, home, reader)
-        try:
+        with _refusing(loaded, beside.place):
             file = _complete(definition, beside, reports, before.files.get(path.stem) if before else None)
             _check_order(file, orders)
             loaded.files[file.key] = file
-        except DefinitionError as error:
-            loaded.errors[beside.place] = error
     return loaded
+
+
+@contextmanager
+def _refusing(loaded: Loaded, place: str) -> Iterator[None]:
+    """What is wrong with one file is told, and harms no other; so it is where the mistake is ours."""
+    try:
+        yield
+    except DefinitionError as error:
+        loaded.errors[place] = error
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other files have to be loaded
+        loaded.errors[place] = DefinitionError(f"cannot be used: {type(error).__name__}: {error}", place=place)
 
 
 def _check_order(file: ScheduleFile, orders: Mapping[str, list[str]]) -> None:

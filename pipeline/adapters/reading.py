@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import yaml
 
 from pipeline.errors import DefinitionError
 
+# Aliases of aliases can say so much in a few lines that no memory holds it.
+LARGEST = 100_000
 # When a file was changed, and how large it is; None for one that is not there.
 Stamp = tuple[int, int] | None
 
@@ -44,7 +48,7 @@ class Reader:
 
     def text(self, path: Path) -> str:
         """The text of a file. Raises OSError or UnicodeDecodeError."""
-        found: str = self._remembered(path, lambda: path.read_text(encoding="utf-8"))
+        found: str = self._remembered(path, lambda: _text(path))
         return found
 
     def _remembered(self, path: Path, read: Callable[[], Any]) -> Any:
@@ -78,9 +82,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _text(path: Path) -> str:
+    """The text of a file. Raises OSError, also for a pipe or a device: reading one may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, and no file")
+    return path.read_text(encoding="utf-8")
+
+
 def _mapping(path: Path, place: str) -> dict[str, Any]:
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), place)
+        return parse_yaml(_text(path), place)
     except UnicodeDecodeError as error:
         raise DefinitionError(f"is not UTF-8 text: {error.reason} at byte {error.start}", place=place) from None
     except OSError as error:
@@ -99,6 +111,24 @@ def parse_yaml(text: str, place: str) -> dict[str, Any]:
         raise DefinitionError(
             f"holds the character #x{error.character:04x}, which YAML does not allow", place=place
         ) from None
+    except RecursionError:
+        raise DefinitionError("is nested too deeply", place=place) from None
+    except ValueError as error:
+        raise DefinitionError(f"holds a value that is none: {error}", place=place) from None
     if not isinstance(found, dict):
         raise DefinitionError("must be a mapping of fields such as report, when, recipients", place=place)
+    sizes: dict[int, int] = {}
+    if _size(found, sizes) > max(LARGEST, 10 * len(sizes)):
+        raise DefinitionError(f"has more than {LARGEST:,} values once its aliases are written out", place=place)
     return found
+
+
+def _size(value: Any, sizes: dict[int, int]) -> int:
+    """How many values it has with every alias written out; `sizes` has those already counted, by their id."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in sizes:
+        sizes[id(value)] = 0  # what holds itself is told of where it is written out
+        inner = value.values() if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(one, sizes) for one in inner)
+    return sizes[id(value)]

@@ -22,7 +22,7 @@ def read(option: str, text: str, zone: str, *, ahead: bool = False, end: bool = 
         written = datetime.fromisoformat(text)
         if end and len(text) == len("2026-11-01"):
             written += timedelta(days=1)
-        return timing.instant_of(written, zone) if written.tzinfo is None else written.astimezone(UTC)
+        return timing.written_instant(written, zone)
     except (ValueError, OverflowError):
         raise Refused(
             f'{option} "{text}": write a length of time such as 30d or 12h, a day such as 2026-11-01, '

@@ -20,7 +20,7 @@ def upcoming(
     after: Annotated[
         str | None, typer.Option(metavar="T", help="2026-11-01T18:00, local unless it ends in Z or +02:00; 30d ahead.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many fires.")] = 5,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many fires.")] = 5,
     dst_gap: Annotated[
         str | None, typer.Option(metavar="P", help="A time that does not exist: shift, or skip.")
     ] = None,

@@ -10,7 +10,7 @@ from pipeline.timing.periods import Period
 from pipeline.timing.slot import Slot, SlotKind
 from pipeline.timing.specs import EPOCH, At, Every, OnDays, Spec, read_instant
 from pipeline.timing.when import spec
-from pipeline.timing.zones import find_zone, instant_of, to_utc
+from pipeline.timing.zones import find_zone, instant_of, to_utc, written_instant
 
 __all__ = [
     "EPOCH",
@@ -38,4 +38,5 @@ __all__ = [
     "spec",
     "to_utc",
     "validate_period_spec",
+    "written_instant",
 ]

@@ -8,11 +8,13 @@ from datetime import timedelta
 
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _WRITTEN = re.compile(r"(?:(\d{1,12})d)?\s*(?:(\d{1,12})h)?\s*(?:(\d{1,12})m)?\s*(?:(\d{1,12})s)?", re.ASCII)
+# Nobody plans further ahead; and an instant so much earlier or later is one that a date can say.
+LONGEST = timedelta(days=36_525)
 _ALLOWED = "write it like 30s, 15m, 3h, 2d or 1h30m, or as a number of seconds"
 
 
 def parse_duration(value: str | float | timedelta) -> timedelta:
-    """Turn `1h30m`, or a number of seconds (also as digits in a string), into a timedelta of zero or more.
+    """Turn `1h30m`, or a number of seconds (also as digits in a string), into a timedelta: up to a hundred years.
 
     Units are d, h, m and s, largest first, each at most once. Raises ValueError for anything else.
     """
@@ -28,9 +30,12 @@ def parse_duration(value: str | float | timedelta) -> timedelta:
     try:
         if not math.isfinite(seconds) or seconds < 0:
             raise ValueError(f"duration {value!r} is not a length of time: it has to be zero or more")
-        return timedelta(seconds=seconds)
+        length = timedelta(seconds=seconds)
     except OverflowError:
-        raise ValueError("a duration of so many digits is longer than the calendar lasts") from None
+        length = timedelta.max
+    if length > LONGEST:
+        raise ValueError("a duration of so many digits is longer than a hundred years")
+    return length
 
 
 def format_duration(duration: timedelta | float) -> str:

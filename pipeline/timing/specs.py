@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import TypeAlias
 
 from pipeline.timing.calendars import Calendar
 from pipeline.timing.cron import Cron
 from pipeline.timing.durations import parse_duration
-from pipeline.timing.zones import instant_of, to_utc
+from pipeline.timing.zones import to_utc, written_instant
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# As cron expressions do: in the last year not every zone has a date for each instant.
+_END = datetime(MAXYEAR, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,11 @@ class Every:
         return cls(length // timedelta(seconds=1), anchor)
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield the instants strictly later than `moment` (UTC), for ever."""
+        """Yield the instants strictly later than `moment` (UTC), as long as the calendar lasts."""
         step = timedelta(seconds=self.seconds)
         first = (moment - self.anchor) // step + 1
-        return (self.anchor + number * step for number in count(first))
+        last = (_END - self.anchor) // step
+        return (self.anchor + number * step for number in range(first, last + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,6 @@ def read_instant(name: str, written: str | datetime, zone: str) -> datetime:
     Raises ValueError that begins with `name`, the field or option it stands in.
     """
     try:
-        moment = written if isinstance(written, datetime) else datetime.fromisoformat(str(written).strip())
+        return written_instant(written, zone)
     except ValueError:
         raise ValueError(f'{name} "{written}" is not a date with a time: write it like 2026-11-16T07:00') from None
-    return to_utc(moment) if moment.tzinfo else instant_of(moment, zone)

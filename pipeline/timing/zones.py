@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
@@ -53,6 +53,17 @@ def to_utc(moment: datetime) -> datetime:
         raise ValueError(f"{moment.isoformat()} has no time zone: a moment has to be an aware datetime")
     utc = moment.astimezone(UTC)
     return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
+
+
+def written_instant(written: str | datetime, zone: str) -> datetime:
+    """Give the instant (UTC) of an ISO text; without an offset it is wall time in `zone`.
+
+    Raises ValueError for what is no date, or lies at an end of the calendar, where not every zone has one.
+    """
+    moment = written if isinstance(written, datetime) else datetime.fromisoformat(written.strip())
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise ValueError(f"the year {moment.year} is at an end of the calendar")
+    return to_utc(moment) if moment.tzinfo else instant_of(moment, zone)
 
 
 def instant_of(wall: datetime, zone: str) -> datetime:

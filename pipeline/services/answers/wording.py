@@ -25,6 +25,8 @@ def short(run_id: UUID) -> str:
 def shortest(run_ids: Iterable[UUID]) -> dict[UUID, str]:
     """The ids' beginnings; longer ones, as far as they are alike, where several runs were opened in one millisecond."""
     ids = sorted({str(one) for one in run_ids})
+    if not ids:
+        return {}
     alike = [sum(takewhile(bool, map(eq, *pair))) for pair in pairwise(ids)]
     lengths = (max(SHORT, 1 + max(both)) for both in zip([0, *alike], [*alike, 0], strict=True))
     return {UUID(one): one[:length] for one, length in zip(ids, lengths, strict=True)}

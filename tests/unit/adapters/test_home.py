@@ -48,6 +48,9 @@ def yaml_error(write, text):
     return only_error(write({"schedules/weekly.yaml": text})).removeprefix("schedules/weekly.yaml: ")
 
 
+ALIASES_OF_ALIASES = "\n".join(
+    ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))]
+)
 FILES = {
     "schedules/shipments.yaml": SHIPMENTS,
     "schedules/shipments.sql": "select * from shipments where day >= :start",
@@ -193,6 +196,9 @@ def test_a_bad_file_never_hides_the_others(write):
         ("report: !!python/object:os.system x\n", "line 1, column 9: could not determine a constructor for the tag"),
         ("title: \x01\n", "holds the character #x0001, which YAML does not allow"),
         ("report: &a {title: x, b: *a}\n", "holds itself: an alias stands inside of its own anchor"),
+        ("a: " + "[" * 3000, "is nested too deeply"),
+        ("a: !!int soon\n", "holds a value that is none: invalid literal for int()"),
+        (ALIASES_OF_ALIASES, "has more than 100,000 values once its aliases are written out"),
         ("- a\n- b\n", "must be a mapping of fields such as report, when, recipients"),
         ("", "must be a mapping of fields such as report, when, recipients"),
     ],
@@ -208,6 +214,29 @@ def test_text_that_is_not_utf_8_is_told(tmp_path):
     assert only_error(homes.load(tmp_path)) == (
         "schedules/a.yaml: is not UTF-8 text: invalid continuation byte at byte 16"
     )
+
+
+def test_a_pipe_that_is_called_like_a_file_is_told_and_not_waited_for(tmp_path):
+    (tmp_path / "schedules").mkdir()
+    os.mkfifo(tmp_path / "schedules" / "a.yaml")
+
+    assert only_error(homes.load(tmp_path)) == (
+        "schedules/a.yaml: cannot be read: it is a pipe or a device, and no file"
+    )
+
+
+def test_a_mistake_of_ours_in_one_file_does_not_keep_the_others_from_being_loaded(write, monkeypatch):
+    def parse(definition, place):
+        if place == "schedules/odd.yaml":
+            raise OverflowError("date value out of range")
+        return understood(definition, place)
+
+    understood = schedule.parse
+    monkeypatch.setattr(schedule, "parse", parse)
+    loaded = write({**FILES, "schedules/odd.yaml": "command: [/bin/true]"})
+
+    assert list(loaded.files) == ["shipments"]
+    assert only_error(loaded) == "schedules/odd.yaml: cannot be used: OverflowError: date value out of range"
 
 
 def test_a_folder_that_is_called_like_a_file_is_told(tmp_path):

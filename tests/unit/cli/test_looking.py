@@ -38,6 +38,7 @@ def test_runs_of_one_millisecond_are_shown_with_their_whole_ids(typed):
     ids = wording.shortest([one, other, UUID("01a1fd4f-9978-77cc-8905-56659be042c5")])
     assert ids[one] == str(one)
     assert sorted(map(len, ids.values())) == [13, 36, 36]
+    assert wording.shortest([]) == {}
 
 
 def test_runs_for_machines_have_full_ids_and_utc_times(as_json):

@@ -100,6 +100,17 @@ def test_many_that_are_dropped_in_a_row_are_counted(typed):
     assert shown.rstrip().endswith("It does not fire after that.")
 
 
+@pytest.mark.parametrize("at_an_end", ["0001-01-01", "9999-12-31T23:59Z"])
+def test_an_end_of_the_calendar_is_refused_with_a_sentence(typed, at_an_end):
+    answer = typed("next", "0 7 * * mon", *NEW_YORK, "--after", at_an_end)
+    assert answer.exit_code == 2
+    assert f'--after "{at_an_end}": write a length of time' in answer.stderr
+
+
+def test_an_interval_fires_as_long_as_the_calendar_lasts(as_json):
+    assert len(as_json("next", "every", "36500d", "--after", "2026-01-01", "--count", 200)) == 80
+
+
 def test_years_are_no_limit(as_json):
     found = as_json("next", "0 0 29 2 *", "--after", "2026-01-01", "--count", 20)
     assert due(found)[-1] == "2108-02-29T00:00"

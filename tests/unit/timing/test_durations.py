@@ -43,8 +43,8 @@ def test_a_length_of_time_is_zero_or_more(written):
         parse_duration(written)
 
 
-@pytest.mark.parametrize("written", ["99999999999d", 1e20, "9" * 400 + "d"])
-def test_longer_than_the_calendar_is_refused(written):
+@pytest.mark.parametrize("written", ["36526d", "99999999999d", 1e20, "9" * 400 + "d"])
+def test_longer_than_a_hundred_years_is_refused(written):
     with pytest.raises(ValueError, match="duration"):
         parse_duration(written)
 

@@ -41,6 +41,8 @@ def test_what_a_schedule_says_becomes_a_value(fields, value):
         ({"every": "1h", "anchor": "noon"}, 'anchor "noon" is not a date with a time'),
         ({"at": "tomorrow"}, 'at "tomorrow" is not a date with a time: write it like 2026-11-16T07:00'),
         ({"at": []}, "at names no instant"),
+        ({"at": "9999-12-31T23:59"}, 'at "9999-12-31T23:59" is not a date with a time'),
+        ({"every": "1h", "anchor": "0001-01-01T00:00Z"}, 'anchor "0001-01-01T00:00Z" is not a date with a time'),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(fields, sentence):
