@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -125,6 +125,14 @@ class Running:
     def rows(self, table: type[Row], *where: Any) -> list[Row]:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(select(table).where(*where)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One that writes from its beginning: SQLite refuses a reader that writes after somebody else did."""
+        with Session(self.engine) as session:
+            session.connection(execution_options={"writing": True})
+            yield session
+            session.commit()
 
     def one(self, table: type[Row], *where: Any) -> Row:
         (found,) = self.rows(table, *where)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
-from sqlalchemy.orm import Session
 
 from pipeline.models import Door, Run
 from pipeline.services import links, optouts
@@ -117,11 +116,10 @@ def test_one_message_with_links_to_all_documents_of_an_address_until_it_unsubscr
     text = message.get_body(("plain",)).get_content()
     found = re.findall(r"https://reports.example.net/d/(\S+)", text)
     keys = [(pipeline.home / "var" / "secret.key").read_bytes().strip()]
-    with Session(pipeline.engine) as session:
+    with pipeline.transaction() as session:
         names = [links.shared_file(session, keys, token).name for token in found]
         token = message["List-Unsubscribe"].strip("<>").rpartition("/")[2]
         optouts.unsubscribe(session, keys, token, Actor("reader", Door.HTTP))
-        session.commit()
     assert names == ["combined-ACME-2026-W46.pdf", "combined-BETA-2026-W46.pdf"]
 
     again = pipeline.run("combined")
@@ -147,10 +145,9 @@ def test_subscribers_get_theirs_until_they_follow_the_link(pipeline: Running) ->
     }  # fmt: skip
     (message,) = [one for one in pipeline.mails(run) if "anna" in one["To"]]
     keys = [(pipeline.home / "var" / "secret.key").read_bytes().strip()]
-    with Session(pipeline.engine) as session:
+    with pipeline.transaction() as session:
         token = message["List-Unsubscribe"].strip("<>").rpartition("/")[2]
         optouts.unsubscribe(session, keys, token, Actor("reader", Door.HTTP))
-        session.commit()
     pipeline.command("unsubscribe", "subscribed", "ok+desk@example.org", check=True)
 
     again = pipeline.run("subscribed")
