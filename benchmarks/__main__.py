@@ -17,7 +17,7 @@ from benchmarks.sink import program
 def options() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument(
-        "parts", nargs="*", help=f"which parts: {', '.join(PARTS)}; default: all but postgresql and sending"
+        "parts", nargs="*", help=f"which parts: {', '.join(PARTS)}; default: all but those of PostgreSQL and sending"
     )
     found.add_argument("--documents", type=int, default=1000, help="of a run (default 1,000)")
     found.add_argument("--rounds", type=int, default=3, help="of the product and the bare loop by turns (default 3)")
@@ -29,6 +29,8 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--due", type=int, default=20_000, help="schedules that are due at once (default 20,000)")
     found.add_argument("--schedules", type=int, default=100_000, help="of those (default 100,000)")
     found.add_argument("--fires", type=int, default=60, help="of a schedule of every second (default 60)")
+    found.add_argument("--finished", type=int, default=1_000_000, help="steps beside those at work (default 1,000,000)")
+    found.add_argument("--active", type=int, default=1000, help="steps that are at work (default 1,000)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
     shown = found.add_mutually_exclusive_group()
@@ -93,6 +95,20 @@ def firing(asked: argparse.Namespace) -> Result:
     return firing.measure(asked.slots, asked.due, asked.schedules, asked.fires)
 
 
+def healing(asked: argparse.Namespace) -> Result:
+    from benchmarks import healing
+
+    return healing.measure(asked.finished, asked.active)
+
+
+def healing_postgresql(asked: argparse.Namespace) -> Result:
+    from benchmarks import healing
+    from benchmarks.postgresql import server
+
+    with server() as url:
+        return healing.measure(asked.finished, asked.active, database_url=url, name="PostgreSQL")
+
+
 def sending(asked: argparse.Namespace) -> Result:
     from benchmarks import sending
 
@@ -101,11 +117,24 @@ def sending(asked: argparse.Namespace) -> Result:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
     one.__name__: one
-    for one in (starting, due, firing, messages, composing, documents, memory, rows, postgresql, sending)
+    for one in (
+        starting,
+        due,
+        firing,
+        messages,
+        composing,
+        documents,
+        memory,
+        rows,
+        healing,
+        healing_postgresql,
+        postgresql,
+        sending,
+    )
 }
 
 # Parts that send nothing, and need no server that takes it.
-WITHOUT_MAIL = {"composing", "due", "firing", "rows"}
+WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "rows"}
 
 
 def main() -> None:
@@ -114,7 +143,7 @@ def main() -> None:
     unknown = set(asked.parts) - PARTS.keys()
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
-    chosen = asked.parts or [name for name in PARTS if name not in {"postgresql", "sending"}]
+    chosen = asked.parts or [name for name in PARTS if name not in {"postgresql", "sending", "healing_postgresql"}]
     if not set(chosen) <= WITHOUT_MAIL:
         program()
     console = Console(stderr=asked.json, width=None if sys.stdout.isatty() else 140)

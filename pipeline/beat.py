@@ -14,7 +14,8 @@ from typing import Any
 from celery.beat import Scheduler
 from sqlalchemy import delete
 
-from pipeline import log
+from pipeline import healing, log
+from pipeline.brokermark import BrokerMark
 from pipeline.db import clock, reading, transaction
 from pipeline.endurance import Endurance
 from pipeline.failpoints import failpoint
@@ -22,7 +23,6 @@ from pipeline.models import Heartbeat
 from pipeline.notifier import Notifier
 from pipeline.publisher import Publisher
 from pipeline.services import firing
-from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
 from pipeline.vitals import Vitals
 from pipeline.watcher import Watcher
@@ -52,7 +52,7 @@ class SqlScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         """Load the schedule files where they are watched, and start the threads."""
-        threads = [self._publish, self._heal]
+        threads = [self._publish, self._heal, self._look_at_broker]
         if settings().watches_schedules:
             self._safely(self._watcher.look)
             threads.append(self._watch)
@@ -144,15 +144,18 @@ class SqlScheduler(Scheduler):
         while not self._stopped.wait(HEAL):
             self._safely(self._reconcile)
 
+    def _look_at_broker(self) -> None:
+        mark = BrokerMark()
+        while not self._stopped.wait(HEAL):
+            self._publisher.put(self._safely(mark.look) or ())
+
     def _watch(self) -> None:
         pause = WATCH
         while not self._stopped.wait(pause):
             pause = self._safely(self._watcher.look) or WATCH
 
     def _reconcile(self) -> None:
-        with transaction(durable=False) as session:
-            healed = reconcile(session)
-        self._publisher.put(healed)
+        self._publisher.put(healing.heal())
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         now = time.monotonic()

@@ -849,6 +849,17 @@ class ApiToken(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class Broker(Base):
+    """What a broker was marked with: one without its mark was emptied, and with it whatever it was to hand out."""
+
+    __tablename__ = "brokers"
+
+    # Its kind, host and database; no password.
+    name: Mapped[str] = mapped_column(primary_key=True)
+    mark: Mapped[str]
+    marked_at: Mapped[datetime]
+
+
 class Audit(Base):
     """Who did what, through which door, from where. The database itself refuses to change or delete a row."""
 

@@ -10,11 +10,10 @@ from sqlalchemy import select
 
 from pipeline import db, log
 from pipeline.cli import tables
-from pipeline.db import clock, reading, transaction
+from pipeline.db import clock, reading
 from pipeline.doctor import Check, Verdict
 from pipeline.errors import DefinitionError
 from pipeline.models import Run, RunEvent
-from pipeline.services import reconcile as healer
 from pipeline.services.answers import wording
 from pipeline.services.loading import Synced
 from pipeline.settings import masked, settings
@@ -95,12 +94,12 @@ class Healed:
 
 
 def reconcile() -> list[Healed]:
-    """One pass: heal in one transaction, publish after it."""
-    from pipeline import tasks
+    """One pass: heal, each run in a transaction of its own, and publish."""
+    from pipeline import healing, tasks
 
-    with transaction() as session:
+    with reading() as session:
         began = clock(session)
-        run_ids = healer.reconcile(session)
+    run_ids = healing.heal()
     with log.silenced():  # a broker that is away is told by us, in a sentence
         published = {run_id: tasks.publish(run_id) for run_id in run_ids}
     with reading() as session:

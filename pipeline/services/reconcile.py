@@ -1,12 +1,17 @@
-"""Compares rows with leases and messages, and heals what was lost; harmless at any time, by any number at once."""
+"""Compares rows with leases and messages, and heals what was lost; harmless at any time, by any number at once.
+
+`pipeline.healing` gives each run that ails a short transaction of its own: one that hangs or fails keeps no other
+waiting.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock
@@ -18,71 +23,133 @@ from pipeline.settings import settings
 LIMIT = 500
 # An unpublished step younger than this is being published by whoever just committed it.
 PUBLISHING = timedelta(seconds=5)
+# Steps that a line of a run's history names.
+NAMED = 5
 
 
-def reconcile(session: Session) -> set[UUID]:
-    """Free lapsed claims, finish lost joins, give due deliveries a step, end pauses, go on with backfills.
-
-    Returns the runs whose steps want publishing: the caller publishes after commit.
-    """
+def ailing(session: Session) -> list[UUID]:
+    """Runs with a step whose process died, a message that nobody took, or a join that was lost; in the order of ids."""
     now = clock(session)
+    found = {run_id for run_id, owner, until in _at_work(session) if _why_dead(owner, until, now)}
+    found |= {step.run_id for step in _lost(session, now)}
+    found |= set(_stalled(session))
+    return sorted(found)
+
+
+def mend(session: Session, run_id: UUID) -> None:
+    """Heal one run, with a line in its history for each thing; what is well by now is left as it is."""
+    now = clock(session)
+    run = runs.lock_to_close(session, run_id)
+    working = select(Step).where(Step.run_id == run_id, Step.status == StepStatus.RUNNING).order_by(Step.lease_until)
+    for step in session.scalars(working.limit(LIMIT)).all():
+        why = _why_dead(step.lease_owner, step.lease_until, now)
+        if why:
+            steps.release(session, step, now, why)
+    session.flush()
+    _send_again(session, run, _lost(session, now, run_id))
+    if session.scalar(select(Run.id).where(Run.id == run_id, *_STALLED)) is not None:
+        _go_on(session, run, now)
+
+
+def tend(session: Session) -> set[UUID]:
+    """End pauses, begin whose turn it is, go on with backfills, give due deliveries a step; the runs that changed."""
     pausing.end_those_over(session)
-    approvals.lapse(session, now)
-    healed = {step.run_id for step in _release_dead(session, now)}
-    healed |= set(_forget_lost_messages(session, now))
-    healed |= set(_finish_joins(session, now))
-    _begin_stalled(session)
-    healed |= backfills.tend(session)
-    healed |= late.sweep(session, now)
-    waiting.call_waiting(session, now)
-    return healed | set(_unpublished(session, now))
-
-
-def _release_dead(session: Session, now: datetime) -> Iterable[Step]:
-    running = select(Step).where(Step.status == StepStatus.RUNNING).order_by(Step.lease_until).limit(LIMIT)
-    for step in session.scalars(running).all():
-        if step.lease_owner and steps.is_dead(step.lease_owner):
-            steps.release(session, step, now, f"process {step.lease_owner} is gone")
-            yield step
-        elif step.lease_until and step.lease_until < now:
-            steps.release(session, step, now, f"{step.lease_owner} let its lease lapse")
-            yield step
-
-
-def _forget_lost_messages(session: Session, now: datetime) -> Iterable[UUID]:
-    """Queued steps whose message nobody took for long: their run publishes them again under the same task id."""
-    grace = timedelta(seconds=settings().republish_after)
-    queued = select(Step).where(Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
-    for step in session.scalars(queued.order_by(Step.published_at).limit(LIMIT)).all():
-        since = max(filter(None, (step.published_at, step.queued_at)))
-        if since + grace * 2 ** min(step.published - 1, 10) < now:
-            step.published_at = None
-            yield step.run_id
-
-
-def _finish_joins(session: Session, now: datetime) -> Iterable[UUID]:
-    """Runs with pending steps and none queued or running: the join between them was lost."""
-    active = exists().where(Step.run_id == Run.id, Step.status.in_((StepStatus.QUEUED, StepStatus.RUNNING)))
-    open_run = Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING))
-    stalled = select(Run.id).where(Run.finished_at.is_(None), open_run, ~active).limit(LIMIT)
-    for run_id in session.scalars(stalled).all():
-        run = runs.lock_to_close(session, run_id)
-        if not runs.is_final(run):
-            steps.advance(session, run, 0, now)
-            yield run_id
-
-
-def _begin_stalled(session: Session) -> None:
-    """Runs whose turn it is, although nobody said so: the one before them ended while they were being opened."""
-    for key in turns.stalled(session, LIMIT):
+    for key in turns.stalled(session, LIMIT):  # the run before them ended while they were being opened
         turns.lock(session, key)
         turns.begin_next(session, key)
+    now = clock(session)
+    approvals.lapse(session, now)
+    changed = backfills.tend(session) | late.sweep(session, now)
+    waiting.call_waiting(session, now)
+    return changed
 
 
-def _unpublished(session: Session, now: datetime) -> Iterable[UUID]:
+def unpublished(session: Session) -> set[UUID]:
+    """Runs with steps that are due and have no message."""
+    now = clock(session)
     due = or_(
         Step.not_before <= now,
         and_(Step.not_before.is_(None), Step.queued_at < now - PUBLISHING),
     )
     waiting = select(Step.run_id).where(Step.status == StepStatus.QUEUED, Step.published_at.is_(None), due)
-    return session.scalars(waiting.distinct().limit(LIMIT)).all()
+    return set(session.scalars(waiting.distinct().limit(LIMIT)))
+
+
+# ---- leases
+
+
+def _at_work(session: Session) -> Iterable[Any]:
+    columns = select(Step.run_id, Step.lease_owner, Step.lease_until).where(Step.status == StepStatus.RUNNING)
+    return session.execute(columns.order_by(Step.lease_until).limit(LIMIT))
+
+
+def _why_dead(owner: str | None, until: datetime | None, now: datetime) -> str | None:
+    if owner and steps.is_dead(owner):
+        return f"process {owner} is gone"
+    return f"{owner} let its lease lapse" if until and until < now else None
+
+
+# ---- messages
+
+
+def _lost(session: Session, now: datetime, run_id: UUID | None = None) -> list[Step]:
+    """Queued steps whose message nobody took for long; the more often it was sent, the longer it may take."""
+    grace = timedelta(seconds=settings().republish_after)
+    queued = select(Step).where(Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
+    if run_id is not None:
+        queued = queued.where(Step.run_id == run_id)
+    found = session.scalars(queued.order_by(Step.published_at).limit(LIMIT)).all()
+    return [one for one in found if _since(one) + grace * 2 ** min(one.published - 1, 10) < now]
+
+
+def _since(step: Step) -> datetime:
+    return max(filter(None, (step.published_at, step.queued_at)))
+
+
+def _send_again(session: Session, run: Run, lost: Sequence[Step]) -> None:
+    """Their run publishes them again, under the same task ids."""
+    if not lost:
+        return
+    for step in lost:
+        step.published_at = None
+    names = ", ".join(step.name for step in lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if lost[NAMED:] else "")
+    runs.note(session, run.id, "healed", f"{names}: nobody took the message; it is sent again")
+
+
+# ---- joins
+
+_ACTIVE_STEP = exists().where(Step.run_id == Run.id, Step.status.in_((StepStatus.QUEUED, StepStatus.RUNNING)))
+# Runs that are open, and have no step that could move them.
+_STALLED = (
+    Run.finished_at.is_(None),
+    Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)),
+    ~_ACTIVE_STEP,
+)
+
+
+def _stalled(session: Session) -> Iterable[UUID]:
+    return session.scalars(select(Run.id).where(*_STALLED).limit(LIMIT))
+
+
+def _go_on(session: Session, run: Run, now: datetime) -> None:
+    """Begin the stage that nobody began, or end the run: as failed, if it lacks what could have ended it well."""
+    counts = dict(
+        session.execute(
+            select(Step.status, func.count()).where(Step.run_id == run.id).group_by(Step.status)
+        ).all()
+    )  # fmt: skip
+    lost = select(Step.name).where(
+        Step.run_id == run.id,
+        or_(Step.status == StepStatus.CANCELLED, and_(Step.status == StepStatus.FAILED, Step.tolerated.is_(False))),
+        Step.generation == run.generation,
+    )
+    broken = session.scalar(lost.order_by(Step.stage, Step.ordinal).limit(1))
+    if run.status == RunStatus.CANCELLING or (counts and (counts.get(StepStatus.PENDING) or not broken)):
+        pending = bool(counts.get(StepStatus.PENDING))
+        said = "a stage was finished, and the next had not begun: it does" if pending else "all was done: it is closed"
+        runs.note(session, run.id, "healed", said)
+        steps.advance(session, run, 0, now)
+        return
+    why = f"{broken} had ended, and nothing was left to go on with" if broken else "it has no steps"
+    runs.note(session, run.id, "healed", f"abandoned: {why}")
+    runs.close(session, run, RunStatus.FAILED, f"abandoned: {why}")

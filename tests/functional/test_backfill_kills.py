@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from pipeline import healing
 from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
 from pipeline.models import Backfill, Run, Schedule, Slot
 from pipeline.services import loading
-from pipeline.services.reconcile import reconcile
 from tests.factories import schedule_file
 
 BEGIN = datetime(2026, 11, 16, tzinfo=UTC)
@@ -49,8 +49,7 @@ def test_whoever_is_killed_each_slot_has_its_run_once(minutely, place, rows):
         (backfill_id,) = session.scalars(select(Backfill.id))
     begun = set()
     for _ in range(4):
-        with transaction() as session:
-            begun |= reconcile(session)
+        begun |= healing.heal()
 
     with reading() as session:
         runs = session.scalars(select(Run)).all()

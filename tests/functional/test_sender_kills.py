@@ -17,11 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import db
-from pipeline.db import reading, transaction
+from pipeline import db, healing
+from pipeline.db import reading
 from pipeline.models import Base, Delivery, DeliveryAttempt, Run, Step
 from pipeline.services import late
-from pipeline.services.reconcile import reconcile
 from pipeline.settings import settings
 from tests.conftest import forget_engine
 from tests.factories import make_delivery, make_run, make_schedule
@@ -102,8 +101,7 @@ def make_batches(count: int, batches: int = 1) -> Run:
 
 
 def heal() -> None:
-    with transaction(durable=False) as session:
-        reconcile(session)
+    healing.heal()
 
 
 def until(look: Callable[[], object], seconds: float = 30) -> None:

@@ -14,14 +14,13 @@ from freezegun import freeze_time
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from pipeline import tasks
+from pipeline import healing, tasks
 from pipeline.adapters import folders
 from pipeline.db import reading, transaction
 from pipeline.errors import DefinitionError, NotFound, Parked, PermanentError, Refused, Skip, TransientError
 from pipeline.models import Attempt, Run, Step
 from pipeline.retry import Retry
 from pipeline.services import steps
-from pipeline.services.reconcile import reconcile
 from pipeline.services.runs import Request
 from pipeline.settings import settings
 from pipeline.tasks import step, workflow
@@ -66,9 +65,7 @@ class Story:
     def beat(self, **passes):
         """Time passes, and beat's reconcile looks: what it heals is published and carried out."""
         self.frozen.tick(timedelta(**passes))
-        with transaction() as session:
-            healed = reconcile(session)
-        for run_id in healed:
+        for run_id in healing.heal():
             tasks.publish(run_id)
         return self.worker.work()
 

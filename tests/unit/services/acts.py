@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from pipeline import healing
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Attempt, Run, Step
 from pipeline.retry import Retry
 from pipeline.services import publishing, runs, steps
-from pipeline.services.reconcile import reconcile
 from pipeline.services.steps import Claim, Planned
 
 RETRY = Retry(attempts=3, first=30, factor=2, ceiling=900, jitter=0)
@@ -74,8 +74,7 @@ def publish(run: Run) -> list[list[str]]:
 
 
 def heal() -> set[UUID]:
-    with transaction(durable=False) as session:
-        return reconcile(session)
+    return healing.heal()
 
 
 def statuses(run: Run) -> dict[str, str]:

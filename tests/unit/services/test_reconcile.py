@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from pipeline.db import reading, transaction
 from pipeline.errors import TransientError
-from pipeline.models import RunEvent, RunStatus, Step
-from pipeline.services import reconcile, steps
+from pipeline.models import Run, RunEvent, RunStatus, Step
+from pipeline.services import brokers, reconcile, steps
 from tests.factories import make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin, carry_out, claim, fail, heal, planned, publish, publishable, statuses
@@ -251,3 +253,79 @@ def test_it_is_harmless_any_number_of_times(run, time):
     assert before == {"start": "succeeded", "fetch:a": "queued", "fetch:b": "queued", "plan": "pending"}
     assert statuses(run) == before
     assert len(acts.attempts(run, "fetch:a")) == 1
+
+
+# ---- told, and by itself
+
+
+def test_each_thing_that_was_healed_is_a_line_of_the_runs_history(run, time):
+    begin(run, planned("fetch:a", "fetch:b"), planned("plan"))
+    publish(run)
+    time.passes(seconds=61)
+    heal()
+    assert story_of(run) == ["fetch:a, fetch:b: nobody took the message; it is sent again"]
+    for name in ("fetch:a", "fetch:b"):
+        change(acts.step(run, name), status="succeeded")
+    heal()
+    assert story_of(run)[-1] == "a stage was finished, and the next had not begun: it does"
+    change(acts.step(run, "plan"), status="succeeded")
+    heal()
+    assert story_of(run)[-1] == "all was done: it is closed"
+
+
+def test_a_run_that_nothing_could_move_any_more_has_failed_as_abandoned(run, time):
+    begin(run, planned("fetch"))
+    change(acts.step(run, "fetch"), status="failed")
+    heal()
+    found = acts.reread(run)
+    assert (found.status, found.error) == (
+        "failed", "abandoned: fetch had ended, and nothing was left to go on with",
+    )  # fmt: skip
+    empty = make_run(due_at=run.due_at + timedelta(days=7))
+    with transaction() as session:
+        session.delete(session.get_one(Step, acts.step(empty, "start").id))
+    heal()
+    assert acts.reread(empty).error == "abandoned: it has no steps"
+
+
+def test_what_was_being_cancelled_is_closed(run, time):
+    begin(run, planned("fetch"))
+    with transaction() as session:
+        session.get_one(Run, run.id).status = "cancelling"
+    change(acts.step(run, "fetch"), status="cancelled")
+    heal()
+    assert acts.reread(run).status == "cancelled"
+
+
+def test_a_run_that_cannot_be_healed_keeps_no_other_waiting(run, time, monkeypatch):
+    other = make_run(due_at=run.due_at + timedelta(days=7))
+    claim(run, "start")
+    claim(other, "start")
+    time.passes(seconds=31)
+    mend = reconcile.mend
+
+    def fail_at_first(session, run_id):
+        if run_id == run.id:
+            raise OperationalError("UPDATE", {}, Exception("deadlock detected"))
+        mend(session, run_id)
+
+    monkeypatch.setattr(reconcile, "mend", fail_at_first)
+    assert heal() == {run.id, other.id}
+    assert (statuses(run), statuses(other)) == ({"start": "running"}, {"start": "queued"})
+
+
+# ---- a broker that was emptied
+
+
+def test_what_an_emptied_broker_was_to_hand_out_is_published_again_at_once(run, time):
+    begin(run, planned("fetch:a", "fetch:b"), planned("plan"))
+    publish(run)
+    carry_out(run, "fetch:a", carried=True)
+    working = claim(run, "fetch:b")
+    with reading() as session:
+        assert brokers.with_messages(session) == [run.id]
+    with transaction() as session:
+        assert brokers.forget_messages(session, run.id) == 1  # the chord's body, which nobody would bring any more
+    assert story_of(run) == ["the broker was emptied: 1 message published again"]
+    acts.succeed(working, carried=True)
+    assert publishable(run) == [["plan"]]

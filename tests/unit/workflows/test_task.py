@@ -11,11 +11,10 @@ from freezegun import freeze_time
 from kombu import Queue
 from sqlalchemy import select
 
-from pipeline import tasks
+from pipeline import healing, tasks
 from pipeline.db import reading, transaction
 from pipeline.models import Attempt, Run, Step
 from pipeline.services import runs
-from pipeline.services.reconcile import reconcile
 from pipeline.services.runs import Request
 from pipeline.workflows import elsewhere
 from tests.broker import broker, worker
@@ -77,9 +76,7 @@ class Story:
 
     def passes(self, **time):
         self.frozen.tick(timedelta(**time))
-        with transaction() as session:
-            healed = reconcile(session)
-        for run_id in healed:
+        for run_id in healing.heal():
             tasks.publish(run_id)
         return self.worker.work()
 

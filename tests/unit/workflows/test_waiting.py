@@ -9,13 +9,12 @@ import pytest
 from freezegun import freeze_time
 from sqlalchemy import select
 
-from pipeline import tasks
+from pipeline import healing, tasks
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
 from pipeline.models import Attempt, Notice, Run, RunEvent, Step
 from pipeline.services import runs, waiting
 from pipeline.services.audit import Actor
-from pipeline.services.reconcile import reconcile
 from pipeline.services.runs import Request
 from pipeline.settings import settings
 from pipeline.tasks import step, workflow
@@ -51,9 +50,7 @@ class Story:
     def passes(self, **time):
         """Time passes, and beat looks: what is due is published and carried out. A `start` that comes early is not."""
         self.frozen.tick(timedelta(**time))
-        with transaction() as session:
-            healed = reconcile(session)
-        for run_id in healed:
+        for run_id in healing.heal():
             tasks.publish(run_id)
         return [name for name in self.worker.work() if name != "start"]
 

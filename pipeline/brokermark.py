@@ -1,0 +1,96 @@
+"""Notices that the broker was emptied (FLUSHALL, restarted without its file), and publishes again what it lost.
+
+A mark lies in the broker, and is remembered in SQL: if it is gone, so are the messages. Without it a lost message is
+missed only after its grace, a minute or more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+from kombu.utils.url import maybe_sanitize_url
+
+from pipeline import log
+from pipeline.celery import app
+from pipeline.db import reading, transaction
+from pipeline.services import brokers
+
+logger = log.get(__name__)
+KEY = "pipeline:mark"
+
+
+class BrokerMark:
+    """Looks at the mark over a connection of its own; any number of beats may."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+
+    def look(self) -> set[UUID]:
+        """Runs whose messages were lost, and are to be published now; none while the broker is away."""
+        connection = self._connection or app.connection_for_write()
+        name = maybe_sanitize_url(connection.as_uri())
+        with reading() as session:
+            known = brokers.mark(session, name)
+        try:
+            found = _mark_of(connection, known)
+        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
+            connection.release()  # whoever publishes tells that it is away
+            self._connection = None
+            return set()
+        self._connection = connection
+        if found == known:
+            return set()
+        # The mark is remembered last: whoever is killed before does it again, which costs messages that find nothing.
+        lost = set() if known is None else _forget()
+        with transaction() as session:
+            brokers.remember(session, name, found)
+        if known is not None:
+            logger.warning("the broker was emptied: what it had lost is published again", runs=len(lost))
+        return lost
+
+
+def _forget() -> set[UUID]:
+    with reading() as session:
+        run_ids = brokers.with_messages(session)
+    lost = set()
+    for run_id in run_ids:
+        with transaction() as session:
+            if brokers.forget_messages(session, run_id):
+                lost.add(run_id)
+    return lost
+
+
+def _mark_of(connection: Connection, known: str | None) -> str:
+    """The broker's mark, which it is given if it has none."""
+    kind = str(connection.transport.driver_type)
+    if kind == "redis":
+        return _in_redis(connection.default_channel)
+    if kind == "amqp":
+        return _as_queue(connection, known)
+    return known or kind  # a broker in memory ends with us
+
+
+def _in_redis(channel: Any) -> str:
+    channel.client.set(KEY, str(uuid4()), nx=True)
+    found: bytes = channel.client.get(KEY)
+    return found.decode()
+
+
+def _as_queue(connection: Any, known: str | None) -> str:
+    """AMQP has no keys: a durable queue that nobody uses stands for the mark."""
+    if known is not None:
+        channel = connection.channel()
+        try:
+            channel.queue_declare(f"pipeline.mark.{known}", passive=True)
+        except connection.channel_errors:  # NOT_FOUND, which closes the channel
+            pass
+        else:
+            channel.close()
+            return known
+    mark = str(uuid4())
+    with connection.channel() as channel:
+        channel.queue_declare(f"pipeline.mark.{mark}", durable=True, auto_delete=False)
+    return mark
