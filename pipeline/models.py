@@ -391,6 +391,11 @@ class Run(Base):
     finished_at: Mapped[datetime | None]
 
 
+# As `ix_steps_active` says it: SQLite takes an index of a part of the rows only for a condition that is the same, and
+# no parameter is.
+ACTIVE_STEP = text("steps.status IN ('queued', 'running')")
+
+
 class Step(Base):
     __tablename__ = "steps"
     __table_args__ = (
@@ -605,6 +610,10 @@ class Subscription(Base):
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     ended_by: Mapped[str | None]
+
+
+# As `ix_deliveries_deferred` says it, see ACTIVE_STEP.
+DEFERRED_DELIVERY = text("deliveries.status = 'deferred'")
 
 
 class Delivery(Base):

@@ -9,10 +9,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock
-from pipeline.models import Broker, Step, StepStatus
+from pipeline.models import ACTIVE_STEP, Broker, Step, StepStatus
 from pipeline.services import runs
-
-_UNFINISHED = (StepStatus.QUEUED, StepStatus.RUNNING)
 
 
 def mark(session: Session, name: str) -> str | None:
@@ -27,7 +25,7 @@ def remember(session: Session, name: str, found: str) -> None:
 
 def with_messages(session: Session) -> Sequence[UUID]:
     """Runs whose steps are to be handed out by a broker, in the order of ids."""
-    unfinished = select(Step.run_id).where(Step.status.in_(_UNFINISHED))
+    unfinished = select(Step.run_id).where(ACTIVE_STEP)
     return session.scalars(unfinished.distinct().order_by(Step.run_id)).all()
 
 

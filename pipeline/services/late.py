@@ -10,7 +10,17 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from pipeline import schedule
-from pipeline.models import FINAL_STEP, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
+from pipeline.models import (
+    DEFERRED_DELIVERY,
+    FINAL_STEP,
+    Delivery,
+    DeliveryStatus,
+    Run,
+    RunStatus,
+    Step,
+    StepStatus,
+    WaitingFor,
+)
 from pipeline.services import runs, steps
 
 # Batches that one pass of the sweep gives a new step.
@@ -23,7 +33,12 @@ def sweep(session: Session, now: datetime) -> set[UUID]:
 
     While the run's other deliveries are on their way, the new step joins them; else its run is taken up again.
     """
-    due = (Delivery.status == DeliveryStatus.DEFERRED, Delivery.not_before <= now, Delivery.batch.is_not(None))
+    due = (
+        DEFERRED_DELIVERY,
+        Delivery.status == DeliveryStatus.DEFERRED,
+        Delivery.not_before <= now,
+        Delivery.batch.is_not(None),
+    )
     open_ = or_(Run.status == RunStatus.RUNNING, Run.waiting_for == WaitingFor.DEFERRED)
     pairs = select(Delivery.run_id, Delivery.batch).join(Run, Run.id == Delivery.run_id).where(*due, open_).distinct()
     batches_of: dict[UUID, list[int]] = {}

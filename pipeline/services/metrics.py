@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from pipeline import __version__
 from pipeline.db import clock
 from pipeline.models import (
+    ACTIVE_STEP,
     BadFile,
     Delivery,
     Heartbeat,
@@ -91,13 +92,15 @@ def _work(session: Session, now: datetime) -> Iterator[Metric]:
     deliveries = select(Delivery.status, func.count()).where(Delivery.run_id.in_(select(Run.id).where(*open_runs)))
     standing = session.execute(deliveries.group_by(Delivery.status)).all()
     yield _gauge("deliveries", "Deliveries of runs that have not ended.", ["status"], standing)
-    due = and_(Step.status == StepStatus.QUEUED, or_(Step.not_before.is_(None), Step.not_before <= now))
+    due = and_(ACTIVE_STEP, Step.status == StepStatus.QUEUED, or_(Step.not_before.is_(None), Step.not_before <= now))
     queued = select(Step.queue, func.count(), func.min(func.coalesce(Step.not_before, Step.queued_at))).where(due)
     rows = session.execute(queued.group_by(Step.queue)).all()
     yield _gauge("steps_queued", "Steps that a worker could begin.", ["queue"], [row[:2] for row in rows])
     ages = [(queue, _age(since, now)) for queue, _, since in rows]
     yield _gauge("steps_queued_age_seconds", "How long the first of them has waited.", ["queue"], ages)
-    running = select(Step.queue, func.count()).where(Step.status == StepStatus.RUNNING).group_by(Step.queue)
+    running = (
+        select(Step.queue, func.count()).where(ACTIVE_STEP, Step.status == StepStatus.RUNNING).group_by(Step.queue)
+    )
     yield _gauge("steps_running", "Steps that are at work.", ["queue"], session.execute(running).all())
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock
-from pipeline.models import Run, RunStatus, Step, StepStatus
+from pipeline.models import ACTIVE_STEP, Run, RunStatus, Step, StepStatus
 from pipeline.services import approvals, backfills, late, pausing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
@@ -71,7 +71,7 @@ def unpublished(session: Session) -> set[UUID]:
         Step.not_before <= now,
         and_(Step.not_before.is_(None), Step.queued_at < now - PUBLISHING),
     )
-    waiting = select(Step.run_id).where(Step.status == StepStatus.QUEUED, Step.published_at.is_(None), due)
+    waiting = select(Step.run_id).where(ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.published_at.is_(None), due)
     return set(session.scalars(waiting.distinct().limit(LIMIT)))
 
 
@@ -79,7 +79,9 @@ def unpublished(session: Session) -> set[UUID]:
 
 
 def _at_work(session: Session) -> Iterable[Any]:
-    columns = select(Step.run_id, Step.lease_owner, Step.lease_until).where(Step.status == StepStatus.RUNNING)
+    columns = select(Step.run_id, Step.lease_owner, Step.lease_until).where(
+        ACTIVE_STEP, Step.status == StepStatus.RUNNING
+    )
     return session.execute(columns.order_by(Step.lease_until).limit(LIMIT))
 
 
@@ -95,7 +97,7 @@ def _why_dead(owner: str | None, until: datetime | None, now: datetime) -> str |
 def _lost(session: Session, now: datetime, run_id: UUID | None = None) -> list[Step]:
     """Queued steps whose message nobody took for long; the more often it was sent, the longer it may take."""
     grace = timedelta(seconds=settings().republish_after)
-    queued = select(Step).where(Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
+    queued = select(Step).where(ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
     if run_id is not None:
         queued = queued.where(Step.run_id == run_id)
     found = session.scalars(queued.order_by(Step.published_at).limit(LIMIT)).all()
@@ -118,12 +120,12 @@ def _send_again(session: Session, run: Run, lost: Sequence[Step]) -> None:
 
 # ---- joins
 
-_ACTIVE_STEP = exists().where(Step.run_id == Run.id, Step.status.in_((StepStatus.QUEUED, StepStatus.RUNNING)))
+_MOVES = exists().where(Step.run_id == Run.id, ACTIVE_STEP)
 # Runs that are open, and have no step that could move them.
 _STALLED = (
     Run.finished_at.is_(None),
     Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)),
-    ~_ACTIVE_STEP,
+    ~_MOVES,
 )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock
-from pipeline.models import Channel, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
+from pipeline.models import ACTIVE_STEP, Channel, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.rates import Rate
 from pipeline.services import blocks, ledger, rationing, relays
 from pipeline.services.ledger import Claimable
@@ -108,7 +108,7 @@ def _until_there_is_room(session: Session, run_id: UUID, batch: int, rates: Rate
     Steps that wait are spread: each comes when there is room for what those before it hold, and not all at once.
     """
     soonest, count = _queued(session, run_id, batch)
-    ahead = (Step.status == StepStatus.QUEUED, Step.queue == "deliver", Step.not_before > now)
+    ahead = (ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queue == "deliver", Step.not_before > now)
     place = session.scalar(select(func.count()).where(*ahead)) or 0
     spread = min(place * count * rates.seconds_each, LONGEST_WAIT)
     return Pause(f"waits for its turn: {rates}", max(0.0, ((soonest or now) - now).total_seconds()) + spread)

@@ -18,7 +18,18 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
 from pipeline.errors import ApprovalWanted, Blocked, Cancelled, Parked, PipelineError, Refused, StaleClaim, Waiting
-from pipeline.models import FINAL_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus, WaitingFor, new_id
+from pipeline.models import (
+    ACTIVE_STEP,
+    FINAL_STEP,
+    Attempt,
+    Outcome,
+    Run,
+    RunStatus,
+    Step,
+    StepStatus,
+    WaitingFor,
+    new_id,
+)
 from pipeline.retry import Retry
 from pipeline.services import approvals, blocks, priorities, runs
 from pipeline.settings import settings
@@ -535,7 +546,7 @@ def _deaths(session: Session, step: Step) -> int:
 
 def wake(session: Session, queue: str, now: datetime, *, run_id: UUID | None = None, limit: int | None = None) -> None:
     """What waits in this queue for its next try is tried now: of one run or of all, and the first `limit` of it."""
-    waiting = [Step.status == StepStatus.QUEUED, Step.queue == queue, Step.not_before > now]
+    waiting = [ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queue == queue, Step.not_before > now]
     if run_id is not None:
         waiting.append(Step.run_id == run_id)
     first = select(Step.id).where(*waiting).order_by(Step.not_before).limit(limit)
@@ -546,7 +557,7 @@ def wake(session: Session, queue: str, now: datetime, *, run_id: UUID | None = N
 
 def at_work(session: Session, queue: str) -> int:
     """How many steps of this queue are being carried out, by all workers."""
-    running = (Step.status == StepStatus.RUNNING, Step.queue == queue)
+    running = (ACTIVE_STEP, Step.status == StepStatus.RUNNING, Step.queue == queue)
     return session.scalar(select(func.count()).where(*running)) or 0
 
 

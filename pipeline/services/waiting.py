@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK
 from pipeline.errors import Refused
-from pipeline.models import FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
+from pipeline.models import ACTIVE_STEP, FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import audit, runs, steps
 from pipeline.services.audit import Actor
 from pipeline.services.notices import is_trial
@@ -80,7 +80,7 @@ def release(session: Session, run: Run, actor: Actor) -> UUID | None:
 def call_waiting(session: Session, now: datetime) -> None:
     """Have runs look at once for which another schedule's run, that they wait for, has ended since they last looked."""
     looking = select(Step.id, Step.memory, Step.queued_at, Run.period).join(Run, Run.id == Step.run_id)
-    parked = (Step.task == runs.READY_TASK, Step.status == StepStatus.QUEUED, Step.not_before > now)
+    parked = (ACTIVE_STEP, Step.task == runs.READY_TASK, Step.status == StepStatus.QUEUED, Step.not_before > now)
     waiting = [row for row in session.execute(looking.where(*parked).limit(LIMIT)) if _wanted(row.memory)]
     if not waiting:
         return

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import Heartbeat, Notice, Relay, Run, Schedule, Step, StepStatus
+from pipeline.models import ACTIVE_STEP, Heartbeat, Notice, Relay, Run, Schedule, Step, StepStatus
 from pipeline.notice import Kind
 from pipeline.services.answers import wording
 from pipeline.services.notices.telling import about_relay, goes_on, settle, tell
@@ -67,11 +67,13 @@ def _firing_goes_on(session: Session, now: datetime) -> None:
 
 def _somebody_works(session: Session, now: datetime) -> None:
     """Steps that have been due for minutes while no step at all is at work."""
-    if session.scalar(select(Step.id).where(Step.status == StepStatus.RUNNING, Step.lease_until > now).limit(1)):
+    if session.scalar(
+        select(Step.id).where(ACTIVE_STEP, Step.status == StepStatus.RUNNING, Step.lease_until > now).limit(1)
+    ):
         settle(session, _WORKING, how="Steps are carried out again.")
         return
     since = func.coalesce(Step.not_before, Step.queued_at, type_=Step.queued_at.type)
-    due = (Step.status == StepStatus.QUEUED, Step.queued_at < now - WAITING, since < now - WAITING)
+    due = (ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queued_at < now - WAITING, since < now - WAITING)
     found = session.execute(select(since, Step.run_id).where(*due).order_by(since).limit(MANY)).all()
     if not found:
         settle(session, _WORKING, how="No step waits for a worker any more.")
