@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from pipeline import schedule, timing
 from pipeline.db import clock, insert_new
@@ -137,11 +137,17 @@ def is_approved(session: Session, run: Run) -> bool:
 
 def lapse(session: Session, now: datetime) -> None:
     """Reject the runs that nobody has answered in time, or whose schedule has fired again since."""
-    open_ones = select(Approval.id, Approval.run_id).where(Approval.answer.is_(None)).order_by(Approval.asked_at)
-    for approval_id, run_id in session.execute(open_ones.limit(LIMIT)).all():
-        why = _why_over(session, session.get_one(Approval, approval_id), session.get_one(Run, run_id), now)
-        if why is not None:
-            _lapse(session, run_id, why)
+    following = aliased(Run)
+    fired = exists().where(
+        following.schedule_key == Run.schedule_key,
+        following.trigger == Trigger.SCHEDULE,
+        following.created_at > Approval.asked_at,
+    )
+    elsewhere = Run.waiting_for.is_distinct_from(WaitingFor.APPROVAL)
+    over = or_(elsewhere, Approval.lapses_at <= now, and_(Approval.lapses_at.is_(None), fired))
+    found = select(Approval.run_id).join(Run, Run.id == Approval.run_id).where(Approval.answer.is_(None), over)
+    for run_id in session.scalars(found.order_by(Approval.asked_at).limit(LIMIT)).all():
+        _lapse(session, run_id)
 
 
 # ---- in detail
@@ -185,27 +191,23 @@ def _with(note: str | None) -> str:
     return f": {note}" if note else ""
 
 
-def _why_over(session: Session, row: Approval, run: Run, now: datetime) -> str | None:
-    """Why nobody need answer any more, or None."""
+def _lapse(session: Session, run_id: UUID) -> None:
+    run = runs.lock_to_close(session, run_id)
+    row = session.scalar(select(Approval).where(Approval.run_id == run_id, Approval.answer.is_(None)))
+    if row is None:  # somebody was faster
+        return
+    why = _why_over(session, row, run)
+    _answer(session, row, BEAT, Answer.LAPSED, why)
+    if run.waiting_for == WaitingFor.APPROVAL and row.generation == run.generation:
+        runs.close(session, run, RunStatus.REJECTED, f"its approval lapsed: {why}")
+
+
+def _why_over(session: Session, row: Approval, run: Run) -> str:
     if run.waiting_for != WaitingFor.APPROVAL:
         return f"the run is {run.status}"
     if row.lapses_at is not None:
-        if row.lapses_at > now:
-            return None
         return f"nobody approved it by {wording.moment(row.lapses_at, run.zone)}"
     later = (Run.schedule_key == run.schedule_key, Run.trigger == Trigger.SCHEDULE, Run.created_at > row.asked_at)
-    following = session.scalar(select(Run).where(*later).order_by(Run.created_at).limit(1))
-    if following is None:
-        return None
+    following = session.scalars(select(Run).where(*later).order_by(Run.created_at).limit(1)).one()
     about = f"run {wording.short(following.id)} for {following.period['label']}"
     return f"nobody approved it before the next slot was due ({about})"
-
-
-def _lapse(session: Session, run_id: UUID, why: str) -> None:
-    run = runs.lock_to_close(session, run_id)
-    row = _row(session, run)
-    if row is None or row.answer is not None:
-        return
-    _answer(session, row, BEAT, Answer.LAPSED, why)
-    if run.waiting_for == WaitingFor.APPROVAL and not runs.is_final(run):
-        runs.close(session, run, RunStatus.REJECTED, f"its approval lapsed: {why}")

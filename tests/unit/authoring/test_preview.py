@@ -190,3 +190,30 @@ def test_changes_are_noticed_except_those_of_the_pipeline_itself(home, write):
     assert {path.as_posix() for path in next(found)} == {"schedules/a.yaml", "schedules/b.yaml", "templates/t.html"}
     write({".env": "PIPELINE_LOCALE=de"})
     assert {path.as_posix() for path in next(found)} == {".env"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("low > 1 or late_rate > 0.5", "low is 1, late_rate is 0.04"),
+        ("rows == 2 and documents == 2 and counted_by == 'Bo' and in_stock == 54", None),
+    ],
+)
+def test_it_says_whether_a_run_would_send_it(stock, home, condition, said):
+    build = home / "reports" / "stock.py"
+    build.write_text(build.read_text().replace('{"low"', '{"figures": {"Late rate": 0.04}, "low"'), encoding="utf-8")
+    file = home / "schedules" / "stock.yaml"
+    summed = file.read_text().replace("  split_by:", "  columns: {item: Item, in_stock: {total: sum}}\n  split_by:")
+    file.write_text(f"{summed}send_if: {condition}\n", encoding="utf-8")
+
+    warnings = preview().warnings
+    assert [one for one in warnings if "send_if" in one] == (
+        [f"a run would not send it: send_if {condition}: {said}"] if said else []
+    )
+
+
+def test_a_figure_that_there_is_none_of_fails_it_with_the_nearest_name(stock, home):
+    file = home / "schedules" / "stock.yaml"
+    file.write_text(file.read_text() + "send_if: lwo > 1\n", encoding="utf-8")
+    with pytest.raises(PermanentError, match=r'send_if: there is no figure "lwo": did you mean low\?'):
+        preview()
