@@ -32,7 +32,7 @@ from pipeline.models import (
     StepStatus,
     Trigger,
     WaitingFor,
-    new_id,
+    new_run_id,
 )
 from pipeline.policies import Overlap
 from pipeline.report import Report, Scalar
@@ -161,7 +161,7 @@ def draft(
     zone = zone_of(definition)
     start_by, finish_by = deadlines.of(definition, request.trigger, request.scope, not_before or due_at)
     return Run(
-        id=new_id(),
+        id=new_run_id(),
         workflow=definition.workflow or definition.kind,
         schedule_key=request.schedule_key,
         revision=revision,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+from uuid import RFC_4122
 
 import pytest
 from sqlalchemy import CheckConstraint, Text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline import models
-from pipeline.models import Base, PlainText, Step, UtcDateTime, new_id
+from pipeline.models import Base, PlainText, Step, UtcDateTime, new_id, new_run_id
+from pipeline.services.answers import wording
 
 BERLIN = timezone(timedelta(hours=1))
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -102,6 +104,14 @@ def test_ids_sort_by_the_time_they_were_made():
 
     assert ids == sorted(ids)
     assert {one.version for one in ids} == {7}
+
+
+def test_runs_opened_together_are_told_apart_by_the_beginning_of_their_ids():
+    ids = [new_run_id() for _ in range(1000)]
+
+    assert ids == sorted(ids)
+    assert {(one.version, one.variant) for one in ids} == {(7, RFC_4122)}
+    assert len({wording.short(one) for one in ids}) == 1000
 
 
 @pytest.mark.parametrize(
