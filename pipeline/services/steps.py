@@ -546,7 +546,7 @@ def _deaths(session: Session, step: Step) -> int:
 
 def wake(session: Session, queue: str, now: datetime, *, run_id: UUID | None = None, limit: int | None = None) -> None:
     """What waits in this queue for its next try is tried now: of one run or of all, and the first `limit` of it."""
-    waiting = [ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queue == queue, Step.not_before > now]
+    waiting: list[Any] = [ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queue == queue, Step.not_before > now]
     if run_id is not None:
         waiting.append(Step.run_id == run_id)
     first = select(Step.id).where(*waiting).order_by(Step.not_before).limit(limit)
