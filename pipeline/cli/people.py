@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for look in (subscriptions, suppressions):
         app.command(rich_help_panel="Look")(look)
-    for command in (subscribe, unsubscribe, suppress, unsuppress):
+    for command in (subscribe, unsubscribe, suppress, unsuppress, forget):
         app.command(rich_help_panel="Operate")(command)
 
 
@@ -162,3 +162,33 @@ def suppressions(
     from pipeline.cli import subscribing
 
     subscribing.show_suppressions(found)
+
+
+def forget(
+    address: Address,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it, without asking.")] = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Erase what is known of a person, for whom it is asked: says what would go, and asks.
+
+    Rows and counts stay, without the address; nothing is sent to it again.
+    With --json nothing is done without --yes.
+    """
+    from pipeline.cli import forgetting
+
+    check_database()
+    if yes:
+        told = forgetting.forget(address, actor(by), wanted=True)
+    else:
+        told = forgetting.forget(address, actor(by), wanted=False)
+        if not as_json:
+            forgetting.show(told)
+            if not forgetting.confirmed():
+                raise typer.Exit(1)
+            told = forgetting.forget(address, actor(by), wanted=True)
+    if as_json:
+        print_json(told)
+    else:
+        forgetting.show(told)

@@ -9,7 +9,9 @@ from uuid import UUID
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from pipeline import fingerprint
 from pipeline.adapters import copies
+from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import CHUNK, insert_new
 from pipeline.models import (
     Delivery,
@@ -22,6 +24,7 @@ from pipeline.models import (
     Suppression,
 )
 from pipeline.services import freezing, thawing
+from pipeline.settings import settings
 from pipeline.timing import Period
 
 
@@ -86,7 +89,16 @@ def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
         chunk = addresses[at : at + CHUNK]
         rows = session.execute(select(Suppression.address, Suppression.reason).where(Suppression.address.in_(chunk)))
         found |= {address: f"suppressed: {reason}" for address, reason in rows}
-    return found
+    return found | _forgotten(session, addresses)
+
+
+def _forgotten(session: Session, addresses: Sequence[str]) -> dict[str, str]:
+    """Those who were forgotten: only fingerprints are left of them."""
+    rows = select(Suppression.address, Suppression.reason).where(Suppression.address.startswith(fingerprint.PREFIX))
+    marks = dict(session.execute(rows).all())
+    keys = secret_keys(settings()) if marks else []
+    mine = ((one, mark) for one in addresses if marks for mark in fingerprint.every(keys, one) if mark in marks)
+    return {address: f"suppressed: {marks[mark]}" for address, mark in mine}
 
 
 def combined_keys(session: Session, deliveries: Sequence[Delivery]) -> dict[UUID, str]:

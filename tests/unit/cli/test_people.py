@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.factories import make_schedule
+from pipeline.adapters import storage
+from pipeline.errors import PermanentError
+from tests.factories import MONDAY, finished_run, make_delivery, make_document, make_file, make_schedule
 
 ANNA = "anna@acme.example"
 
@@ -89,3 +91,30 @@ def test_a_schedule_that_does_not_send_to_subscribers_says_so(typed, database):
     make_schedule("plain")
     told = said(typed("subscribe", "plain", ANNA, "--key", "A"))
     assert "schedules/plain.yaml does not send to subscribers yet: it needs `recipients: subscriptions`" in told
+
+
+def test_a_person_is_forgotten_after_a_look_at_what_goes(typed, as_json, shipments):
+    run = finished_run(due_at=MONDAY)
+    document = make_document(run, "HERS")
+    storage.store().begin(None)
+    stored = storage.store().put(b"hers", "document", ".pdf")
+    make_file(run, document, stored.uri)
+    make_delivery(run, ANNA, "HERS", document_id=document.id)
+    caught = shipments / "var" / "outbox" / "1.eml"
+    caught.parent.mkdir()
+    caught.write_text(f"To: {ANNA}")
+
+    looked = as_json("forget", ANNA)
+    assert (looked["done"], looked["counts"]["deliveries"], looked["copies"]) == (False, 1, [str(caught)])
+    assert typed("forget", ANNA).exit_code == 1  # nobody answered
+    assert caught.exists()
+
+    done = as_json("forget", ANNA, "--yes")
+    assert (done["done"], done["counts"]["documents"]) == (True, 1)
+    assert not caught.exists()
+    with pytest.raises(PermanentError):
+        storage.store().read(stored.uri)
+    assert "(forgotten)" in typed("suppressions").stdout
+    assert typed("who", ANNA, "--since", "400d").exit_code == 1
+    (said,) = [one for one in as_json("audit") if one["action"] == "forget"]
+    assert "anna" not in str(said).replace(said["by"], "")
