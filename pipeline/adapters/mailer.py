@@ -39,7 +39,9 @@ __all__ = [
 ]
 
 MESSAGES_PER_CONNECTION = 500
-IDLE_SECONDS = 30.0
+# Seconds after which a connection is asked whether it is still there, and within which it is not even looked at: should
+# it be gone, the message goes on a new one.
+IDLE_SECONDS, JUST_NOW = 30.0, 1.0
 # RFC 5321 4.5.3.2.6: what the answer to the final dot may take. Giving up earlier makes doubts, not speed.
 DOT_SECONDS = 600.0
 
@@ -80,7 +82,6 @@ class Relay:
             try:
                 connection = self._begin(sender, recipient, body)
                 connection.write(_stuffed(body))
-                connection.check()
                 failpoint("mail.body")
                 before_dot()
                 failpoint("mail.committed")
@@ -150,17 +151,22 @@ class Relay:
     def _reusable(self) -> bool:
         """Whether the connection of the last message takes another one."""
         connection = self._connection
-        if connection is None or connection.closed or connection.interrupted():
+        if connection is None or connection.closed:
+            return False
+        since = time.monotonic() - connection.last_used
+        if since > JUST_NOW and connection.interrupted():
             return False
         if connection.messages >= MESSAGES_PER_CONNECTION:
             self.close()
             return False
-        idle = time.monotonic() - connection.last_used > IDLE_SECONDS
-        return connection.answers() if idle or connection.in_transaction else True
+        return connection.answers() if since > IDLE_SECONDS or connection.in_transaction else True
 
 
 def _lines(data: bytes) -> bytes:
     """`data` with every line ended by CRLF, the last one too: a lone CR or LF is how mail is smuggled."""
+    ends = data.count(b"\r\n")
+    if ends == data.count(b"\n") == data.count(b"\r") and data.endswith(b"\n"):
+        return data
     return b"\r\n".join(data.splitlines()) + b"\r\n"
 
 

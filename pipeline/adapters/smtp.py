@@ -77,8 +77,9 @@ class Connection:
         failpoint("mail.rcpt")
 
     def _begin_at_once(self, sender: str, recipient: str, options: list[str], *, utf8: bool) -> None:
-        mail = " ".join([f"MAIL FROM:{smtplib.quoteaddr(sender)}", *options])
-        commands = f"{mail}\r\nRCPT TO:{smtplib.quoteaddr(recipient)}\r\nDATA\r\n"
+        # Both addresses are known to be some: smtplib would parse them anew.
+        mail = " ".join([f"MAIL FROM:<{sender}>", *options])
+        commands = f"{mail}\r\nRCPT TO:<{recipient}>\r\nDATA\r\n"
         try:
             self._socket.sendall(commands.encode("utf-8" if utf8 else "ascii"))
         except OSError as error:

@@ -76,6 +76,6 @@ def dot(
             "a_event": new_id(),
             "unsettled": [str(status) for status in ledger.UNSETTLED],
         }
-    dotted = connection.exec_driver_sql(_WITH_ANSWER if answer else _ALONE, values).one()[0]
+    dotted = connection.exec_driver_sql(_WITH_ANSWER if answer else _ALONE, values).scalar()
     if not dotted:
         raise StaleClaim(f"delivery {delivery_id} was taken over by another process")

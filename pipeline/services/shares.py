@@ -18,7 +18,7 @@ from pipeline.services.ledger import Claimable
 from pipeline.services.rationing import Rates
 
 # Deliveries claimed at once: few enough that rates, brakes and relays are asked anew within seconds.
-MOST = 50
+MOST = 100
 # Seconds: the longest wait for those that are before us in a rate, and the wait for a person, who wakes us when done.
 LONGEST_WAIT, FOR_A_PERSON = 900.0, 900.0
 

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.messages import Attachment, compose, encode, split_address, valid_address, wire_address
+from pipeline.adapters.messages import (
+    Attachment,
+    addresses,
+    compose,
+    encode,
+    split_address,
+    valid_address,
+    wire_address,
+)
 from pipeline.errors import PermanentError
 
 # A machine that is busy with other things fails no test.
@@ -371,3 +379,15 @@ def test_what_is_no_address_is_refused_with_its_field_and_the_reason(address):
 )
 def test_a_name_and_its_address_are_told_apart(text, parts):
     assert split_address(text) == parts
+
+
+@given(
+    st.from_regex(r"\A[a-zA-Z0-9_+.-]{1,70}\Z"),
+    st.from_regex(r"\A[a-z0-9.-]{1,30}\.(com|invalid|onion|test|xn--p1ai|[a-z]{1,64})\Z"),
+)
+def test_an_address_that_is_seen_to_be_plain_is_one_for_the_library_too(local, domain):
+    address = f"{local}@{domain}"
+    plain = addresses.PLAIN.fullmatch(address) and not domain.endswith(("invalid", "onion")) and len(local) < 65
+    if plain:
+        assert addresses.valid_address(address) == address
+        assert addresses.wire_address(address) == address
