@@ -34,22 +34,22 @@ def sent(database):
 
 def test_the_message_is_byte_by_byte_what_was_sent(typed, as_json, sent):
     delivery, data = sent
-    (one,) = as_json("who", "anna@acme.example", "--open", "--since", "40000d")["opened"]
+    (one,) = as_json("who", "anna@acme.example", "--open", "--since", "4000d")["opened"]
     assert one["exact"] is True
     assert Path(one["message"]).read_bytes() == data
     assert email.message_from_bytes(data, policy=policy.default)["Message-ID"] == delivery.message_id
     assert [Path(path).suffix for path in one["documents"]] == [".pdf"]
-    assert "byte by byte what was sent" in typed("who", "ACME", "--open", "--since", "40000d").stdout
+    assert "byte by byte what was sent" in typed("who", "ACME", "--open", "--since", "4000d").stdout
 
 
 def test_a_message_that_cannot_be_made_the_same_any_more_is_told(typed, as_json, sent, monkeypatch):
     monkeypatch.setenv("PIPELINE_MAIL_FROM", "New <new@example.com>")
     settings.cache_clear()
-    assert "made anew, and not what was sent" in typed("who", "ACME", "--open", "--since", "40000d").stdout
+    assert "made anew, and not what was sent" in typed("who", "ACME", "--open", "--since", "4000d").stdout
 
     with transaction() as session:
         for artifact in session.query(Artifact).filter_by(kind="bundle"):
             artifact.uri = "gone"
-    (one,) = as_json("who", "ACME", "--open", "--since", "40000d")["opened"]
+    (one,) = as_json("who", "ACME", "--open", "--since", "4000d")["opened"]
     assert one["message"] is None
     assert one["problem"]
