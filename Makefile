@@ -41,9 +41,8 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annot
 	--python-version 3.11 pyproject.toml
 
 lock: setup  ## requirements/*.txt from pyproject.toml
-	$(LOCK) --extra worker --extra embedded --extra web --extra build --extra dev --output-file requirements/dev.txt $(ARGS)
-	$(LOCK) --extra worker --extra embedded --extra web --extra build --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(LOCK) --extra worker --extra embedded --extra build --extra dev --output-file requirements/dev.txt $(ARGS)
+	$(LOCK) --extra worker --extra embedded --extra build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(LOCK) --extra worker --constraints requirements/dev.txt --output-file requirements/worker.txt
-	$(LOCK) --extra web --constraints requirements/dev.txt --output-file requirements/web.txt
 	printf "hatchling\neditables\n" | $(subst pyproject.toml,-,$(LOCK)) --constraints requirements/dev.txt --output-file requirements/build.txt
 	$(LOCK) --constraints requirements/dev.txt --output-file requirements/beat.txt
