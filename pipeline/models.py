@@ -197,13 +197,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class PlainText(TypeDecorator[str]):
-    """Text without NUL characters, which PostgreSQL refuses: an error or a server's reply may hold one."""
+    """Text without what a database refuses: an error or a server's reply may hold a NUL, or half of a character."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base's
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value and "\0" in value else value
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class Base(DeclarativeBase):

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Row, bindparam, or_, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Row, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline import log
 from pipeline.adapters import home
-from pipeline.db import clock, insert_all, insert_new, is_away
+from pipeline.db import clock
 from pipeline.errors import PipelineError
 from pipeline.failpoints import failpoint
-from pipeline.models import Decision, Run, RunStatus, Schedule, Slot, Trigger, WaitingFor, new_id
+from pipeline.models import Decision, Run, RunStatus, Schedule, Trigger, WaitingFor
 from pipeline.policies import Overlap
-from pipeline.schedule import Schedule as Definition
-from pipeline.services import notices, plans, runs, turns
+from pipeline.services import plans, runs, turns
 from pipeline.services.deciding import Decided, Look, decide
-from pipeline.services.due import next_due, not_before, zone_of
-from pipeline.services.notices.dropped import Dropped, slots_dropped
+from pipeline.services.due import next_due, not_before
 from pipeline.services.plans import Plan
+from pipeline.services.recording import Fired, Outcome, record
 from pipeline.services.turns import InTheWay
 from pipeline.settings import settings
 
@@ -34,32 +30,11 @@ BATCH, SLOTS = 200, 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Fired:
-    """A run that was opened for a slot; `waits` for its turn or its jitter: reconcile publishes it then."""
-
-    run_id: UUID
-    schedule_key: str
-    due_at: datetime
-    waits: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """What one transaction decided, and whether more is due already."""
 
     fired: Sequence[Fired]
     more: bool
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What becomes of one schedule: its slots, the runs that some of them open, and those that they cancel."""
-
-    key: str
-    look: Look
-    definition: Definition | None = None
-    drafts: dict[datetime, Run] = field(default_factory=dict)
-    cancels: Sequence[InTheWay] = ()
 
 
 _Known = Schedule | Row[str, str, bool, str | None, datetime, datetime | None]
@@ -96,7 +71,7 @@ def fire_due(session: Session) -> Batch:
         if slots >= SLOTS:
             break
     failpoint("firing.decided")
-    fired = _written(session, outcomes, now)
+    fired = record(session, outcomes, now)
     failpoint("firing.written")
     unfinished = len(outcomes) < len(rows) or any(_is_due(one.look.next_due_at, now) for one in outcomes)
     return Batch(fired, more=unfinished or len(rows) == BATCH)
@@ -112,7 +87,7 @@ def settle(session: Session, row: Schedule, now: datetime) -> None:
     while _is_due(row.next_due_at, now):
         (outcome,) = _outcomes(session, [row], now)
         session.flush()
-        _written(session, [outcome], now)
+        record(session, [outcome], now)
         session.refresh(row, ["high_water_mark", "next_due_at"])
 
 
@@ -129,7 +104,7 @@ def _is_due(at: datetime | None, now: datetime) -> bool:
 # ---- deciding
 
 
-def _outcomes(session: Session, rows: Sequence[_Known], now: datetime) -> Iterable[_Outcome]:
+def _outcomes(session: Session, rows: Sequence[_Known], now: datetime) -> Iterable[Outcome]:
     """What becomes of each schedule; one for which that cannot be told harms no other."""
     known = plans.read(session, [(row.key, row.revision) for row in rows])
     busy = turns.in_the_way(session, [row.key for row in rows if _may_be_busy(known[row.key])])
@@ -148,10 +123,10 @@ def _may_be_busy(plan: Plan | Exception) -> bool:
     return isinstance(plan, Plan) and plan.definition.overlap != Overlap.ALLOW
 
 
-def _outcome(row: _Known, plan: Plan, busy: list[InTheWay], now: datetime, version: str) -> _Outcome:
+def _outcome(row: _Known, plan: Plan, busy: list[InTheWay], now: datetime, version: str) -> Outcome:
     paused = None if not row.paused else f"paused: {row.note}" if row.note else "the schedule was paused"
     look = decide(plan.definition, row.high_water_mark, now, paused)
-    outcome = _Outcome(row.key, look, plan.definition)
+    outcome = Outcome(row.key, look, plan.definition)
     if not any(slot.decision == Decision.FIRED for slot in look.slots):
         return outcome
     slots = []
@@ -197,7 +172,7 @@ def _draft(plan: Plan, due_at: datetime, now: datetime, version: str) -> Run:
     )  # fmt: skip
 
 
-def _given_up(row: _Known, plan: Plan | Exception, now: datetime, error: Exception) -> _Outcome:
+def _given_up(row: _Known, plan: Plan | Exception, now: datetime, error: Exception) -> Outcome:
     """A slot that cannot be fired says why in its row; a definition that cannot be read waits for a good one."""
     bug = None if isinstance(error, PipelineError) else error
     logger.warning("schedule could not be fired", schedule=row.key, error=str(error), exc_info=bug)
@@ -207,105 +182,4 @@ def _given_up(row: _Known, plan: Plan | Exception, now: datetime, error: Excepti
         following = next_due(plan.definition, mark) if isinstance(plan, Plan) else None
     except Exception:  # noqa: BLE001 - it is what is wrong with it
         following = None
-    return _Outcome(row.key, Look(slots, mark, following))
-
-
-# ---- writing
-
-_ADVANCE = (
-    update(Schedule.__table__)  # type: ignore[arg-type]  # a table: not the ORM's update by primary key
-    .where(Schedule.key == bindparam("of"))
-    .values(high_water_mark=bindparam("mark"), next_due_at=bindparam("following"))
-)
-
-
-def _written(session: Session, outcomes: Sequence[_Outcome], now: datetime) -> list[Fired]:
-    """Write all outcomes at once, or each for itself where the database refuses the whole."""
-    try:
-        with session.begin_nested():
-            return _write(session, outcomes, now)
-    except Exception as error:  # whatever it is that one of them has
-        if isinstance(error, DBAPIError) and is_away(error):
-            raise
-    return [fired for outcome in outcomes for fired in _written_alone(session, outcome, now)]
-
-
-def _write(session: Session, outcomes: Sequence[_Outcome], now: datetime) -> list[Fired]:
-    for outcome in outcomes:
-        if outcome.cancels:
-            _make_way(session, outcome)
-    drafts = [run for outcome in outcomes for run in outcome.drafts.values()]
-    runs.add_all(session, drafts)
-    failpoint("firing.runs")
-    slots = [_slot(outcome, slot, now) for outcome in outcomes for slot in outcome.look.slots]
-    insert_all(session, Slot, slots)
-    failpoint("firing.slots")
-    session.connection().execute(_ADVANCE, [_advance(outcome) for outcome in outcomes])
-    dropped = [dropped for outcome in outcomes if (dropped := _dropped(outcome))]
-    if dropped:
-        notices.aside(session, lambda: slots_dropped(session, dropped))
-    return [Fired(run.id, run.schedule_key, run.due_at, _waits(run, now)) for run in drafts]
-
-
-def _dropped(outcome: _Outcome) -> Dropped | None:
-    """What was too late of it, for those who are to know."""
-    late = [slot.due_at for slot in outcome.look.slots if slot.decision == Decision.LATE]
-    if not late or outcome.definition is None:
-        return None
-    of = outcome.definition
-    return Dropped(outcome.key, zone_of(of), late, outcome.look.next_due_at, of.notify)
-
-
-def _written_alone(session: Session, outcome: _Outcome, now: datetime) -> list[Fired]:
-    try:
-        with session.begin_nested():
-            return _write(session, [outcome], now)
-    except Exception as error:
-        if isinstance(error, DBAPIError) and is_away(error):
-            raise
-        refused = error.orig if isinstance(error, DBAPIError) else None
-        reason = f"could not be fired: {refused or error}"
-        logger.warning(
-            "schedule could not be fired", schedule=outcome.key, error=reason, exc_info=None if refused else error
-        )
-    slots = [
-        replace(slot, decision=Decision.SKIPPED, reason=reason) if slot.decision == Decision.FIRED else slot
-        for slot in outcome.look.slots
-    ]
-    outcome = _Outcome(outcome.key, replace(outcome.look, slots=slots))
-    # One that is there already was decided before: its row stays.
-    insert_new(session, Slot, [_slot(outcome, slot, now) for slot in slots])
-    session.connection().execute(_ADVANCE, [_advance(outcome)])
-    return []
-
-
-def _make_way(session: Session, outcome: _Outcome) -> None:
-    """Cancel what is in the way of the outcome's run, which is queued at once if nothing is left of it."""
-    for one in sorted(outcome.cancels, key=lambda one: not one.waits_for_its_turn):
-        runs.cancel(session, runs.lock(session, one.run_id), "beat", "the next slot is due (overlap: cancel)")
-    session.flush()
-    left = turns.in_the_way(session, [outcome.key])
-    for run in outcome.drafts.values():
-        run.status, run.waiting_for = (RunStatus.WAITING, WaitingFor.SLOT) if left else (RunStatus.QUEUED, None)
-
-
-def _slot(outcome: _Outcome, slot: Decided, now: datetime) -> dict[str, Any]:
-    run = outcome.drafts.get(slot.due_at)
-    return {
-        "id": new_id(),
-        "schedule_key": outcome.key,
-        "due_at": slot.due_at,
-        "origin": "schedule",
-        "decision": slot.decision,
-        "reason": slot.reason,
-        "run_id": run.id if run else None,
-        "decided_at": now,
-    }
-
-
-def _advance(outcome: _Outcome) -> dict[str, Any]:
-    return {"of": outcome.key, "mark": outcome.look.mark, "following": outcome.look.next_due_at}
-
-
-def _waits(run: Run, now: datetime) -> bool:
-    return run.status != RunStatus.QUEUED or (run.not_before is not None and run.not_before > now)
+    return Outcome(row.key, Look(slots, mark, following))

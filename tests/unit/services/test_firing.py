@@ -294,6 +294,19 @@ def test_what_the_database_refuses_harms_no_other(time):
     assert row("other").next_due_at == MONDAY + HOUR + DAY
 
 
+def test_a_reason_that_no_database_could_store_is_stored_as_far_as_it_goes(time):
+    sync(at(8), schedule_file("broken", when=at(8).definition["when"]))
+    with transaction() as session:
+        revision = session.get_one(ScheduleRevision, ("broken", row("broken").revision))
+        revision.definition = {**revision.definition, "params": {"limit\ud800\0": 5}}
+    time.passes(hours=1)
+
+    assert fire() == [MONDAY + HOUR]
+    ((_, decision, reason),) = slots("broken")
+    assert decision == "skipped"
+    assert 'there is no parameter "limit?\N{REPLACEMENT CHARACTER}"' in reason
+
+
 def test_a_mistake_of_our_own_in_one_schedule_harms_no_other(time, monkeypatch):
     sync(at(8), schedule_file("other", when=at(8).definition["when"]))
     time.passes(hours=1)
