@@ -108,6 +108,19 @@ def _configure_logging(**_: Any) -> None:
     log.configure(settings())
 
 
+@signals.worker_ready.connect
+def _look_again(**_: Any) -> None:
+    """A worker that starts may bring settings that end a block: what waits for that looks again."""
+    from pipeline.db import clock, transaction
+    from pipeline.services import blocks
+
+    try:
+        with transaction(durable=False) as session:
+            blocks.look_again(session, clock(session))
+    except Exception as error:  # noqa: BLE001 - the worker works without; it looks by itself a quarter of an hour later
+        log.get(__name__).warning("blocked runs could not be told that a worker has started", error=str(error))
+
+
 @signals.celeryd_init.connect
 def _load_workflows(**_: Any) -> None:
     """Only a worker knows workflows; beat opens runs without them. It stores files, too."""

@@ -45,6 +45,8 @@ class RunHandle:
         self.lost = False
         # Why the step is to stop, once somebody has cancelled its run.
         self.cancelled: str | None = None
+        # An answer is on its way that nobody could ask for again: the step is not interrupted now.
+        self.is_waiting_for_an_answer = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:

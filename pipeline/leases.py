@@ -77,6 +77,8 @@ class _Keeper(threading.Thread):
                 self._handle.cancelled = runs.being_cancelled(session, self._handle.id)
             self._cancelled_at = time.monotonic()
             return
+        if self._handle.is_waiting_for_an_answer:
+            return
         since = time.monotonic() - self._cancelled_at
         if since >= KILL:
             self._signal(signal.SIGKILL, "killed")

@@ -91,20 +91,31 @@ def mail_mode(settings: Settings) -> Check:
 
 
 def relay(settings: Settings) -> Check:
-    """The server that mail is handed to in the present mode: greeted, and logged in to if the URL has a user."""
+    """The servers that mail is handed to in the present mode: greeted, and logged in to if the URL has a user."""
     name = "mail catcher" if settings.mail == "catch" else "mail relay"
-    url = _catcher_url(settings) if settings.mail == "catch" else settings.smtp_url
-    if not url:
+    urls = [_catcher_url(settings)] if settings.mail == "catch" else settings.smtp_urls
+    if urls == [""]:
         return fine(name, NOT_RUNNING)
-    try:
-        connected = Relay(url, timeout=RELAY_PATIENCE)
-        connected.connect()
-        connected.close()
-    except PipelineError as error:
-        variable = "PIPELINE_CATCHER_URL" if settings.mail == "catch" else "PIPELINE_SMTP_URL"
-        return fault(name, str(error), f"correct {variable}, or what listens there")
+    found, wrong = [], []
+    for url in urls:
+        try:
+            found.append(_greeted(url))
+        except PipelineError as error:
+            wrong.append(str(error))
+    variable = "PIPELINE_CATCHER_URL" if settings.mail == "catch" else "PIPELINE_SMTP_URL"
+    advice = f"correct {variable}, or what listens there"
+    if wrong:
+        # With another one that answers mail goes out all the same.
+        return (warning if found else fault)(name, "; ".join([*wrong, *found]), advice)
+    return fine(name, "; ".join(found))
+
+
+def _greeted(url: str) -> str:
+    connected = Relay(url, timeout=RELAY_PATIENCE)
+    connected.connect()
+    connected.close()
     login = f", and takes the login of {connected.address.user}" if connected.address.user else ""
-    return fine(name, f"{connected} answers{login}")
+    return f"{connected} answers{login}"
 
 
 def _catcher_url(settings: Settings) -> str:

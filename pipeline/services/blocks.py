@@ -65,6 +65,13 @@ def unblock(session: Session, run: Run, why: str) -> None:
     notices.settle(session, notices.about_run(run.id), Kind.RUN_BLOCKED, reason=why)
 
 
+def look_again(session: Session, now: datetime) -> None:
+    """The steps of blocked runs look whether what blocks them is gone: a worker with other settings has started."""
+    blocked = (Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.BLOCKED)
+    for run_id in session.scalars(select(Run.id).where(*blocked)).all():
+        steps.wake(session, "deliver", now, run_id=run_id)
+
+
 def unblock_all(session: Session, now: datetime, why: str) -> list[Run]:
     """Every blocked run goes on, and so does what waits to be delivered."""
     blocked = (Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.BLOCKED)

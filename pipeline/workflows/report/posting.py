@@ -68,7 +68,7 @@ class Post:
         place = places.name(relay_name, catcher=relay.catcher, meant=delivery.address, address=address)
         failpoint("mail.claimed")
         try:
-            verdict = relay.send(self.return_path, address, data, lambda: self.journal.dot(delivery, place, data))
+            verdict = relay.send(self.return_path, address, data, lambda: self._dot(delivery, place, data))
         except (mailer.RelayDown, mailer.ConfigurationFault) as fault:
             self.journal.not_sent(delivery)
             self._relay_fails(relay_name, fault)
@@ -86,9 +86,15 @@ class Post:
         except DBAPIError:
             self.journal.not_sent(delivery)  # its dot may have been committed all the same, and was not written
             raise
+        finally:
+            self.run.is_waiting_for_an_answer = False
         failpoint("mail.answered")
         self._settle(delivery, place, verdict)
         return self._after(verdict, relay_name, probe=probe)
+
+    def _dot(self, delivery: Delivery, place: str, data: bytes) -> None:
+        self.journal.dot(delivery, place, data)
+        self.run.is_waiting_for_an_answer = True
 
     def _of_relay(self, write: Callable[[Session, datetime], object]) -> None:
         """Tell all workers how the relay is doing; what is known of deliveries is written first."""

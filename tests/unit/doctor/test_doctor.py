@@ -9,6 +9,9 @@ from pipeline.models import NoticeDelivery
 from pipeline.notice import Kind
 from pipeline.services import notices
 from pipeline.settings import settings
+from tests.smtp_server import smtp_server
+
+__all__ = ["smtp_server"]
 
 
 def examined():
@@ -149,3 +152,15 @@ def test_whoever_mails_for_real_is_warned_that_nobody_hears_of_failures(database
     assert examined()["notices"].verdict is Verdict.WARNING
     monkeypatch.setenv("PIPELINE_NOTIFY", "ops@example.com")
     assert examined()["notices"].found == "ops@example.com hear of failures"
+
+
+def test_with_a_second_relay_that_answers_one_that_does_not_is_a_warning(database, monkeypatch, smtp_server):
+    monkeypatch.setenv("PIPELINE_MAIL", "live")
+    monkeypatch.setenv("PIPELINE_SMTP_URL", f"smtp://127.0.0.1:1, {smtp_server.url}")
+    check = examined()["mail relay"]
+    assert check.verdict is Verdict.WARNING
+    assert "127.0.0.1:1 cannot be reached" in check.found
+    assert f"127.0.0.1:{smtp_server.port} answers" in check.found
+
+    monkeypatch.setenv("PIPELINE_SMTP_URL", "smtp://127.0.0.1:1")
+    assert examined()["mail relay"].verdict is Verdict.FAULT

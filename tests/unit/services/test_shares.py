@@ -9,7 +9,7 @@ import pytest
 from pipeline.db import transaction
 from pipeline.models import Notice, new_id
 from pipeline.rates import parse
-from pipeline.services import ledger, relays, runs, shares, steps
+from pipeline.services import blocks, ledger, relays, runs, shares, steps
 from pipeline.services.shares import Way
 from tests.factories import make_run, make_step
 from tests.unit.services import acts
@@ -182,7 +182,7 @@ def test_a_blocked_run_goes_on_by_itself_once_its_cause_is_gone(run, attempt, ti
     write(relays.block, RELAY, "535 bad password", time.now, fingerprint="aaaa")
     pause = take(run, attempt).pause
     assert (pause.blocked, pause.stopped, pause.why) == (True, False, f"relay {RELAY} is blocked: 535 bad password")
-    write(lambda session: shares.blocks.block(session, runs.lock(session, run.id), pause.why, tell=True))
+    write(lambda session: blocks.block(session, runs.lock(session, run.id), pause.why, tell=True))
     assert (acts.reread(run).status, acts.reread(run).waiting_for) == ("waiting", "blocked")
     with transaction() as session:
         assert [row.kind for row in session.query(Notice)] == ["run_blocked"]
@@ -191,3 +191,15 @@ def test_a_blocked_run_goes_on_by_itself_once_its_cause_is_gone(run, attempt, ti
         other_password = Way({RELAY: "bbbb"}, (), lambda address: address)
         assert len(shares.take(session, run.id, 0, attempt, other_password).deliveries) == 1
     assert (acts.reread(run).status, acts.reread(run).error) == ("running", None)
+
+
+def test_a_worker_that_starts_has_what_is_blocked_look_again(run, time):
+    later = time.now + timedelta(minutes=15)
+    make_step(run, "deliver:0", status="queued", queue="deliver", not_before=later, published_at=None)
+    write(lambda session: blocks.block(session, runs.lock(session, run.id), "relay x is blocked", tell=False))
+    other = make_run("monthly", status="running")
+    make_step(other, "deliver:0", status="queued", queue="deliver", not_before=later, published_at=None)
+    write(blocks.look_again, time.now)
+
+    assert acts.step(run, "deliver:0").not_before == time.now
+    assert acts.step(other, "deliver:0").not_before == later

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
 
+from pipeline import leases
 from pipeline.adapters import mailer
 from pipeline.db import reading, transaction
-from pipeline.errors import Blocked, PermanentError, StaleClaim, Waiting
+from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, DeliveryAttempt, Relay, Suppression
 from pipeline.services import ledger, relays
@@ -335,3 +337,28 @@ def test_a_process_that_slept_sends_nothing_more(server):
 
     assert server.taken() == []
     assert statuses(run) == {"ann": "queued"}
+
+
+def test_a_cancelled_run_hears_the_answer_to_the_message_that_is_out(server, monkeypatch):
+    """Interrupting it would leave a doubt where a moment's patience leaves none."""
+    run, signals, hand_over = make_batch("ann", "bob"), [], mailer.Relay.send
+    with RunHandle(acts.claim(run, "deliver:0")) as handle:
+        keeper = leases._Keeper(handle)
+        monkeypatch.setattr(keeper, "_signal", lambda *_: signals.append("interrupted"))
+
+        def send(self, sender, address, data, before_dot):
+            def dot():
+                before_dot()
+                handle.cancelled, keeper._cancelled_at = "cancelled by anna", time.monotonic() - leases.KILL
+                keeper._look()
+
+            return hand_over(self, sender, address, data, dot)
+
+        monkeypatch.setattr(mailer.Relay, "send", send)
+        with pytest.raises(Cancelled):
+            sending.send_batch(handle, 0)
+        assert signals == []
+        keeper._look()
+        assert signals == ["interrupted"]
+
+    assert statuses(run) == {"ann": "accepted", "bob": "queued"}
