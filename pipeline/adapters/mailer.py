@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -20,6 +21,7 @@ from pipeline.adapters.mail_routes import Target, relays, target
 from pipeline.adapters.messages import wire_address
 from pipeline.adapters.relay_address import parse_url
 from pipeline.adapters.smtp import Connection
+from pipeline.errors import StaleClaim
 from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict
 from pipeline.settings import settings
@@ -49,12 +51,20 @@ DOT_SECONDS = 600.0
 class Relay:
     """A relay, and a connection to it that is made on first use and renewed whenever it is in doubt.
 
-    `timeout` is in seconds, for one answer. Threads take turns; processes have one each (`relay_for`).
+    `timeout` is in seconds, for one answer; `longest_sleep` between announcing a message and its dot. Threads take
+    turns; processes have one each (`relay_for`).
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 60.0, dot_timeout: float = DOT_SECONDS, catcher: bool = False
+        self,
+        url: str,
+        *,
+        timeout: float = 60.0,
+        dot_timeout: float = DOT_SECONDS,
+        catcher: bool = False,
+        longest_sleep: float = math.inf,
     ) -> None:
+        self.longest_sleep = longest_sleep
         self.address, self.timeout, self.dot_timeout, self.catcher = parse_url(url), timeout, dot_timeout, catcher
         self._connection: Connection | None = None
         self._lock = threading.RLock()
@@ -83,8 +93,12 @@ class Relay:
                 connection = self._begin(sender, recipient, body)
                 connection.write(_stuffed(body))
                 failpoint("mail.body")
+                began = time.clock_gettime(time.CLOCK_BOOTTIME)
                 before_dot()
                 failpoint("mail.committed")
+                if time.clock_gettime(time.CLOCK_BOOTTIME) - began > self.longest_sleep:
+                    # What was announced so long ago others may have taken over, and sent.
+                    raise StaleClaim("this process slept between announcing a message and sending it")
                 connection.check()
                 return connection.finish()
             except NotAccepted:
@@ -184,7 +198,13 @@ def relay_for(url: str) -> Relay:
     """This process's relay of that URL; a forked child begins with none."""
     found = _relays.get(url)
     if found is None:
-        found = Relay(url, timeout=settings().smtp_timeout, catcher=url == settings().catcher_url)
+        configured = settings()
+        found = Relay(
+            url,
+            timeout=configured.smtp_timeout,
+            catcher=url == configured.catcher_url,
+            longest_sleep=configured.lease,
+        )
         _relays[url] = found
     return found
 

@@ -79,7 +79,9 @@ class Post:
                 # It was certainly not sent: this relay gets the same message with links to its files.
                 return self._mail(delivery, relay_name, probe=probe, linked=True)
         except StaleClaim:
-            # A person may have skipped just this one; if the whole step is somebody else's, this raises.
+            # A person may have skipped just this one, or this process slept: its dot was not written. If the whole step
+            # is somebody else's, this raises.
+            self.journal.not_sent(delivery)
             with transaction(durable=False) as session:
                 steps.renew(session, self.run.claim)
             return True

@@ -486,3 +486,11 @@ def test_a_fault_survives_the_way_to_another_process(relay):
         relay.send(SENDER, "421@example.org", message(), nothing)
     copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert (str(copy), copy.verdict) == (str(caught.value), caught.value.verdict)
+
+
+def test_a_process_that_slept_between_announcing_a_message_and_its_dot_does_not_write_it(connected, smtp_server):
+    relay = connected(smtp_server.url, longest_sleep=0.05)
+    with pytest.raises(StaleClaim, match="this process slept"):
+        relay.send(SENDER, "ok@example.org", message("slept"), lambda: time.sleep(0.1))
+    relay.send(SENDER, "ok@example.org", message("awake"), nothing)
+    assert [line["delivery"] for line in smtp_server.taken()] == ["awake"]
