@@ -314,7 +314,7 @@ def test_slots_of_many_schedules_are_told_of_in_one_notice_to_each(time):
 
 def test_a_mistake_in_telling_keeps_no_slot_from_firing(time, monkeypatch):
     make_schedule("shipments", catch_up="none")
-    monkeypatch.setattr("pipeline.services.firing.slots_dropped", lambda *_: 1 / 0)
+    monkeypatch.setattr("pipeline.services.recording.slots_dropped", lambda *_: 1 / 0)
     time.move_to(MONDAY + timedelta(days=7, hours=3))
     fire()
 
