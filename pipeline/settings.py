@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     dkim_selector: str = ""
     # The domain that signs. Default: that of PIPELINE_MAIL_FROM.
     dkim_domain: str = ""
-    # Where readers reach the console and API, such as https://reports.example.com: links in messages begin with it.
+    # Where readers reach `pipeline web`, such as https://reports.example.com: links in messages begin with it.
     public_url: str = ""
     # What links in messages are signed with; after a change several, separated by commas: the first signs, all count.
     # Default: made on first use, in var/secret.key; several machines need the same one.

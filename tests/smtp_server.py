@@ -28,14 +28,17 @@ import signal
 import ssl
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from pipeline.adapters.mailer import Relay
 
 TEXTS = {
     "421": "4.3.2 Service not available, closing transmission channel",
@@ -211,6 +214,17 @@ class Connection(SMTP):
             self.transport.close()
         else:
             await super().smtp_DATA(arg)
+
+
+def committing(relay: Relay, behaviour: str) -> Callable[[], None]:
+    """A commit that takes its time: what the server does meanwhile is noticed before the dot."""
+
+    def commit() -> None:
+        deadline = time.monotonic() + 10
+        while behaviour.endswith("mid-body") and time.monotonic() < deadline and not relay._connection.interrupted():
+            time.sleep(0.01)
+
+    return commit
 
 
 def behaviour_of(address: str) -> str:

@@ -19,7 +19,8 @@ def create_app() -> FastAPI:
         title="Report pipeline",
         version=__version__,
         description=DESCRIPTION,
-        docs_url="/api/docs",
+        # FastAPI's pages for people fetch their scripts from elsewhere: the document itself needs nobody.
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )

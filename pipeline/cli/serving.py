@@ -31,7 +31,7 @@ def web(
     host: Annotated[str | None, typer.Option(help="The address to listen on. Default: PIPELINE_WEB_HOST.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: PIPELINE_WEB_PORT.")] = None,
 ) -> None:
-    """Serve the HTTP API and the console. `pipeline up` does by itself."""
+    """Serve the HTTP API, and the pages that links in messages lead to. `pipeline up` does by itself."""
     from pipeline.api.serve import serve
     from pipeline.errors import Refused
     from pipeline.settings import settings

@@ -24,10 +24,7 @@ def cancel(session: Session, run_id: UUID, actor: Actor, reason: str | None = No
     if runs.is_over(run):
         raise Refused(f"run {run.id} has ended as {run.status}: there is nothing left to cancel")
     audit.record(session, actor, "cancel", "run", run.id, schedule=run.schedule_key, reason=reason)
-    if runs.is_final(run):
-        runs.give_up_late(session, run, _said(actor, reason))
-    else:
-        runs.cancel(session, run, str(actor), reason or "")
+    runs.cancel(session, run, str(actor), reason)
     return run
 
 
@@ -35,7 +32,3 @@ def at_work(session: Session, run_id: UUID) -> int:
     """How many of the run's steps are being carried out now."""
     running = (Step.run_id == run_id, Step.status == StepStatus.RUNNING)
     return session.scalar(select(func.count()).select_from(Step).where(*running)) or 0
-
-
-def _said(actor: Actor, reason: str | None) -> str:
-    return f"cancelled by {actor}{f': {reason}' if reason else ''}"

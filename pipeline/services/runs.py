@@ -389,15 +389,19 @@ def close(
         turns.begin_next_of(session, session.get_one(Backfill, run.backfill_id))
 
 
-def cancel(session: Session, run: Run, by: str, reason: str) -> None:
+def cancel(session: Session, run: Run, by: str, reason: str | None = None) -> None:
     """End a run whose row, and schedule's row, is locked: at once, or as soon as what is at work of it is done.
 
-    Nothing of it starts any more; what went out stays recorded. A run that has ended, or is to, stays as it is.
+    Nothing of it starts any more; what went out stays recorded. One that has ended but for late deliveries gives those
+    up; one that is over, or is being cancelled, stays as it is.
     """
-    if is_final(run) or run.status == RunStatus.CANCELLING:
+    if is_over(run) or run.status == RunStatus.CANCELLING:
         return
     said = f"cancelled by {by}{f': {reason}' if reason else ''}"
     note(session, run.id, "cancelled", said)
+    if is_final(run):
+        _give_up_late(session, run, said)
+        return
     at_work = select(Step.id).where(Step.run_id == run.id, Step.status == StepStatus.RUNNING).limit(1)
     if session.scalar(at_work) is None:
         close(session, run, RunStatus.CANCELLED, said)
@@ -406,9 +410,7 @@ def cancel(session: Session, run: Run, by: str, reason: str) -> None:
     _cancel_unstarted(session, run, clock(session))
 
 
-def give_up_late(session: Session, run: Run, said: str) -> None:
-    """A run that has ended, and whose row is locked, no longer waits for late deliveries: they are cancelled."""
-    note(session, run.id, "cancelled", said)
+def _give_up_late(session: Session, run: Run, said: str) -> None:
     from pipeline.services import deliveries
 
     run.waiting_for = None

@@ -20,23 +20,13 @@ from pipeline.adapters.relay_address import Address, parse_url
 from pipeline.errors import DefinitionError, PermanentError, StaleClaim, TransientError
 from pipeline.replies import Kind, Stage
 from pipeline.settings import Settings
+from tests.smtp_server import committing
 
 SENDER = "reports@example.com"
 
 
 def message(delivery="1", body="Good morning\r\n"):
     return f"Subject: Hello\r\nMessage-ID: <{delivery}@x>\r\nX-Delivery-ID: {delivery}\r\n\r\n{body}".encode()
-
-
-def committing(relay, behaviour):
-    """A commit that takes its time: what the server does meanwhile is noticed before the dot."""
-
-    def commit():
-        deadline = time.monotonic() + 10
-        while behaviour.endswith("mid-body") and time.monotonic() < deadline and not relay._connection.interrupted():
-            time.sleep(0.01)
-
-    return commit
 
 
 def nothing():

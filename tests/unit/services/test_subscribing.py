@@ -39,7 +39,7 @@ def unsubscribe(address, **options):
 
 def rows(table):
     with reading() as session:
-        return list(session.scalars(select(table)))
+        return list(session.scalars(select(table).order_by(*table.__table__.primary_key)))
 
 
 def frozen(schedule="shipments"):

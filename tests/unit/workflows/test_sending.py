@@ -17,7 +17,7 @@ from pipeline.services import ledger, relays
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
 from tests.factories import make_delivery, make_run, make_schedule, make_step
-from tests.smtp_server import ScriptedServer, smtp_server
+from tests.smtp_server import ScriptedServer, behaviour_of, committing, smtp_server
 from tests.unit.services import acts
 
 __all__ = ["smtp_server"]
@@ -55,6 +55,13 @@ def server(database, smtp_server, monkeypatch):
     """The live relay of a home whose messages are simple."""
     use(monkeypatch, smtp_server.url)
     monkeypatch.setattr(sending, "Letters", Letters)
+    send = mailer.Relay.send
+
+    def noticing(relay, sender, address, data, before_dot):
+        noticed = committing(relay, behaviour_of(address))
+        return send(relay, sender, address, data, lambda: (before_dot(), noticed()))
+
+    monkeypatch.setattr(mailer.Relay, "send", noticing)
     yield smtp_server
     mailer.close_relays()
     posting._streaks.clear()
