@@ -29,6 +29,7 @@ def progress(session: Session, run: Run) -> dict[str, Any]:
         "id": str(run.id),
         "schedule": run.schedule_key,
         "status": run.status,
+        "generation": run.generation,
         "waiting_for": run.waiting_for,
         "period": plain.period(run.period),
         "documents": _with_total(session, run, Document, DocumentStatus),

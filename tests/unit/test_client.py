@@ -1,0 +1,191 @@
+"""The client of the HTTP API, against the real API on a port of its own, and against servers that misbehave."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+import uvicorn
+
+from pipeline import client, tasks
+from pipeline.api.app import create_app
+from pipeline.client import Conflict, Invalid, NotAllowed, NotThere, Pipeline, Run, TookTooLong, Unreachable
+from pipeline.db import reading, transaction
+from pipeline.models import Run as RunRow
+from pipeline.models import Scope
+from pipeline.services import api_tokens
+from pipeline.services.audit import Actor
+from tests.factories import finished_run, make_run, make_schedule
+from tests.webhook import webhook
+
+__all__ = ["webhook"]
+
+ONE = json.dumps({"id": "1f", "status": "queued", "new": True})
+DONE = json.dumps({"id": "1f", "status": "succeeded", "documents": {"rendered": 2, "total": 2}})
+
+
+def token(scope):
+    with transaction() as session:
+        return api_tokens.create(session, f"shop-{scope}", scope, Actor("anna", "cli"))[1]
+
+
+@pytest.fixture
+def api(shared_database, monkeypatch):
+    """The address of the API, served from a thread of this process; there is no broker, and nothing is carried out."""
+    monkeypatch.setattr(tasks, "publish", lambda _: True)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(), log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def pipeline(api):
+    return Pipeline(api, token(Scope.OPERATE))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Pauses between attempts and looks take no time; they are noted instead."""
+    slept = []
+    monkeypatch.setattr(client, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
+    return slept
+
+
+def ended(run_id, status="succeeded"):
+    with transaction() as session:
+        session.get_one(RunRow, run_id).status = status
+
+
+def test_a_run_is_triggered_looked_at_and_cancelled(pipeline):
+    make_schedule()
+    run = pipeline.trigger("shipments", params={"region": "us"}, keys=["ACME"], send=False)
+    assert (run.status, run.new, run.is_over) == ("queued", True, False)
+    with reading() as session:
+        row = session.get_one(RunRow, UUID(run.id))
+        assert (row.params["region"], row.scope["keys"], row.scope["send"]) == ("us", ["ACME"], False)
+    assert pipeline.status("shipments").id == run.id
+    assert pipeline.cancel(run.id, "a mistake").status == "cancelled"
+    assert pipeline.cancel(run.id).error.endswith("a mistake"), "what is cancelled stays so"
+    assert pipeline.wait(run.id).is_over
+
+
+def test_each_call_opens_a_run_of_its_own_unless_a_key_says_that_they_are_one(pipeline):
+    make_schedule()
+    first = pipeline.trigger("shipments", idempotency_key="order-7")
+    again = pipeline.trigger("shipments", idempotency_key="order-7")
+    assert (again.id, again.new) == (first.id, False)
+    ended(UUID(first.id))
+    assert pipeline.trigger("shipments").id != first.id
+    with pytest.raises(Conflict, match="is queued, and its runs do not overlap") as second:
+        pipeline.trigger("shipments")
+    assert second.value.status == 409
+
+
+def test_what_the_api_refuses_is_an_error_of_its_own_kind_with_the_apis_sentence(api, pipeline):
+    make_schedule()
+    with pytest.raises(NotThere, match=r"did you mean shipments\?"):
+        pipeline.trigger("shipmets")
+    with pytest.raises(Invalid) as wrong:
+        pipeline.call("POST", "/api/runs", {"schedule": "shipments", "parms": {}})
+    assert (wrong.value.field, wrong.value.status) == ("parms", 422)
+    with pytest.raises(NotAllowed, match="this needs a token of scope operate"):
+        Pipeline(api, token(Scope.READ)).trigger("shipments")
+    with pytest.raises(NotAllowed, match="unknown, revoked or expired"):
+        Pipeline(api, "rpt_guess").status("shipments")
+
+
+def test_a_rerun_whose_answer_is_lost_is_still_one(pipeline):
+    run = finished_run(status="failed")
+    first = pipeline.rerun(str(run.id), all=True, generation=1)
+    again = pipeline.rerun(str(run.id), all=True, generation=1)
+    assert (first.new, again.new, again.said["generation"]) == (True, False, 2)
+    other = finished_run("another", status="failed")
+    with pytest.raises(Conflict, match='has no step "nothing"'):
+        pipeline.rerun(str(other.id), from_="nothing")
+
+
+def test_waiting_ends_with_the_run_or_where_a_person_is_needed_or_when_time_is_up(pipeline):
+    running = make_run(status="running")
+    with pytest.raises(TookTooLong, match=r"is still running after 0\.05 s") as late:
+        pipeline.wait(str(running.id), timeout=0.05)
+    assert late.value.run.status == "running"
+    threading.Timer(0.4, ended, [running.id, "partial"]).start()
+    assert pipeline.wait(str(running.id), timeout=20).status == "partial"
+    asks = make_run(status="waiting", waiting_for="approval")
+    assert pipeline.wait(str(asks.id)).needs_somebody
+
+
+def test_what_gets_no_answer_is_sent_again_under_the_same_key(webhook, quick):
+    webhook.answer(503, json.dumps({"detail": "the database does not answer"}), Retry_After="7")
+    webhook.answer(202, ONE[:10], Content_Length="999")  # cut off in the middle
+    webhook.answer(502, "<html>a proxy</html>")
+    webhook.answer(202, ONE)
+    assert Pipeline(webhook.url, "rpt_secret").trigger("shipments").new
+    assert len({one.headers["Idempotency-Key"] for one in webhook.requests}) == 1
+    assert [one.headers["Authorization"] for one in webhook.requests] == ["Bearer rpt_secret"] * 4
+    assert quick[0] == 7
+    assert quick[1] < quick[2] < 3
+
+
+def test_an_api_that_stays_away_is_told_as_such(webhook, quick):
+    for _ in range(2):
+        webhook.answer(503, json.dumps({"detail": "the database does not answer"}))
+    with pytest.raises(client.Problem, match="the database does not answer"):
+        Pipeline(webhook.url, attempts=2).status("shipments")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(Unreachable, match="Connection refused"):
+        Pipeline(f"http://127.0.0.1:{port}").status("shipments")
+    assert len(quick) == 4
+
+
+def test_a_call_that_might_count_twice_is_sent_once(webhook, quick):
+    webhook.answer(503)
+    with pytest.raises(client.Problem, match="answers 503"):
+        Pipeline(webhook.url).call("POST", "/api/elsewhere", {})
+    webhook.answer(503)
+    webhook.answer(200, '{"items": []}')
+    assert Pipeline(webhook.url).call("GET", "/api/runs", status=["failed", "partial"], before=None) == {"items": []}
+    assert webhook.requests[-1].path == "/api/runs?status=failed&status=partial"
+
+
+def test_the_token_goes_to_no_other_server(webhook):
+    webhook.answer(302, Location=f"{webhook.url}/elsewhere")
+    with pytest.raises(client.Problem, match="answers 302"):
+        Pipeline(webhook.url, "rpt_secret").status("shipments")
+    assert len(webhook.requests) == 1
+
+
+def test_another_server_and_an_address_that_is_none_are_told(webhook):
+    webhook.answer(200, "<html>a shop</html>")
+    with pytest.raises(client.ClientError, match="is it another server"):
+        Pipeline(webhook.url).status("shipments")
+    with pytest.raises(ValueError, match=r'"reports\.example" is no address'):
+        Pipeline("reports.example")
+    with pytest.raises(ValueError, match="name a run"):
+        Pipeline(webhook.url).status("")
+
+
+def test_a_runs_name_cannot_reach_another_endpoint(webhook):
+    webhook.answer(200, DONE)
+    assert Pipeline(webhook.url).status("../tokens?x=1") == Run(
+        "1f", "succeeded", documents={"rendered": 2, "total": 2}
+    )
+    assert webhook.requests[0].path == "/api/runs/..%2Ftokens%3Fx%3D1"
+
+
+def test_it_imports_nothing_but_the_standard_library():
+    look = "import sys, pipeline.client; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-I", "-c", look], capture_output=True, text=True, check=True)
+    # Editable installs bring a finder of their own.
+    found = {name for name in done.stdout.split() if not name.startswith(("_", "__editable"))}
+    assert found - set(sys.stdlib_module_names) <= {"pipeline", "sitecustomize"}
