@@ -6,6 +6,8 @@ from fastapi import FastAPI
 
 from pipeline import __version__
 from pipeline.api import health, links, problems, runs
+from pipeline.api.shield import Shield
+from pipeline.console import routes
 
 DESCRIPTION = """
 Trigger reports, follow their runs, and ask who got what. Every call needs a token
@@ -25,7 +27,9 @@ def create_app() -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     problems.install(app)
+    app.add_middleware(Shield)
     app.include_router(health.router)
     app.include_router(runs.router)
     app.include_router(links.router)
+    app.include_router(routes.router)
     return app

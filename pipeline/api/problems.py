@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -44,9 +45,16 @@ def problem(
 ) -> JSONResponse:
     """The answer; `more` are members of its own, such as the id of the run that is in the way."""
     said = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, field=field)
-    return JSONResponse(
+    return _Answer(
         {**said.model_dump(exclude_none=True), **more}, status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
+
+
+class _Answer(JSONResponse):
+    """A sentence may quote what was sent, half a character included."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def install(app: FastAPI) -> None:
