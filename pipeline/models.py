@@ -364,6 +364,8 @@ class Run(Base):
         one_of("trigger", Trigger),
         Index("ix_runs_schedule_key_created_at", "schedule_key", "created_at"),
         Index("ix_runs_created_at", "created_at"),
+        # Pages of those that failed, say, among a million others.
+        Index("ix_runs_status_created_at", "status", "created_at"),
         # What is asked at every fire: it must not grow with finished runs.
         Index(
             "ix_runs_open",
@@ -649,6 +651,8 @@ class Delivery(Base):
         one_of("status", DeliveryStatus),
         one_of("phase", Phase),
         Index("ix_deliveries_run_id_batch", "run_id", "batch"),
+        # What a run's page counts, and lists status by status: from the index alone.
+        Index("ix_deliveries_run_id_status_key", "run_id", "status", "key"),
         Index("ix_deliveries_address", "address"),
         Index("ix_deliveries_key", "key"),
         Index("ix_deliveries_document_id", "document_id"),

@@ -32,7 +32,8 @@ def runs(
 
     after = earliest(since)
     with looking() as session:
-        found = answers.latest_runs(session, name, status, after, limit)
+        wanted = answers.RunFilter(name, [status] if status else [], since=after)
+        found = answers.run_page(session, wanted, limit=limit).runs
     if as_json:
         print_json(found)
         return

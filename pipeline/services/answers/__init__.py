@@ -6,9 +6,11 @@ Each answer is a frozen dataclass that `as_json` turns into what machines read; 
 from pipeline.services.answers.audit import AuditEntry, audit
 from pipeline.services.answers.backfills import BackfillSummary, backfills, summarise_backfills
 from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
+from pipeline.services.answers.delivery_pages import DeliveryFilter, DeliveryPage, delivery_page
 from pipeline.services.answers.detail import RunDetail, show
 from pipeline.services.answers.files import DocumentFile, files
-from pipeline.services.answers.lists import ScheduleSummary, latest_runs, schedules
+from pipeline.services.answers.heat import SlotDay, slot_days
+from pipeline.services.answers.lists import ScheduleSummary, schedules
 from pipeline.services.answers.mail import MailStatus, mail
 from pipeline.services.answers.people import (
     SubscriptionDetail,
@@ -19,8 +21,11 @@ from pipeline.services.answers.people import (
 )
 from pipeline.services.answers.plain import as_json
 from pipeline.services.answers.progress import progress
+from pipeline.services.answers.recipients import LastDelivery, RecipientPage, RecipientSummary, recipient_page
+from pipeline.services.answers.run_pages import RunFilter, RunPage, run_page
 from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
 from pipeline.services.answers.summary import RunSummary, summarise
+from pipeline.services.answers.today import DueToday, Timeline, timeline
 from pipeline.services.answers.upcoming import Dropped, Fire, Upcoming, upcoming
 from pipeline.services.answers.who import Answer, Who, who
 
@@ -31,36 +36,50 @@ __all__ = [
     "BackfillSummary",
     "Deliveries",
     "DeliveryDetail",
+    "DeliveryFilter",
+    "DeliveryPage",
     "DocumentFile",
     "Dropped",
+    "DueToday",
     "Fire",
+    "LastDelivery",
     "MailStatus",
+    "RecipientPage",
+    "RecipientSummary",
     "RunDetail",
+    "RunFilter",
+    "RunPage",
     "RunSummary",
     "ScheduleSummary",
     "SlotAnswer",
+    "SlotDay",
     "Slots",
     "Span",
     "SubscriptionDetail",
     "Subscriptions",
     "SuppressionDetail",
+    "Timeline",
     "Upcoming",
     "Who",
     "as_json",
     "audit",
     "backfills",
     "deliveries",
+    "delivery_page",
     "files",
-    "latest_runs",
     "mail",
     "progress",
+    "recipient_page",
+    "run_page",
     "schedules",
     "show",
+    "slot_days",
     "slots",
     "subscriptions",
     "summarise",
     "summarise_backfills",
     "suppressions",
+    "timeline",
     "upcoming",
     "who",
     "zone",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import case, exists, func, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK
@@ -79,32 +79,37 @@ def deliveries(
     if only is not None:
         wanted.append(Delivery.id.in_(only))
     if statuses:
-        wanted.append(Delivery.status.in_([_status(one) for one in statuses]))
+        wanted.append(Delivery.status.in_([checked_status(one) for one in statuses]))
     if keys:
-        carried = exists().where(
-            DeliveryDocument.delivery_id == Delivery.id,
-            Document.id == DeliveryDocument.document_id,
-            Document.key.in_(keys),
-        )
-        wanted.append(or_(Delivery.key.in_(keys), carried))
+        wanted.append(carrying(keys))
     counts = select(Delivery.status, func.count()).where(*wanted).group_by(Delivery.status)
     counted: dict[str, int] = dict(session.execute(counts).all())
     worst = case({status: number for number, status in enumerate(WORST_FIRST)}, value=Delivery.status, else_=99)
     order = (worst, Delivery.key, Delivery.address, Delivery.repeat)
     rows = session.scalars(select(Delivery).where(*wanted).order_by(*order).limit(limit)).all()
-    known = _history(session, [row.id for row in rows]) if history else {}
-    found = [_detail(row, known.get(row.id, []) if history else None) for row in rows]
+    known = histories(session, [row.id for row in rows]) if history else {}
+    found = [detail(row, known.get(row.id, []) if history else None) for row in rows]
     return Deliveries(run.id, run.schedule_key, run.zone, counted, found, sum(counted.values()) - len(found))
 
 
-def _status(text: str) -> str:
+def carrying(keys: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a delivery is of one of the keys, or of several documents with one of them among these."""
+    carried = exists().where(
+        DeliveryDocument.delivery_id == Delivery.id, Document.id == DeliveryDocument.document_id, Document.key.in_(keys)
+    )
+    return or_(Delivery.key.in_(keys), carried)
+
+
+def checked_status(text: str) -> str:
+    """The text, if deliveries have such a status. Raises Refused."""
     if text not in set(DeliveryStatus):
         hint = did_you_mean(text, list(DeliveryStatus), f"it is one of {', '.join(DeliveryStatus)}")
         raise Refused(f'no delivery has the status "{text}": {hint}')
     return text
 
 
-def _history(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[DeliveryEvent]]:
+def histories(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[DeliveryEvent]]:
+    """All that happened to each of the deliveries, in order."""
     found: dict[UUID, list[DeliveryEvent]] = defaultdict(list)
     for at in range(0, len(ids), CHUNK):
         mine = select(DeliveryAttempt).where(DeliveryAttempt.delivery_id.in_(ids[at : at + CHUNK]))
@@ -114,7 +119,8 @@ def _history(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[DeliveryE
     return found
 
 
-def _detail(row: Delivery, history: list[DeliveryEvent] | None) -> DeliveryDetail:
+def detail(row: Delivery, history: list[DeliveryEvent] | None) -> DeliveryDetail:
+    """The row as answers have it."""
     return DeliveryDetail(
         id=row.id,
         key=row.key,

@@ -1,4 +1,4 @@
-"""The latest runs, and every schedule with what becomes of it next."""
+"""Every schedule with what becomes of it next."""
 
 from __future__ import annotations
 
@@ -12,35 +12,13 @@ from sqlalchemy.orm import Session
 from pipeline import schedule as definitions
 from pipeline import timing
 from pipeline.adapters.home import Loaded, ScheduleFile
-from pipeline.errors import DefinitionError, NotFound, Refused
+from pipeline.errors import DefinitionError, NotFound
 from pipeline.mistakes import did_you_mean
-from pipeline.models import Run, RunStatus, Schedule, ScheduleRevision
+from pipeline.models import Run, Schedule, ScheduleRevision
 from pipeline.services.answers import wording
 from pipeline.services.answers.summary import RunSummary, summarise, title
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
-
-
-def latest_runs(
-    session: Session,
-    schedule: str | None = None,
-    status: str | None = None,
-    since: datetime | None = None,
-    limit: int | None = None,
-) -> list[RunSummary]:
-    """The newest runs first; `since` is an aware instant that they were opened at or after.
-
-    Raises NotFound for a schedule that neither exists nor has runs, Refused for a status that there is none of.
-    """
-    statement = select(Run).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
-    if schedule is not None:
-        known(session, schedule)
-        statement = statement.where(Run.schedule_key == schedule)
-    if status is not None:
-        statement = statement.where(Run.status == _status(status))
-    if since is not None:
-        statement = statement.where(Run.created_at >= since)
-    return summarise(session, session.scalars(statement).all())
 
 
 def known(session: Session, key: str) -> Schedule:
@@ -51,13 +29,6 @@ def known(session: Session, key: str) -> Schedule:
         hint = did_you_mean(key, keys, f"known schedules: {', '.join(keys) or 'none'}")
         raise NotFound(f'there is no schedule "{key}": {hint}')
     return row
-
-
-def _status(text: str) -> str:
-    if text not in set(RunStatus):
-        hint = did_you_mean(text, list(RunStatus), f"it is one of {', '.join(RunStatus)}")
-        raise Refused(f'no run has the status "{text}": {hint}')
-    return text
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
-from pipeline.errors import DefinitionError, NotFound, Refused
+from pipeline.errors import DefinitionError, NotFound
 from pipeline.models import DeliveryDocument, Schedule
 from pipeline.services import answers
+from pipeline.services.answers import RunFilter
 from tests import factories
 from tests.factories import MONDAY, SECOND
 
@@ -67,33 +68,11 @@ def test_runs_are_listed_newest_first_with_what_arrived():
     factories.make_document(new, "Initech", status="skipped")
     factories.make_delivery(new, status="failed")
     with reading() as session:
-        found = answers.latest_runs(session)
+        found = answers.run_page(session, RunFilter()).runs
     assert [one.id for one in found] == [new.id, old.id]
     assert (found[0].documents_wanted, found[0].deliveries_wanted, found[0].all_arrived) == (1, 1, False)
     assert found[1].all_arrived
     assert found[1].seconds == 12
-
-
-def test_runs_are_narrowed_by_schedule_status_time_and_number():
-    factories.make_schedule("nightly")
-    for weeks in range(4):
-        factories.finished_run(due_at=MONDAY - weeks * WEEK)
-    failed = factories.finished_run("nightly", due_at=MONDAY - WEEK, status="failed")
-    with reading() as session:
-        assert len(answers.latest_runs(session, "shipments")) == 4
-        assert [one.id for one in answers.latest_runs(session, status="failed")] == [failed.id]
-        assert len(answers.latest_runs(session, since=MONDAY - WEEK)) == 3
-        assert len(answers.latest_runs(session, limit=2)) == 2
-
-
-@sqlite_only
-def test_runs_of_a_misspelt_schedule_or_status_are_refused_with_a_hint():
-    factories.finished_run()
-    with reading() as session:
-        with pytest.raises(NotFound, match="did you mean shipments"):
-            answers.latest_runs(session, "shipment")
-        with pytest.raises(Refused, match="did you mean failed"):
-            answers.latest_runs(session, status="faild")
 
 
 # ---- schedules
