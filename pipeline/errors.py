@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 
 class PipelineError(Exception):
@@ -45,7 +46,22 @@ class DefinitionError(PermanentError):
 
 
 class Refused(PermanentError):
-    """A request that cannot be granted as it stands; the text says why and what would be."""
+    """A request that cannot be granted as it stands; the text says why and what would be.
+
+    `field` is what is wrong in the request itself, such as `params.region`; without one it is how things stand.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Occupied(Refused):
+    """Another run has to end first: the one with the id `run_id`."""
+
+    def __init__(self, message: str, *, run_id: UUID) -> None:
+        super().__init__(message)
+        self.run_id = run_id
 
 
 class NotFound(Refused):

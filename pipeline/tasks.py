@@ -129,17 +129,19 @@ def bound_parameters(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     for parameter in given.keys() - known.keys():
         hint = did_you_mean(parameter, known, f"known parameters: {', '.join(known) or 'none'}")
-        raise Refused(f'there is no parameter "{parameter}": {hint}')
+        raise Refused(f'there is no parameter "{parameter}": {hint}', field=f"params.{parameter}")
     bound = {}
     for parameter, one in known.items():
         if parameter not in given and one.default is inspect.Parameter.empty:
-            raise Refused(f'parameter "{parameter}" is missing: give it with -p {parameter}=…')
+            missing = f'parameter "{parameter}" is missing: give it with -p {parameter}=…'
+            raise Refused(missing, field=f"params.{parameter}")
         if parameter in given:
             kind = Any if one.annotation is inspect.Parameter.empty else one.annotation
             try:
                 bound[parameter] = TypeAdapter(kind).validate_python(given[parameter])
             except ValidationError as error:
-                raise Refused(f'parameter {parameter}="{given[parameter]}": {error.errors()[0]["msg"]}') from None
+                wrong = f'parameter {parameter}="{given[parameter]}": {error.errors()[0]["msg"]}'
+                raise Refused(wrong, field=f"params.{parameter}") from None
     return bound
 
 

@@ -49,7 +49,7 @@ def open_backfill(session: Session, wish: Wish, actor: Actor) -> Backfill:
     turns.lock(session, row.key)
     session.refresh(row)
     if not 1 <= wish.concurrency <= CONCURRENCY:
-        raise Refused(f"--concurrency {wish.concurrency}: must be between 1 and {CONCURRENCY}")
+        raise Refused(f"--concurrency {wish.concurrency}: must be between 1 and {CONCURRENCY}", field="concurrency")
     dues = ranges.instants(row, definitions.parse(stored, f"schedule {row.key}"), wish)
     _refuse_a_second(session, wish)
     backfill = Backfill(

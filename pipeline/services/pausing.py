@@ -49,7 +49,7 @@ def pause(
     if definition is not None and definition.when is None:
         raise Refused(f"{key} has no `when`: it never fires by itself, and there is nothing to pause")
     if until is not None and until <= now:
-        raise Refused(f"{until:%F %T} UTC is past already: nothing was paused")
+        raise Refused(f"{until:%F %T} UTC is past already: nothing was paused", field="until")
     if not row.paused:
         firing.settle(session, row, now)
         row.paused, row.paused_at = True, now

@@ -106,11 +106,13 @@ def instants(row: Schedule, definition: definitions.Schedule, wish: Wish) -> lis
     if definition.when is None:
         raise Refused(f"{row.key} has no `when`, so it has no slots: `pipeline trigger {row.key} --period PERIOD`")
     if wish.since >= wish.until:
-        raise Refused(f"the range ends ({_said(wish.until)}) before it begins ({_said(wish.since)})")
+        raise Refused(f"the range ends ({_said(wish.until)}) before it begins ({_said(wish.since)})", field="to")
     slots = slots_between(definition, wish.since, min(wish.until, row.high_water_mark + INSTANT))
     found = list(islice((slot.due_at for slot in slots if slot.fires), MOST + 1))
     if len(found) > MOST:
-        raise Refused(f"there are more than {MOST:,} slots in that range: take a smaller one, several times")
+        raise Refused(
+            f"there are more than {MOST:,} slots in that range: take a smaller one, several times", field="to"
+        )
     if not found:
         raise Refused(_none_due(row, definition, wish))
     return found

@@ -90,9 +90,10 @@ def _check(session: Session, run: Run, steps: Sequence[Step], wish: Wish) -> Non
     if wish.generation is not None and wish.generation != run.generation:
         raise Refused(f"run {run.id} is at generation {run.generation}, not {wish.generation}: look at it again")
     if sum((wish.begin is not None, wish.everything, wish.failed_deliveries)) > 1:
-        raise Refused("--from, --all and --failed-deliveries exclude each other: say one of them")
+        raise Refused("--from, --all and --failed-deliveries exclude each other: say one of them", field="all")
     if wish.failed_deliveries and wish.newest:
-        raise Refused("--failed-deliveries sends what is rendered: --newest-definition has no part in it")
+        said = "--failed-deliveries sends what is rendered: --newest-definition has no part in it"
+        raise Refused(said, field="newest_definition")
     if not runs.is_over(run):
         late = run.waiting_for == WaitingFor.DEFERRED
         doing = "waiting for deliveries that were turned away for now" if late else _doing(run)
@@ -155,7 +156,8 @@ def _named(run: Run, current: Sequence[Step], name: str) -> beginning.Beginning:
     if not found:
         known = dict.fromkeys([*(one.kind for one in current), *(one.name for one in current)])
         kinds = ", ".join(dict.fromkeys(one.kind for one in current))
-        raise Refused(f'run {run.id} has no step "{name}": {did_you_mean(name, known, f"its steps are {kinds}")}')
+        hint = did_you_mean(name, known, f"its steps are {kinds}")
+        raise Refused(f'run {run.id} has no step "{name}": {hint}', field="from")
     stage = found[0].stage
     blocker = beginning.unfinished_before(current, stage)
     if blocker:

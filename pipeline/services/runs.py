@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from pipeline import schedule, timing
 from pipeline.adapters import home
 from pipeline.db import clock, insert_all
-from pipeline.errors import NotFound, Refused
+from pipeline.errors import NotFound, Occupied, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import (
     FINAL_RUN,
@@ -106,7 +106,7 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
 
     for address in request.to:
         if not re.fullmatch(r"[^\s@]+@[^\s@]+", address):
-            raise Refused(f'"{address}" is not an e-mail address: write it like ops@example.com')
+            raise Refused(f'"{address}" is not an e-mail address: write it like ops@example.com', field="to")
     now = clock(session)
     row, stored = schedules.current(session, request.schedule_key)
     session.refresh(row, with_for_update={"key_share": True})
@@ -126,18 +126,19 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
 
 
 def refuse_a_second(session: Session, run: Run) -> None:
-    """Raises Refused when the run, which has ended, would overlap with one of its schedule that is active."""
+    """Raises Occupied when the run, which has ended, would overlap with one of its schedule that is active."""
     _refuse_a_second(session, run.schedule_key, schedule.parse(run.definition, f"run {run.id}"))
 
 
 def _refuse_a_second(session: Session, key: str, definition: schedule.Schedule) -> None:
-    """Raises Refused when the schedule lets one run at a time, and one is active."""
+    """Raises Occupied when the schedule lets one run at a time, and one is active."""
     if definition.overlap == Overlap.ALLOW:
         return
     for run in turns.in_the_way(session, [key]).get(key, []):
-        raise Refused(
+        raise Occupied(
             f"run {run.run_id} of {key} is {run.doing}, and its runs do not overlap (overlap: {definition.overlap}): "
-            f"`pipeline show {run.run_id}` shows how far it is, `pipeline cancel {run.run_id}` ends it"
+            f"`pipeline show {run.run_id}` shows how far it is, `pipeline cancel {run.run_id}` ends it",
+            run_id=run.run_id,
         )
 
 
@@ -190,7 +191,8 @@ def _check_scope(request: Request, definition: schedule.Schedule) -> None:
     if definition.kind in {"command", "task"} and (request.keys or request.to or not request.send):
         raise Refused(
             f"{request.schedule_key} runs a {definition.kind}, and that as a whole: keys, addresses and not to send "
-            "(--key, --to, --no-send) are for reports"
+            "(--key, --to, --no-send) are for reports",
+            field="keys" if request.keys else "to" if request.to else "send",
         )
 
 
@@ -233,7 +235,7 @@ def period_of(spec: str, at: datetime, zone: str) -> timing.Period:
     try:
         return timing.period(spec, at, zone)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error), field="period") from None
 
 
 def parameters(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -251,15 +253,19 @@ def parameters(definition: schedule.Schedule, given: Mapping[str, Scalar]) -> di
                 if defaults
                 else f"the {definition.kind} has no parameters"
             )
-            raise Refused(f'there is no parameter "{name}": {did_you_mean(name, defaults, known)}')
+            hint = did_you_mean(name, defaults, known)
+            raise Refused(f'there is no parameter "{name}": {hint}', field=f"params.{name}")
     merged = {**definition.params, **given}
     return {**defaults, **{name: _like(name, value, defaults[name]) for name, value in merged.items()}}
 
 
 def _like(name: str, value: Scalar, default: Scalar) -> Scalar:
     """`value`, which may be text from a command line, as the type of the parameter's default."""
+    field = f"params.{name}"
     if not isinstance(value, str | int | float | None):
-        raise Refused(f"parameter {name}={json.dumps(value, default=str)}: must be one value, not a list or mapping")
+        raise Refused(
+            f"parameter {name}={json.dumps(value, default=str)}: must be one value, not a list or mapping", field=field
+        )
     if default is None or value is None:
         return value
     if isinstance(default, str):
@@ -267,13 +273,14 @@ def _like(name: str, value: Scalar, default: Scalar) -> Scalar:
     if isinstance(default, bool):
         said = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower())
         if said is None:
-            raise Refused(f'parameter {name}="{value}": must be true or false')
+            raise Refused(f'parameter {name}="{value}": must be true or false', field=field)
         return said
     try:
         return _number(value, type(default))
     except ValueError:
         wanted = "a whole number" if isinstance(default, int) else "a number"
-        raise Refused(f'parameter {name}="{value}": must be {wanted}, as its default {default} is') from None
+        wrong = f'parameter {name}="{value}": must be {wanted}, as its default {default} is'
+        raise Refused(wrong, field=field) from None
 
 
 def _number(value: str | float, kind: type[int | float]) -> int | float:

@@ -104,7 +104,7 @@ def checked_status(text: str) -> str:
     """The text, if deliveries have such a status. Raises Refused."""
     if text not in set(DeliveryStatus):
         hint = did_you_mean(text, list(DeliveryStatus), f"it is one of {', '.join(DeliveryStatus)}")
-        raise Refused(f'no delivery has the status "{text}": {hint}')
+        raise Refused(f'no delivery has the status "{text}": {hint}', field="status")
     return text
 
 

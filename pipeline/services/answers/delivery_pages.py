@@ -10,7 +10,6 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from pipeline.errors import Refused
 from pipeline.models import Delivery, DeliveryStatus, Run
 from pipeline.services.answers import marks
 from pipeline.services.answers.deliveries import DeliveryDetail, carrying, checked_status, detail, histories
@@ -109,7 +108,7 @@ def _statuses(wanted: DeliveryFilter) -> list[str]:
 
 def _known(status: str) -> DeliveryStatus:
     if status not in set(DeliveryStatus):
-        raise Refused("this is no mark of this list: take the one that came with the page before")
+        raise marks.wrong()
     return DeliveryStatus(status)
 
 

@@ -28,7 +28,12 @@ def place(text: str, *kinds: type) -> Sequence[Any]:
         said = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
         return [_value(value, kind) for value, kind in zip(said, kinds, strict=True)]
     except (NotBase64, ValueError, TypeError, OverflowError, RecursionError):
-        raise Refused("this is no mark of this list: take the one that came with the page before") from None
+        raise wrong() from None
+
+
+def wrong() -> Refused:
+    """What is said of a mark of another list, or of one that was cut off."""
+    return Refused("this is no mark of this list: take the one that came with the page before", field="after")
 
 
 def _value(value: int | str, kind: type) -> Any:

@@ -101,12 +101,12 @@ def addresses(session: Session, text: str) -> list[str]:
 def _status(text: str) -> str:
     if text not in set(RunStatus):
         hint = did_you_mean(text, list(RunStatus), f"it is one of {', '.join(RunStatus)}")
-        raise Refused(f'no run has the status "{text}": {hint}')
+        raise Refused(f'no run has the status "{text}": {hint}', field="status")
     return text
 
 
 def _trigger(text: str) -> str:
     if text not in set(Trigger):
         hint = did_you_mean(text, list(Trigger), f"it is one of {', '.join(Trigger)}")
-        raise Refused(f'nothing opens runs that is called "{text}": {hint}')
+        raise Refused(f'nothing opens runs that is called "{text}": {hint}', field="trigger")
     return text

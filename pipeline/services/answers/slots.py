@@ -124,7 +124,7 @@ def _definition(session: Session, row: Schedule) -> definitions.Schedule | None:
 def _decision(text: str) -> str:
     if text not in set(Decision):
         hint = did_you_mean(text, list(Decision), f"it is one of {', '.join(Decision)}")
-        raise Refused(f'no slot is decided "{text}": {hint}')
+        raise Refused(f'no slot is decided "{text}": {hint}', field="decision")
     return text
 
 
