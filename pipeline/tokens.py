@@ -21,6 +21,7 @@ class Purpose(StrEnum):
 
     UNSUBSCRIBE = "unsubscribe"
     DOCUMENT = "document"
+    FILE = "file"
 
 
 def issue(keys: Sequence[bytes], purpose: Purpose, body: bytes, expires: datetime | None = None) -> str:

@@ -83,6 +83,16 @@ class Storage:
         except FileNotFoundError:
             raise self._missing(uri) from None
 
+    def open_inside(self, uri: str) -> BinaryIO:
+        """The artifact for somebody outside: what leads out of the store, as a link in it may, counts as missing."""
+        if not re.fullmatch(r"[a-z0-9_-]+/[0-9a-f]{2}/[0-9a-f]{64}\.[A-Za-z0-9.]+", uri):
+            raise self._missing(uri)
+        if isinstance(self.folder, Directory):
+            place = self.folder.path(uri)
+            if place.is_symlink() or not place.resolve().is_relative_to(self.folder.root.resolve()):
+                raise self._missing(uri)
+        return self.open(uri)
+
     def read(self, uri: str, *, verify: bool = False) -> bytes:
         """The artifact's bytes; `verify` compares them with the sha256 in its name."""
         with self.open(uri) as file:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import quote
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
+from sqlalchemy.orm import Session
 
-from pipeline.adapters import storage
 from pipeline.adapters.documents.bundles import base_templates
 from pipeline.adapters.secret_keys import secret_keys
+from pipeline.api.downloads import download
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound, PermanentError, Refused
 from pipeline.models import Door
 from pipeline.services import links, optouts
 from pipeline.services.audit import Actor
+from pipeline.services.links import SharedFile
 from pipeline.services.optouts import Subscription
 from pipeline.settings import settings
 
 router = APIRouter(include_in_schema=False)
-CHUNK = 256 * 1024
 # Nobody else keeps what a link opens, and no page of another site shows it.
 HEADERS = {
     "Cache-Control": "private, no-store",
@@ -59,26 +58,27 @@ def unsubscribe(token: str, request: Request) -> HTMLResponse:
     return _done(found)
 
 
-@router.get("/d/{token}", response_model=None)
-def document(token: str) -> HTMLResponse | StreamingResponse:
-    """The document behind a link, as a file to save: shown in place, its HTML would be a page of ours."""
+@router.api_route("/d/{token}", methods=["GET", "HEAD"], response_model=None)
+def document(token: str, request: Request) -> Response:
+    """The document behind a link in a message, as a file to save."""
+    return _file(request, lambda session: links.shared_file(session, secret_keys(settings()), token))
+
+
+@router.api_route("/f/{token}", methods=["GET", "HEAD"], response_model=None)
+def file(token: str, request: Request) -> Response:
+    """The file behind a link that somebody had made over HTTP."""
+    return _file(request, lambda session: links.linked_file(session, secret_keys(settings()), token))
+
+
+def _file(request: Request, find: Callable[[Session], SharedFile]) -> Response:
     try:
         with reading() as session:
-            file = links.shared_file(session, secret_keys(settings()), token)
-        stored = storage.store().open(file.uri)
+            found = find(session)
+        answer = download(request, found)
     except PermanentError as error:
         return _refusal(error)
-    headers = {
-        **HEADERS,
-        "Content-Disposition": f"attachment; filename*=utf-8''{quote(file.name, safe='')}",
-        "Content-Length": str(file.size),
-    }
-    return StreamingResponse(_bytes(stored), media_type=file.media_type, headers=headers)
-
-
-def _bytes(stored: BinaryIO) -> Iterator[bytes]:
-    with stored:
-        yield from iter(lambda: stored.read(CHUNK), b"")
+    answer.headers.update(HEADERS)
+    return answer
 
 
 def _done(found: Subscription) -> HTMLResponse:

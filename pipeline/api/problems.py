@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from pipeline import log
 from pipeline.db import is_away
-from pipeline.errors import NotFound, PipelineError, Refused, TransientError
+from pipeline.errors import NotFound, Occupied, PipelineError, Refused, TransientError
 
 logger = log.get(__name__)
 MEDIA_TYPE = "application/problem+json"
+EXAMPLE: dict[str, Any] = {
+    "type": "about:blank",
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": 'parameter limit="many": must be a whole number, as its default 10 is',
+    "field": "params.limit",
+    "pointer": "#/params/limit",
+}
 
 
 class Problem(BaseModel):
     """RFC 9457: what is wrong, as a title by its status and a sentence about this one case."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     type: str = "about:blank"
     title: str
@@ -31,23 +41,29 @@ class Problem(BaseModel):
     detail: str
     # Where in the request it is, such as `params.region`; None when it is no single field.
     field: str | None = None
+    # The same as a JSON pointer into the body, where it is there.
+    pointer: str | None = None
+    # The run that is in the way, and where its status is.
+    run_id: str | None = None
+    status_url: str | None = None
 
 
 # For every endpoint's documentation: what else it may answer.
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 422, 503)
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status in (400, 401, 403, 404, 409, 413, 422, 500, 503)
 }
 
 
 def problem(
     status: int, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None, **more: Any
 ) -> JSONResponse:
-    """The answer; `more` are members of its own, such as the id of the run that is in the way."""
-    said = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, field=field)
-    return _Answer(
-        {**said.model_dump(exclude_none=True), **more}, status, headers=dict(headers or {}), media_type=MEDIA_TYPE
-    )
+    """The answer; `more` are other members of a Problem."""
+    said = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, field=field, **more)
+    return _Answer(said.model_dump(exclude_none=True), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 class _Answer(JSONResponse):
@@ -65,10 +81,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DBAPIError, _of_the_database)
 
 
-def _of_ours(_: Request, error: Exception) -> JSONResponse:
+def _of_ours(request: Request, error: Exception) -> JSONResponse:
     match error:
         case NotFound():
             return problem(404, str(error))
+        case Occupied():
+            url = str(request.url_for("one_run", run_id=error.run_id))
+            return problem(409, str(error), run_id=str(error.run_id), status_url=url)
+        case Refused(field=str() as field):
+            return problem(422, str(error), field=field, pointer=_pointer(request, field.split(".", 1)))
         case Refused():
             return problem(409, str(error))
         case TransientError():
@@ -77,11 +98,20 @@ def _of_ours(_: Request, error: Exception) -> JSONResponse:
             return problem(422, str(error))
 
 
-def _of_the_request(_: Request, error: Exception) -> JSONResponse:
+def _of_the_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is installed for this class
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return problem(422, f"{field}: {first['msg']}", field=field)
+    place, *path = (str(part) for part in first["loc"])
+    field = ".".join(path) or place
+    pointer = _pointer(request, path) if place == "body" else None
+    return problem(422, f"{field}: {first['msg']}", field=field, pointer=pointer)
+
+
+def _pointer(request: Request, path: Sequence[str]) -> str | None:
+    """RFC 6901, as a fragment; only of what has a body."""
+    if request.method not in {"POST", "PUT", "PATCH"} or not path:
+        return None
+    return "#/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def _of_http(_: Request, error: Exception) -> JSONResponse:

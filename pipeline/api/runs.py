@@ -1,27 +1,35 @@
-"""Runs over HTTP: opened with one call, followed with another."""
+"""Runs over HTTP: opened with one call, followed with another, listed, and watched as they go on."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipeline import tasks
 from pipeline.api.identity import Operator, Reader
+from pipeline.api.paging import After, Limit
 from pipeline.api.problems import RESPONSES
-from pipeline.db import reading, transaction
-from pipeline.models import Run, Trigger
+from pipeline.api.standing import Standing, standing
+from pipeline.api.watching import END, Watchers
+from pipeline.db import reading
+from pipeline.models import Scope, Trigger
 from pipeline.report import Scalar
-from pipeline.services import answers, approvals, cancelling, rerunning
+from pipeline.services import answers, backfills
 from pipeline.services import runs as rows
+from pipeline.services.answers import RunDetail, RunFilter, RunPage
 
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
 KeyHeader = Annotated[
     str | None,
     Header(alias="Idempotency-Key", max_length=200, description="The same key opens no second run."),
 ]
+# Documents and deliveries that went wrong in as many ways are told one by one.
+STORIES = 50
 
 
 class Wish(BaseModel):
@@ -32,9 +40,11 @@ class Wish(BaseModel):
         json_schema_extra={"examples": [{"schedule": "carrier_review", "period": "last_week", "keys": ["UA"]}]},
     )
 
-    schedule: str = Field(description="The schedule's name.", min_length=1)
+    schedule: str = Field(description="The schedule's name.", min_length=1, max_length=200)
     params: dict[str, Scalar] = Field({}, description="Values for the report's or workflow's parameters.")
-    period: str | None = Field(None, description="last_week, 2026-Q3, 2026-07-01..2026-10-01. Default: as of now.")
+    period: str | None = Field(
+        None, max_length=200, description="last_week, 2026-Q3, 2026-07-01..2026-10-01. Default: as of now."
+    )
     keys: list[str] = Field([], description="Only the documents of these keys.")
     to: list[str] = Field([], description="To these addresses instead of the schedule's recipients.")
     send: bool = Field(default=True, description="false makes the documents and sends nothing.")
@@ -59,7 +69,10 @@ def open_run(
     later: BackgroundTasks,
     key: KeyHeader = None,
 ) -> Opened:
-    """The run is kept in the database before this answers; a broker that is away only delays it."""
+    """The run is kept in the database before this answers; a broker that is away only delays it.
+
+    409 where the schedule lets one run at a time: `run_id` is the one that is at work.
+    """
     wanted = rows.Request(
         wish.schedule,
         wish.params,
@@ -80,87 +93,72 @@ def open_run(
     return Opened(id=run.id, status=run.status, status_url=url, new=new)
 
 
-class Ending(BaseModel):
-    """Why a run is to end."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: str | None = Field(None, max_length=1000)
-
-
-@router.post("/{run_id}/cancel", summary="End a run")
-def cancel_run(run_id: str, caller: Operator, ending: Ending | None = None) -> dict[str, Any]:
-    """At once, or within seconds where steps are at work (`cancelling` until then); what was sent stays sent."""
-    with transaction() as session:
-        run = rows.find(session, run_id)
-        cancelling.cancel(session, run.id, caller.actor, ending.reason if ending else None)
-        session.flush()
-        return answers.progress(session, run)
-
-
-class Again(BaseModel):
-    """What of a run that has ended is to be done again; by default what failed. Only one of the first three."""
-
-    model_config = ConfigDict(
-        extra="forbid", populate_by_name=True, json_schema_extra={"examples": [{"from": "render", "generation": 1}]}
-    )
-
-    begin: str | None = Field(None, alias="from", max_length=500, description="From this step, or kind of step, on.")
-    everything: bool = Field(default=False, alias="all", description="From its first step on, with fresh data.")
-    failed_deliveries: bool = Field(default=False, description="Only what could not be delivered.")
-    newest: bool = Field(default=False, alias="newest_definition", description="As the schedule says today.")
-    force: list[str] = Field([], max_length=1000, description="Addresses that get once more what they had.")
-    reason: str | None = Field(None, max_length=1000)
-    generation: int | None = Field(None, ge=1, description="The one you have seen: the same rerun twice is one.")
-
-
-@router.post("/{run_id}/rerun", status_code=202, summary="Do a run again")
-def rerun(run_id: str, caller: Operator, later: BackgroundTasks, again: Again | None = None) -> dict[str, Any]:
-    """It is reopened as its next generation; nobody who had theirs gets it twice, unless `force` says so."""
-    with transaction() as session:
-        wish = rerunning.Wish(**again.model_dump()) if again else rerunning.Wish()
-        run, new = rerunning.rerun(session, rows.find(session, run_id).id, caller.actor, wish)
-        session.flush()
-        answer = {**answers.progress(session, run), "generation": run.generation, "new": new}
-    later.add_task(tasks.publish, run.id)
-    return answer
-
-
-class Answered(BaseModel):
-    """What somebody says to a run that waits for an approval."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    note: str | None = Field(None, max_length=1000)
-
-
-@router.post("/{run_id}/approve", summary="Let a run send what it has made")
-def approve_run(
-    run_id: str, caller: Operator, later: BackgroundTasks, answered: Answered | None = None
-) -> dict[str, Any]:
-    """Where it waits for an approval; a second answer is refused, and told the first."""
-    with transaction() as session:
-        found = rows.find(session, run_id)
-        run, called = approvals.approve(session, caller.actor, found.id, answered.note if answered else None)
-        session.flush()
-        if called:
-            later.add_task(tasks.publish, called)
-        return answers.progress(session, run)
-
-
-@router.post("/{run_id}/reject", summary="End a run without sending anything of it")
-def reject_run(run_id: str, caller: Operator, answered: Answered | None = None) -> dict[str, Any]:
-    """Where it waits for an approval; a second answer is refused, and told the first."""
-    with transaction() as session:
-        found = rows.find(session, run_id)
-        run = approvals.reject(session, caller.actor, found.id, answered.note if answered else None)
-        session.flush()
-        return answers.progress(session, run)
+@router.get("", summary="List runs")
+def list_runs(
+    caller: Reader,
+    schedule: Annotated[str | None, Query(max_length=200)] = None,
+    status: Annotated[list[str] | None, Query(description="`failed`, `running` …; several times for more.")] = None,
+    trigger: Annotated[str | None, Query(description="schedule, manual, api or backfill.")] = None,
+    recipient: Annotated[
+        str | None, Query(max_length=320, description="An address, a domain (`@acme.example`), or a part of a name.")
+    ] = None,
+    backfill: Annotated[str | None, Query(max_length=40, description="Only those of this backfill.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Opened at this instant or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Opened before this instant.")] = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> RunPage:
+    """The newest first, with how much of each arrived; as quick on the last page as on the first."""
+    with reading() as session:
+        backfill_id = backfills.find(session, backfill).id if backfill else None
+        wanted = RunFilter(schedule, status or [], trigger, recipient, backfill_id, since, until)
+        return answers.run_page(session, wanted, limit=limit, after=after)
 
 
 @router.get("/{run_id}", summary="One run, with its progress in numbers", name="one_run")
-def one_run(run_id: str, caller: Reader) -> dict[str, Any]:
+def one_run(run_id: str, caller: Reader) -> Standing:
     """`run_id` is an id or its beginning, a task id, NAME (its latest run) or NAME@DAY."""
     with reading() as session:
-        run: Run = rows.find(session, run_id)
-        return answers.progress(session, run)
+        return standing(session, rows.find(session, run_id), caller)
+
+
+@router.get("/{run_id}/steps", summary="One run in full: steps, attempts, what went wrong, what to do next")
+def whole_run(run_id: str, caller: Reader) -> RunDetail:
+    """What went wrong in the same way is told once, with how many others. Tracebacks are for the scope operate."""
+    with reading() as session:
+        found = answers.show(session, rows.find(session, run_id), stories=STORIES)
+    return found if caller.may(Scope.OPERATE) else found.without_traces()
+
+
+@router.get(
+    "/{run_id}/events",
+    summary="A run's progress as it changes",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: `progress` whenever something has changed, `end` when it is over; "
+            "the data of each is a run's status in numbers, as JSON.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "It was over when you were connected last"},
+    },
+)
+async def watch_run(
+    run_id: str,
+    caller: Reader,
+    request: Request,
+    last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
+) -> Response:
+    """Connected again by itself, as browsers do, it goes on with how the run stands then."""
+    if last == END:
+        return Response(status_code=204)
+    watchers: Watchers = request.app.state.watchers
+    watchers.admit()
+    events = watchers.events(await run_in_threadpool(_id, run_id))
+    headers: dict[str, Any] = {"X-Accel-Buffering": "no"}  # a proxy would hold them back until it has a page of them
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+def _id(run_id: str) -> UUID:
+    with reading() as session:
+        return rows.find(session, run_id).id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+from typing import Any
 
 import uvicorn
 
@@ -36,7 +37,18 @@ def serve(host: str | None = None, port: int | None = None, descriptor: int | No
             server_header=False,
             timeout_graceful_shutdown=GRACE,
         )
-        uvicorn.Server(options).run(sockets=[listening])
+        Server(options).run(sockets=[listening])
+
+
+class Server(uvicorn.Server):
+    """Lets those go who watch runs before it waits for what is open: they would be waited for in vain."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.loaded_app
+        while not hasattr(app, "state"):  # what uvicorn itself puts around it
+            app = app.app
+        app.state.watchers.close()
+        await super().shutdown(sockets)
 
 
 def main() -> None:

@@ -122,6 +122,15 @@ def file_name(run: Run, key: str, kind: str) -> str:
     return f"{copies.safe_name('-'.join(stem))}.{kind}"
 
 
+def artifact_name(run: Run, name: str, uri: str, key: str | None) -> str:
+    """What a stored file of a run is saved as: a document as `file_name` says, another by the run and its own name."""
+    suffix = uri.rpartition("/")[2].partition(".")[2]
+    if key is not None:
+        return file_name(run, key, suffix)
+    stem = f"{run.schedule_key}-{name}-{Period.from_json(run.period).label}"
+    return f"{copies.safe_name(stem)}.{suffix}"
+
+
 def carried(session: Session, deliveries: Sequence[Delivery]) -> dict[UUID, list[UUID]]:
     """The documents that each delivery carries: its own, or the several of a combined one."""
     found = {one.id: [one.document_id] for one in deliveries if one.document_id}

@@ -3,6 +3,7 @@
 Each answer is a frozen dataclass that `as_json` turns into what machines read; all take a session and only read.
 """
 
+from pipeline.services.answers.artifacts import ArtifactDetail, ArtifactPage, artifact, artifact_page
 from pipeline.services.answers.audit import AuditEntry, audit
 from pipeline.services.answers.backfills import BackfillSummary, backfills, summarise_backfills
 from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
@@ -20,9 +21,16 @@ from pipeline.services.answers.people import (
     suppressions,
 )
 from pipeline.services.answers.plain import as_json
-from pipeline.services.answers.progress import progress
+from pipeline.services.answers.progress import progress, standings
 from pipeline.services.answers.recipients import LastDelivery, RecipientPage, RecipientSummary, recipient_page
 from pipeline.services.answers.run_pages import RunFilter, RunPage, run_page
+from pipeline.services.answers.schedule_pages import (
+    ScheduleDetail,
+    SchedulePage,
+    next_slots,
+    schedule,
+    schedule_page,
+)
 from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
 from pipeline.services.answers.summary import RunSummary, summarise
 from pipeline.services.answers.today import DueToday, Timeline, timeline
@@ -32,6 +40,8 @@ from pipeline.services.answers.who import Answer, Who, who
 __all__ = [
     "EVER",
     "Answer",
+    "ArtifactDetail",
+    "ArtifactPage",
     "AuditEntry",
     "BackfillSummary",
     "Deliveries",
@@ -50,6 +60,8 @@ __all__ = [
     "RunFilter",
     "RunPage",
     "RunSummary",
+    "ScheduleDetail",
+    "SchedulePage",
     "ScheduleSummary",
     "SlotAnswer",
     "SlotDay",
@@ -61,6 +73,8 @@ __all__ = [
     "Timeline",
     "Upcoming",
     "Who",
+    "artifact",
+    "artifact_page",
     "as_json",
     "audit",
     "backfills",
@@ -68,13 +82,17 @@ __all__ = [
     "delivery_page",
     "files",
     "mail",
+    "next_slots",
     "progress",
     "recipient_page",
     "run_page",
+    "schedule",
+    "schedule_page",
     "schedules",
     "show",
     "slot_days",
     "slots",
+    "standings",
     "subscriptions",
     "summarise",
     "summarise_backfills",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -130,6 +130,10 @@ class RunDetail:
     delivery_problems: list[DeliveryProblem]
     events: list[Event]
     next: str
+
+    def without_traces(self) -> RunDetail:
+        """The same without tracebacks, which tell of code and paths."""
+        return replace(self, attempts=[replace(one, traceback=None) for one in self.attempts])
 
 
 def show(session: Session, run: Run, *, stories: int | None = None) -> RunDetail:

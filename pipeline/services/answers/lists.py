@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from pipeline import schedule as definitions
 from pipeline import timing
 from pipeline.adapters.home import Loaded, ScheduleFile
+from pipeline.db import CHUNK
 from pipeline.errors import DefinitionError, NotFound
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Run, Schedule, ScheduleRevision
@@ -51,14 +53,21 @@ class ScheduleSummary:
     last_run: RunSummary | None
 
 
-def schedules(session: Session, loaded: Loaded, *, retired: bool = False) -> list[ScheduleSummary]:
-    """Every schedule by its key, as the rows and the home's files `loaded` have it; retired ones only if asked for."""
-    rows = {row.key: (row, definition) for row, definition in session.execute(_current())}
-    last = _last_runs(session)
+def schedules(
+    session: Session, loaded: Loaded, *, retired: bool = False, only: Sequence[str] | None = None
+) -> list[ScheduleSummary]:
+    """Every schedule by its key, or `only` some, as the rows and the home's files `loaded` have it.
+
+    Retired ones only if asked for.
+    """
+    mine = [] if only is None else [Schedule.key.in_(only)]
+    rows = {row.key: (row, definition) for row, definition in session.execute(_current().where(*mine))}
+    last = _last_runs(session, mine)
     wrong = loaded.errors_by_key
+    known = rows.keys() | loaded.files.keys() | wrong.keys()
     sources = [
         _Sources(key, *rows.get(key, (None, None)), loaded.files.get(key), wrong.get(key))
-        for key in sorted(rows.keys() | loaded.files.keys() | wrong.keys())
+        for key in sorted(known if only is None else known & set(only))
     ]
     return [_schedule(one, last.get(one.key)) for one in sources if retired or not one.is_gone]
 
@@ -87,10 +96,18 @@ def _current() -> Any:
     return select(Schedule, ScheduleRevision.definition).join(ScheduleRevision, same)
 
 
-def _last_runs(session: Session) -> dict[str, RunSummary]:
-    newest = select(Run.schedule_key, func.max(Run.created_at).label("at")).group_by(Run.schedule_key).subquery()
-    joined = and_(Run.schedule_key == newest.c.schedule_key, Run.created_at == newest.c.at)
-    runs = session.scalars(select(Run).join(newest, joined).order_by(Run.id)).all()
+def _last_runs(session: Session, mine: Sequence[ColumnElement[bool]]) -> dict[str, RunSummary]:
+    """One look into an index for each schedule: the newest of a million runs is not found by grouping them."""
+    newest = select(Run.id).where(Run.schedule_key == Schedule.key).order_by(Run.created_at.desc(), Run.id.desc())
+    ids = session.scalars(
+        select(newest.limit(1).correlate(Schedule).scalar_subquery()).select_from(Schedule).where(*mine)
+    )
+    wanted = [one for one in ids if one is not None]
+    runs = [
+        run
+        for at in range(0, len(wanted), CHUNK)
+        for run in session.scalars(select(Run).where(Run.id.in_(wanted[at : at + CHUNK])))
+    ]
     return {run.schedule: run for run in summarise(session, runs)}
 
 

@@ -1,8 +1,10 @@
-"""Where one run stands, in numbers that a machine can poll."""
+"""Where runs stand, in numbers that a machine can poll."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,6 +21,7 @@ from pipeline.models import (
     StepStatus,
     WaitingFor,
 )
+from pipeline.services import runs
 from pipeline.services.answers import plain
 from pipeline.services.answers.summary import Counts, counted
 
@@ -26,21 +29,41 @@ from pipeline.services.answers.summary import Counts, counted
 def progress(session: Session, run: Run) -> dict[str, Any]:
     """The run's status, its counts by status with their totals, and, where it failed, why; JSON-able, stable keys."""
     return {
-        "id": str(run.id),
-        "schedule": run.schedule_key,
-        "status": run.status,
-        "generation": run.generation,
-        "waiting_for": run.waiting_for,
+        **_standings(session, [run])[run.id],
         "period": plain.period(run.period),
-        "documents": _with_total(session, run, Document, DocumentStatus),
-        "deliveries": _with_total(session, run, Delivery, DeliveryStatus),
-        "steps": _with_total(session, run, Step, StepStatus),
         "held_up": _held_up(session, run),
-        "error": run.error,
+        "result": _result(session, run),
         "traceback": _traceback(session, run) if run.status == RunStatus.FAILED else None,
-        "created_at": plain.instant(run.created_at),
-        "started_at": plain.instant(run.started_at),
-        "finished_at": plain.instant(run.finished_at),
+    }
+
+
+def standings(session: Session, run_ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
+    """How each of the runs stands, for whoever watches many at once: what may change from one second to the next."""
+    return _standings(session, session.scalars(select(Run).where(Run.id.in_(run_ids))).all())
+
+
+def _standings(session: Session, found: Collection[Run]) -> dict[UUID, dict[str, Any]]:
+    ids = [run.id for run in found]
+    documents = counted(session, Document, DocumentStatus, ids)
+    deliveries = counted(session, Delivery, DeliveryStatus, ids)
+    steps = counted(session, Step, StepStatus, ids)
+    return {
+        run.id: {
+            "id": str(run.id),
+            "schedule": run.schedule_key,
+            "status": run.status,
+            "waiting_for": run.waiting_for,
+            "over": runs.is_over(run),
+            "generation": run.generation,
+            "documents": _with_total(documents[run.id]),
+            "deliveries": _with_total(deliveries[run.id]),
+            "steps": _with_total(steps[run.id]),
+            "error": run.error,
+            "created_at": plain.instant(run.created_at),
+            "started_at": plain.instant(run.started_at),
+            "finished_at": plain.instant(run.finished_at),
+        }
+        for run in found
     }
 
 
@@ -60,8 +83,16 @@ def _held_up(session: Session, run: Run) -> dict[str, Any] | None:
     return {"step": step.name, "error": step.error, "next_try_at": plain.instant(step.not_before)}
 
 
-def _with_total(session: Session, run: Run, table: Any, statuses: Any) -> Counts:
-    counts = counted(session, table, statuses, [run.id])[run.id]
+def _result(session: Session, run: Run) -> Any:
+    """What the last step of a workflow, a task or a command returned; of a report there are documents instead."""
+    if run.workflow == "report" or not runs.is_final(run):
+        return None
+    returned = (Step.run_id == run.id, Step.status == StepStatus.SUCCEEDED, Step.result.is_not(None))
+    newest = select(Step.result).where(*returned).order_by(Step.stage.desc(), Step.ordinal.desc())
+    return session.scalar(newest.limit(1))
+
+
+def _with_total(counts: Counts) -> Counts:
     return {**counts, "total": sum(counts.values())}
 
 

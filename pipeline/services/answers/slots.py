@@ -75,7 +75,7 @@ EVER = Span()
 
 def zone(session: Session, key: str) -> str:
     """The zone that the schedule's times are local to. Raises NotFound."""
-    return _zone(_definition(session, known(session, key)))
+    return _zone(definition(session, known(session, key)))
 
 
 def slots(
@@ -86,7 +86,7 @@ def slots(
     Raises NotFound for a schedule that there is none of, Refused for a decision that there is none of.
     """
     row = known(session, key)
-    definition, now = _definition(session, row), clock(session)
+    defined, now = definition(session, row), clock(session)
     statement = select(Slot).where(Slot.schedule_key == key).order_by(Slot.due_at.desc(), Slot.id.desc()).limit(limit)
     if span.since is not None:
         statement = statement.where(Slot.due_at >= span.since)
@@ -94,16 +94,16 @@ def slots(
         statement = statement.where(Slot.due_at < span.until)
     if decision is not None:
         statement = statement.where(Slot.decision == _decision(decision))
-    zone = _zone(definition)
+    zone = _zone(defined)
     found = _answers(session, session.scalars(statement).all(), zone)
-    when = definition.when if definition else None
-    gap = None if found or decision else _nothing(session, row, definition, span, now)
+    when = defined.when if defined else None
+    gap = None if found or decision else _nothing(session, row, defined, span, now)
     return Slots(
         schedule=key,
         zone=zone,
         when=timing.describe(when.spec(zone), zone) if when else None,
         slots=found,
-        upcoming=[] if row.retired_at else _upcoming(definition, span, now),
+        upcoming=[] if row.retired_at else _upcoming(defined, span, now),
         explanation=_paused(row, zone) or _overdue(row, now) or gap,
     )
 
@@ -112,8 +112,8 @@ def _zone(definition: definitions.Schedule | None) -> str:
     return settings().timezone if definition is None else zone_of(definition)
 
 
-def _definition(session: Session, row: Schedule) -> definitions.Schedule | None:
-    """None for one of another version that this one cannot read."""
+def definition(session: Session, row: Schedule) -> definitions.Schedule | None:
+    """What the schedule says now; None for one of another version that this one cannot read."""
     stored = session.get_one(ScheduleRevision, (row.key, row.revision)).definition
     try:
         return definitions.parse(stored, f"schedule {row.key}")

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from pipeline.db import CHUNK
 from pipeline.models import FINAL_RUN, Delivery, DeliveryStatus, Document, DocumentStatus, Run
 from pipeline.services.answers import plain
 
@@ -77,9 +78,11 @@ def summarise(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
 def counted(session: Session, table: Any, statuses: Any, run_ids: Sequence[UUID]) -> dict[UUID, Counts]:
     """How many rows of each run stand where; every status is there, most are 0."""
     found: dict[UUID, Counts] = {run_id: {str(status): 0 for status in statuses} for run_id in run_ids}
-    statement = select(table.run_id, table.status, func.count()).where(table.run_id.in_(run_ids))
-    for run_id, status, count in session.execute(statement.group_by(table.run_id, table.status)):
-        found[run_id][status] = count
+    for at in range(0, len(run_ids), CHUNK):
+        mine = table.run_id.in_(run_ids[at : at + CHUNK])
+        statement = select(table.run_id, table.status, func.count()).where(mine)
+        for run_id, status, count in session.execute(statement.group_by(table.run_id, table.status)):
+            found[run_id][status] = count
     return found
 
 

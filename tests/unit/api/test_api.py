@@ -1,18 +1,16 @@
 """Doors over HTTP: who is let in, what is opened, and how a mistake is told."""
 
+import re
 from datetime import timedelta
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from pipeline import tasks
-from pipeline.api.app import create_app
 from pipeline.db import reading, transaction
 from pipeline.models import ApiToken, Audit, Run, Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
-from tests.factories import finished_run, make_run, make_schedule
+from tests.factories import MONDAY, finished_run, make_run, make_schedule, make_step
 
 ANNA = Actor("anna", "cli")
 
@@ -20,20 +18,6 @@ ANNA = Actor("anna", "cli")
 def token(name="shop", scope=Scope.OPERATE, **more):
     with transaction() as session:
         return api_tokens.create(session, name, scope, ANNA, **more)[1]
-
-
-@pytest.fixture
-def published(monkeypatch):
-    """The runs that were handed to the broker, which these tests have none of."""
-    found = []
-    monkeypatch.setattr(tasks, "publish", found.append)
-    return found
-
-
-@pytest.fixture
-def http(shared_database, published):
-    with TestClient(create_app()) as client:
-        yield client
 
 
 def bearer(secret):
@@ -71,8 +55,10 @@ def test_the_same_idempotency_key_opens_no_second_run(http, published):
         ({"schedule": "shipmets"}, 404, None, "did you mean shipments?"),
         ({"schedule": "shipments", "parms": {}}, 422, "parms", "Extra inputs"),
         ({}, 422, "schedule", "Field required"),
-        ({"schedule": "shipments", "params": {"limit": "many"}}, 409, None, "must be a whole number"),
-        ({"schedule": "shipments", "period": "someday"}, 409, None, 'period "someday" is not known'),
+        ({"schedule": "shipments", "params": {"limit": "many"}}, 422, "params.limit", "must be a whole number"),
+        ({"schedule": "shipments", "params": {"regio": "us"}}, 422, "params.regio", "did you mean region?"),
+        ({"schedule": "shipments", "to": ["anna"]}, 422, "to", "is not an e-mail address"),
+        ({"schedule": "shipments", "period": "someday"}, 422, "period", 'period "someday" is not known'),
     ],
 )
 def test_a_mistake_is_told_with_its_field_and_opens_nothing(http, published, body, status, field, words):
@@ -81,6 +67,7 @@ def test_a_mistake_is_told_with_its_field_and_opens_nothing(http, published, bod
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json().get("field") == field
+    assert answer.json().get("pointer") == (field and f"#/{field.replace('.', '/')}")
     assert words in answer.json()["detail"]
     assert published == []
 
@@ -113,15 +100,75 @@ def test_a_token_is_kept_as_a_digest_and_its_use_is_written_down_once_a_minute(h
         assert secret.startswith(row.prefix)
 
 
-def test_health_needs_no_token(http):
-    assert http.get("/healthz").json() == {"status": "ok"}
+def test_one_at_a_time_is_told_with_the_run_that_is_at_work(http, published):
+    make_schedule(overlap="skip")
+    secret = bearer(token())
+    first = http.post("/api/runs", json={"schedule": "shipments"}, headers=secret).json()
+    second = http.post("/api/runs", json={"schedule": "shipments"}, headers=secret)
+    assert (second.status_code, second.json()["run_id"]) == (409, first["id"])
+    assert second.json()["status_url"] == first["status_url"]
+    again = http.post(f"/api/runs/{first['id']}/rerun", headers=secret)
+    assert (again.status_code, "wait for its end" in again.json()["detail"]) == (409, True)
+
+
+def test_another_token_may_use_the_same_idempotency_key(http, published):
+    make_schedule(overlap="allow")
+    found = [
+        http.post("/api/runs", json={"schedule": "shipments"}, headers={**bearer(token(name)), "Idempotency-Key": "7"})
+        for name in ("shop", "till")
+    ]
+    assert [one.json()["new"] for one in found] == [True, True]
+
+
+def test_where_the_code_failed_is_for_who_may_operate(http):
+    run = finished_run(status="failed", error="it did not work")
+    make_step(run, "fetch:rows", status="failed", attempts=("failed",))
+    seen = {}
+    for scope in (Scope.READ, Scope.OPERATE):
+        secret = bearer(token(scope, scope))
+        standing = http.get(f"/api/runs/{run.id}", headers=secret).json()
+        whole = http.get(f"/api/runs/{run.id}/steps", headers=secret).json()
+        seen[scope] = (standing["traceback"], whole["attempts"][-1]["traceback"], standing["error"])
+    assert seen[Scope.READ] == (None, None, "it did not work")
+    assert all("TransientError" in trace for trace in seen[Scope.OPERATE][:2])
+
+
+def test_what_a_workflow_returned_is_its_runs_result(http):
+    run = finished_run(workflow="nightly")
+    make_step(run, "load:1", attempts=("succeeded",), result={"rows": 42})
+    assert http.get(f"/api/runs/{run.id}", headers=bearer(token())).json()["result"] == {"rows": 42}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "action"),
+    [
+        ("runs/{run}/cancel", {"reason": "wrong"}, "cancel"),
+        ("schedules/shipments/pause", {"note": "moving"}, "pause"),
+        ("schedules/shipments/backfills", {"from": "2026-11-01T00:00:00Z"}, "backfill"),
+    ],
+)
+def test_whatever_changes_something_is_recorded_with_the_tokens_name_and_address(http, path, body, action):
+    run = make_run(due_at=MONDAY)
+    answer = http.post(f"/api/{path.format(run=run.id)}", json=body, headers=bearer(token()))
+    assert answer.is_success, answer.text
+    with reading() as session:
+        row = session.scalars(select(Audit).where(Audit.action == action)).one()
+    assert (row.by, row.source, row.address) == ("shop", "http", "testclient")
+
+
+def test_every_endpoint_but_health_and_links_needs_a_token(http):
+    open_ones = {"/healthz", "/readyz"}
+    for path, operations in http.get("/api/openapi.json").json()["paths"].items():
+        for method in operations:
+            answer = http.request(method, re.sub(r"{\w+}", "x", path))
+            assert (answer.status_code == 401) == (path not in open_ones), (method, path, answer.status_code)
 
 
 def test_a_run_that_has_ended_is_rerun_once_however_often_it_is_asked_for(http, published):
     run = finished_run(status="failed")
     secret = bearer(token())
     refused = http.post(f"/api/runs/{run.id}/rerun", json={"from": "nothing"}, headers=secret)
-    assert (refused.status_code, 'has no step "nothing"' in refused.json()["detail"]) == (409, True)
+    assert (refused.status_code, refused.json()["field"]) == (422, "from")
     for new in (True, False):
         answer = http.post(f"/api/runs/{run.id}/rerun", json={"all": True, "generation": 1}, headers=secret)
         assert answer.status_code == 202

@@ -4,12 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from pipeline.adapters import storage
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.api.app import create_app
 from pipeline.db import reading
 from pipeline.models import Audit, OptOut
 from pipeline.services import links, optouts
@@ -17,12 +15,6 @@ from pipeline.settings import settings
 from tests.factories import make_delivery, make_document, make_file, make_run
 
 LATER = datetime.now(UTC) + timedelta(days=30)
-
-
-@pytest.fixture
-def http(shared_database):
-    with TestClient(create_app()) as client:
-        yield client
 
 
 def ended():

@@ -2,7 +2,6 @@
 
 import pytest
 from fastapi.responses import HTMLResponse
-from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from pipeline.api.app import create_app
@@ -13,8 +12,8 @@ class Nothing(BaseModel):
     pass
 
 
-@pytest.fixture
-def http(shared_database):
+@pytest.fixture(scope="module")
+def app():
     app = create_app()
 
     @app.get("/api/boom/{secret}")
@@ -29,8 +28,7 @@ def http(shared_database):
     def page():
         return HTMLResponse("<p>", headers={"Content-Security-Policy": "default-src 'self'"})
 
-    with TestClient(app) as client:
-        yield client
+    return app
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/api/runs/1234", "/api/nowhere", "/api/boom/hunter2"])

@@ -1,0 +1,48 @@
+"""What the tests of the API share: the application in this process, and tokens for it."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from pipeline import tasks
+from pipeline.api.app import create_app
+from pipeline.api.watching import Watchers, look
+from pipeline.db import transaction
+from pipeline.models import Scope
+from pipeline.services import api_tokens
+from pipeline.services.audit import Actor
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """The runs that were handed to the broker, which these tests have none of."""
+    found = []
+    monkeypatch.setattr(tasks, "publish", found.append)
+    return found
+
+
+@pytest.fixture(scope="session")
+def app():
+    """Made once: it takes as long as a dozen tests."""
+    return create_app()
+
+
+@pytest.fixture
+def http(app, shared_database, published):
+    app.state.watchers = Watchers(look)  # each client has a loop of its own
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+def as_(http):
+    """The client with a token of a scope."""
+
+    def client(scope=Scope.OPERATE):
+        with transaction() as session:
+            secret = api_tokens.create(session, f"of scope {scope}", scope, Actor("anna", "cli"))[1]
+        http.headers["Authorization"] = f"Bearer {secret}"
+        return http
+
+    return client
