@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test unit check chaos bench lock
+.PHONY: help setup run up test unit check chaos fuzz bench lock
 
 # More arguments for the tool behind a target: make test ARGS="-k embedded".
 ARGS ?=
@@ -32,6 +32,9 @@ unit: setup  ## the fast half of the tests, in half a minute
 
 chaos: setup  ## kills the broker twenty times under load; some minutes
 	@.venv/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
+
+fuzz: setup  ## asks the HTTP API whatever its OpenAPI document allows, at random; some minutes
+	@FUZZ=100 .venv/bin/python -m pytest -p no:xdist --timeout 1800 tests/unit/api/test_schema.py $(ARGS)
 
 bench: setup  ## the benchmarks; their figures stand in docs/benchmarks.md
 	@.venv/bin/python -m benchmarks $(ARGS)

@@ -17,7 +17,9 @@ from benchmarks.sink import program
 def options() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument(
-        "parts", nargs="*", help=f"which parts: {', '.join(PARTS)}; default: all but those of PostgreSQL and sending"
+        "parts",
+        nargs="*",
+        help=f"which parts: {', '.join(PARTS)}; default: those that take minutes, not longer",
     )
     found.add_argument("--documents", type=int, default=1000, help="of a run (default 1,000)")
     found.add_argument("--rounds", type=int, default=3, help="of the product and the bare loop by turns (default 3)")
@@ -33,6 +35,8 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--active", type=int, default=1000, help="steps that are at work (default 1,000)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
+    found.add_argument("--runs", type=int, default=1_000_000, help="of the history behind HTTP (default 1,000,000)")
+    found.add_argument("--deliveries", type=int, default=100_000, help="of its largest run (default 100,000)")
     shown = found.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON, and the tables to standard error")
     shown.add_argument("--markdown", action="store_true", help="print the tables as docs/benchmarks.md has them")
@@ -115,6 +119,12 @@ def sending(asked: argparse.Namespace) -> Result:
     return sending.measure(asked.mails, asked.attachments)
 
 
+def web(asked: argparse.Namespace) -> Result:
+    from benchmarks import web
+
+    return web.measure(asked.runs, asked.deliveries)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
     one.__name__: one
     for one in (
@@ -130,11 +140,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
         healing_postgresql,
         postgresql,
         sending,
+        web,
     )
 }
 
+# Parts that are measured when they are asked for.
+ON_DEMAND = {"postgresql", "sending", "healing_postgresql", "web"}
 # Parts that send nothing, and need no server that takes it.
-WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "rows"}
+WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "rows", "web"}
 
 
 def main() -> None:
@@ -143,7 +156,7 @@ def main() -> None:
     unknown = set(asked.parts) - PARTS.keys()
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
-    chosen = asked.parts or [name for name in PARTS if name not in {"postgresql", "sending", "healing_postgresql"}]
+    chosen = asked.parts or [name for name in PARTS if name not in ON_DEMAND]
     if not set(chosen) <= WITHOUT_MAIL:
         program()
     console = Console(stderr=asked.json, width=None if sys.stdout.isatty() else 140)

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     # Where `pipeline web` and `pipeline up` serve the API; what is not loopback belongs behind a proxy that speaks TLS.
     web_host: str = "127.0.0.1"
     web_port: int = Field(8000, ge=1, le=65535)
+    # Addresses of the proxies in front of it, separated by commas: what they say of a caller's address is believed.
+    web_proxies: Words = Field(default_factory=list)
     # A morning digest of the last day: a time of PIPELINE_TIMEZONE and who gets it, "07:00 ops@example.com".
     digest: str = ""
     # The port on which beat answers /metrics and /healthz. Default: none.

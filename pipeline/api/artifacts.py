@@ -14,6 +14,7 @@ from pipeline.api.downloads import download
 from pipeline.api.identity import Caller, Operator, Reader
 from pipeline.api.paging import After, Limit
 from pipeline.api.problems import RESPONSES
+from pipeline.api.urls import absolute
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Scope
 from pipeline.services import answers, audit, links, runs
@@ -92,5 +93,4 @@ def share(run_id: str, name: str, caller: Operator, request: Request, sharing: S
             session, caller.actor, "share", "run", run.id, schedule=run.schedule_key,
             artifact=str(found.id), until=expires_at.isoformat(),
         )  # fmt: skip
-    root = settings().public_url or str(request.base_url)
-    return Shared(url=f"{root.rstrip('/')}/f/{token}", expires_at=expires_at)
+    return Shared(url=absolute(request, f"/f/{token}"), expires_at=expires_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -25,6 +26,7 @@ class Caller:
 
     actor: Actor
     scope: Scope
+    token_id: UUID
 
     def may(self, scope: Scope) -> bool:
         ranks = list(Scope)
@@ -44,7 +46,7 @@ def caller(request: Request, credentials: Credentials) -> Caller:
         with transaction(durable=False) as session:
             api_tokens.used(session, token)
     address = request.client.host if request.client else None
-    return Caller(Actor(token.name, Door.HTTP, address), Scope(token.scope))
+    return Caller(Actor(token.name, Door.HTTP, address), Scope(token.scope), token.id)
 
 
 def allowed(scope: Scope) -> Callable[[Caller], Caller]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from pipeline import log
+from pipeline.api.urls import status_url
 from pipeline.db import is_away
 from pipeline.errors import NotFound, Occupied, PipelineError, Refused, TransientError
 
@@ -86,8 +87,7 @@ def _of_ours(request: Request, error: Exception) -> JSONResponse:
         case NotFound():
             return problem(404, str(error))
         case Occupied():
-            url = str(request.url_for("one_run", run_id=error.run_id))
-            return problem(409, str(error), run_id=str(error.run_id), status_url=url)
+            return problem(409, str(error), run_id=str(error.run_id), status_url=status_url(request, error.run_id))
         case Refused(field=str() as field):
             return problem(422, str(error), field=field, pointer=_pointer(request, field.split(".", 1)))
         case Refused():

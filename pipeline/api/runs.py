@@ -15,6 +15,7 @@ from pipeline.api.identity import Operator, Reader
 from pipeline.api.paging import After, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.api.standing import Standing, standing
+from pipeline.api.urls import status_url
 from pipeline.api.watching import END, Watchers
 from pipeline.db import reading
 from pipeline.models import Scope, Trigger
@@ -30,6 +31,10 @@ KeyHeader = Annotated[
 ]
 # Documents and deliveries that went wrong in as many ways are told one by one.
 STORIES = 50
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"event": {"enum": ["progress", "end"]}, "id": {"type": "string"}, "data": {"type": "string"}},
+}
 
 
 class Wish(BaseModel):
@@ -83,12 +88,12 @@ def open_run(
         wish.now,
         trigger=Trigger.API,
         actor=caller.actor,
-        idempotency_key=f"{caller.actor}/{key}" if key else None,
+        idempotency_key=f"http:{caller.token_id}/{key}" if key else None,
     )
     run, new = tasks.open_run(wanted)
     if new:
         later.add_task(tasks.publish, run.id)
-    url = str(request.url_for("one_run", run_id=run.id))
+    url = status_url(request, run.id)
     response.headers["Location"] = url
     return Opened(id=run.id, status=run.status, status_url=url, new=new)
 
@@ -115,7 +120,7 @@ def list_runs(
         return answers.run_page(session, wanted, limit=limit, after=after)
 
 
-@router.get("/{run_id}", summary="One run, with its progress in numbers", name="one_run")
+@router.get("/{run_id}", summary="One run, with its progress in numbers")
 def one_run(run_id: str, caller: Reader) -> Standing:
     """`run_id` is an id or its beginning, a task id, NAME (its latest run) or NAME@DAY."""
     with reading() as session:
@@ -138,7 +143,7 @@ def whole_run(run_id: str, caller: Reader) -> RunDetail:
         200: {
             "description": "Server-sent events: `progress` whenever something has changed, `end` when it is over; "
             "the data of each is a run's status in numbers, as JSON.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         },
         204: {"description": "It was over when you were connected last"},
     },

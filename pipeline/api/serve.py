@@ -36,6 +36,8 @@ def serve(host: str | None = None, port: int | None = None, descriptor: int | No
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE,
+            proxy_headers=bool(configured.web_proxies),
+            forwarded_allow_ips=configured.web_proxies,
         )
         Server(options).run(sockets=[listening])
 

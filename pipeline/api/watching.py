@@ -88,7 +88,7 @@ class Watchers:
                 if watched.over:
                     return
             try:
-                await asyncio.wait_for(changed.wait(), STILL_HERE)
+                await asyncio.wait_for(changed.wait(), min(STILL_HERE, until - time.monotonic()))
             except TimeoutError:
                 yield ": still here\n\n"
 

@@ -22,6 +22,7 @@ from pipeline.services.audit import Actor
 MARK = "rpt_"
 # How much of a token is kept to tell it by; the rest has 256 bits.
 PREFIX = len(MARK) + 6
+LONGEST_NAME = 100
 # A use is written down at most this often: else each request would be a write.
 USED_EVERY = timedelta(minutes=1)
 
@@ -29,7 +30,9 @@ USED_EVERY = timedelta(minutes=1)
 def create(
     session: Session, name: str, scope: Scope, actor: Actor, *, expires_in: timedelta | None = None
 ) -> tuple[ApiToken, str]:
-    """A new token: its row, and the text that nobody can read again. Raises Refused for a name that is taken."""
+    """A new token: its row, and the text that nobody can read again. Raises Refused for a name that cannot be."""
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise Refused(f"a token needs a name of 1 to {LONGEST_NAME} letters, digits and signs: it stands in the record")
     if session.scalar(select(ApiToken).where(ApiToken.name == name)) is not None:
         raise Refused(f'there is a token "{name}" already: take another name; names are not used again, for the record')
     now = clock(session)
