@@ -45,7 +45,7 @@ class Problem(BaseModel):
     # The same as a JSON pointer into the body, where it is there.
     pointer: str | None = None
     # The run that is in the way, and where its status is.
-    run_id: str | None = None
+    run: str | None = None
     status_url: str | None = None
 
 
@@ -87,7 +87,7 @@ def _of_ours(request: Request, error: Exception) -> JSONResponse:
         case NotFound():
             return problem(404, str(error))
         case Occupied():
-            return problem(409, str(error), run_id=str(error.run_id), status_url=status_url(request, error.run_id))
+            return problem(409, str(error), run=str(error.run_id), status_url=status_url(request, error.run_id))
         case Refused(field=str() as field):
             return problem(422, str(error), field=field, pointer=_pointer(request, field.split(".", 1)))
         case Refused():

@@ -76,7 +76,7 @@ def open_run(
 ) -> Opened:
     """The run is kept in the database before this answers; a broker that is away only delays it.
 
-    409 where the schedule lets one run at a time: `run_id` is the one that is at work.
+    409 where the schedule lets one run at a time: `run` is the one that is at work.
     """
     wanted = rows.Request(
         wish.schedule,

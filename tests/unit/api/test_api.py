@@ -105,7 +105,7 @@ def test_one_at_a_time_is_told_with_the_run_that_is_at_work(http, published):
     secret = bearer(token())
     first = http.post("/api/runs", json={"schedule": "shipments"}, headers=secret).json()
     second = http.post("/api/runs", json={"schedule": "shipments"}, headers=secret)
-    assert (second.status_code, second.json()["run_id"]) == (409, first["id"])
+    assert (second.status_code, second.json()["run"]) == (409, first["id"])
     assert second.json()["status_url"] == first["status_url"]
     again = http.post(f"/api/runs/{first['id']}/rerun", headers=secret)
     assert (again.status_code, "wait for its end" in again.json()["detail"]) == (409, True)
