@@ -109,7 +109,7 @@ def test_a_rerun_whose_answer_is_lost_is_still_one(pipeline):
     again = pipeline.rerun(str(run.id), all=True, generation=1)
     assert (first.new, again.new, again.said["generation"]) == (True, False, 2)
     other = finished_run("another", status="failed")
-    with pytest.raises(Conflict, match='has no step "nothing"'):
+    with pytest.raises(Invalid, match='has no step "nothing"'):
         pipeline.rerun(str(other.id), from_="nothing")
 
 
