@@ -22,7 +22,7 @@ def options() -> argparse.ArgumentParser:
         help=f"which parts: {', '.join(PARTS)}; default: those that take minutes, not longer",
     )
     found.add_argument("--documents", type=int, default=1000, help="of a run (default 1,000)")
-    found.add_argument("--rounds", type=int, default=3, help="of the product and the bare loop by turns (default 3)")
+    found.add_argument("--rounds", type=int, default=3, help="of what is compared by turns (default 3)")
     found.add_argument("--many", type=int, default=4000, help="documents of the second run that memory is compared in")
     found.add_argument("--rows", type=int, default=10_000_000, help="that are fetched (default 10,000,000)")
     found.add_argument("--members", type=int, default=200, help="of a chord of empty steps (default 200)")
@@ -96,7 +96,7 @@ def composing(asked: argparse.Namespace) -> Result:
 def firing(asked: argparse.Namespace) -> Result:
     from benchmarks import firing
 
-    return firing.measure(asked.slots, asked.due, asked.schedules, asked.fires)
+    return firing.measure(asked.slots, asked.due, asked.schedules, asked.fires, asked.rounds)
 
 
 def healing(asked: argparse.Namespace) -> Result:
