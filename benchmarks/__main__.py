@@ -33,6 +33,9 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--fires", type=int, default=60, help="of a schedule of every second (default 60)")
     found.add_argument("--finished", type=int, default=1_000_000, help="steps beside those at work (default 1,000,000)")
     found.add_argument("--active", type=int, default=1000, help="steps that are at work (default 1,000)")
+    found.add_argument("--kills", type=int, default=5, help="of the only process of a worker (default 5)")
+    found.add_argument("--losses", type=int, default=2, help="of a whole machine (default 2)")
+    found.add_argument("--steps", type=int, default=400, help="empty, that recovery is measured by (default 400)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
     found.add_argument("--runs", type=int, default=1_000_000, help="of the history behind HTTP (default 1,000,000)")
@@ -113,6 +116,12 @@ def healing_postgresql(asked: argparse.Namespace) -> Result:
         return healing.measure(asked.finished, asked.active, database_url=url, name="PostgreSQL")
 
 
+def recovering(asked: argparse.Namespace) -> Result:
+    from benchmarks import recovering
+
+    return recovering.measure(asked.kills, asked.losses, asked.steps, asked.rounds)
+
+
 def sending(asked: argparse.Namespace) -> Result:
     from benchmarks import sending
 
@@ -138,6 +147,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
         rows,
         healing,
         healing_postgresql,
+        recovering,
         postgresql,
         sending,
         web,
@@ -147,7 +157,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
 # Parts that are measured when they are asked for.
 ON_DEMAND = {"postgresql", "sending", "healing_postgresql", "web"}
 # Parts that send nothing, and need no server that takes it.
-WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "rows", "web"}
+WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "recovering", "rows", "web"}
 
 
 def main() -> None:

@@ -135,9 +135,17 @@ class Product:
 
 @contextmanager
 def product(
-    smtp_port: int, *, database_url: str = "", files: Mapping[str, str] | None = None, most_rows: int | None = None
+    smtp_port: int,
+    *,
+    database_url: str = "",
+    files: Mapping[str, str] | None = None,
+    most_rows: int | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Product]:
-    """`pipeline up` in a new home, with `files` (text by path) added, mailing to `smtp_port`; gone afterwards."""
+    """`pipeline up` in a new home, with `files` (text by path) added, mailing to `smtp_port`; gone afterwards.
+
+    `settings` are further variables of its environment.
+    """
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER, ignore_cleanup_errors=True) as folder:
         home = make_home(Path(folder), most_rows)
@@ -151,6 +159,7 @@ def product(
             "PIPELINE_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
             "PIPELINE_MAIL_FROM": "Reports <reports@example.com>",
             "PIPELINE_CONCURRENCY": str(PROCESSES),
+            **(settings or {}),
         }
         with _up(home, environment) as tree:
             engine = make_engine(environment["PIPELINE_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
@@ -119,6 +120,19 @@ def _look_again(**_: Any) -> None:
             blocks.look_again(session, clock(session))
     except Exception as error:  # noqa: BLE001 - the worker works without; it looks by itself a quarter of an hour later
         log.get(__name__).warning("blocked runs could not be told that a worker has started", error=str(error))
+
+
+@signals.task_unknown.connect
+def _say_unknown(name: str, id: str, sender: Any = None, **_: Any) -> None:  # noqa: A002 - the signal's own words
+    """Celery throws such a message away and tells nobody: the step would wait, and be published, for ever."""
+    from pipeline.db import transaction
+    from pipeline.services import steps
+
+    try:
+        with transaction(durable=False) as session:
+            steps.not_known(session, UUID(id), name, getattr(sender, "hostname", "") or "")
+    except Exception as error:  # noqa: BLE001 - the worker goes on; the message comes again, and with it this
+        log.get(__name__).warning("a message of an unknown task could not be told", task=name, error=str(error))
 
 
 @signals.celeryd_init.connect

@@ -292,6 +292,18 @@ class ScheduleRevision(Base):
     created_at: Mapped[datetime]
 
 
+class Total(Base):
+    """What was purged of a schedule's runs that were due in one month, in numbers: nobody's name is in them."""
+
+    __tablename__ = "totals"
+
+    schedule_key: Mapped[str] = mapped_column(ForeignKey("schedules.key"), primary_key=True)
+    # UTC: `2026-11`.
+    month: Mapped[str] = mapped_column(primary_key=True)
+    # By kind (runs, documents, deliveries) and status.
+    counts: Mapped[dict[str, Any]]
+
+
 class BadFile(Base):
     """A schedule file that is wrong, since when, and what is wrong; its schedule goes on as the file last said."""
 
@@ -354,6 +366,7 @@ class Backfill(Base):
 
 _UNSTARTED = "start_by IS NOT NULL AND started_at IS NULL AND finished_at IS NULL"
 _OPEN = "finish_by IS NOT NULL AND finished_at IS NULL"
+_TIMED = "stop_at IS NOT NULL AND finished_at IS NULL"
 
 
 class Run(Base):
@@ -379,6 +392,8 @@ class Run(Base):
         # What has not started, or finished, in time: it must not grow with those that have.
         Index("ix_runs_start_by", "start_by", postgresql_where=text(_UNSTARTED), sqlite_where=text(_UNSTARTED)),
         Index("ix_runs_finish_by", "finish_by", postgresql_where=text(_OPEN), sqlite_where=text(_OPEN)),
+        # What has used up its time.
+        Index("ix_runs_stop_at", "stop_at", postgresql_where=text(_TIMED), sqlite_where=text(_TIMED)),
         Index(
             "ix_runs_unfinished",
             "status",
@@ -409,6 +424,8 @@ class Run(Base):
     not_before: Mapped[datetime | None]
     start_by: Mapped[datetime | None]
     finish_by: Mapped[datetime | None]
+    # When its time is used up (`time_limit`), as long as it works; a run that is ended for it keeps this.
+    stop_at: Mapped[datetime | None]
     status: Mapped[str] = mapped_column(default=RunStatus.QUEUED)
     waiting_for: Mapped[str | None]
     error: Mapped[str | None]
@@ -420,6 +437,8 @@ class Run(Base):
 # As `ix_steps_active` says it: SQLite takes an index of a part of the rows only for a condition that is the same, and
 # no parameter is.
 ACTIVE_STEP = text("steps.status IN ('queued', 'running')")
+# As `ix_steps_waiting` says it.
+WANTS_A_PLACE = text("steps.place_wanted_at IS NOT NULL AND steps.status = 'queued'")
 
 
 class Step(Base):
@@ -437,6 +456,15 @@ class Step(Base):
             sqlite_where=text("status IN ('queued', 'running')"),
         ),
         Index("ix_steps_task_id", "task_id"),
+        # Who waits for a place in a pool, in the order in which they are called.
+        Index(
+            "ix_steps_waiting",
+            "pool",
+            "priority",
+            "place_wanted_at",
+            postgresql_where=text("place_wanted_at IS NOT NULL AND status = 'queued'"),
+            sqlite_where=text("place_wanted_at IS NOT NULL AND status = 'queued'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -455,6 +483,10 @@ class Step(Base):
     status: Mapped[str]
     queue: Mapped[str]
     priority: Mapped[int] = mapped_column(default=5)
+    # Of how many such steps may be at work at once, if PIPELINE_POOLS says so.
+    pool: Mapped[str | None]
+    # Since when it waits for a place, of its pool or for its run; claimed, it has one.
+    place_wanted_at: Mapped[datetime | None]
     retry: Mapped[dict[str, Any]]
     task_id: Mapped[UUID]
     # The outbox: a queued step without it has no message yet.
@@ -497,6 +529,8 @@ class Attempt(Base):
     traceback: Mapped[str | None]
     # What a program wrote, or a task of another application returned.
     output: Mapped[str | None]
+    # The document that it is making, where a try before this one went wrong: should its process die, it is suspected.
+    working_on: Mapped[str | None]
     # Something of it stays done, such as a message that went out: whoever is killed in the midst of work is no poison.
     progressed: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime]

@@ -79,6 +79,19 @@ class CatchUp(Model):
         return self.max if self.mode == Mode.ALL else 1
 
 
+class Keep(Model):
+    """How long what is known of a schedule's runs is kept: by their age, by their number, or whichever comes first."""
+
+    days: int | None = Field(None, ge=1, description="Days since a run finished. Default: PIPELINE_KEEP_DAYS.")
+    runs: int | None = Field(None, ge=1, description="The newest so many runs, and the last one that succeeded.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.days is None and self.runs is None:
+            raise ValueError("needs days, runs, or both")
+        return self
+
+
 class Deadline(Model):
     """How long after its slot a run may start and finish before somebody is told."""
 

@@ -111,6 +111,9 @@ class Report(Model):
     )
     chart: Chart | None = Field(None, description="Default: of the first number column, where the rows suit one.")
     summary: str | None = Field(None, description="One line on top, a Jinja2 template over the document's context.")
+    concurrency: int | None = Field(
+        None, ge=1, le=1000, description="How many runs of it are carried out at once, over all its schedules."
+    )
     params: dict[str, Scalar] = Field({}, description="Parameters with their defaults; bound as :name in the queries.")
 
     @field_validator("period")

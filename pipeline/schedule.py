@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from pipeline import conditions, notice, readiness, requirements, targets, timing
+from pipeline import conditions, notice, pools, readiness, requirements, targets, timing
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, did_you_mean, no_field, sentences
-from pipeline.policies import CatchUp, Deadline, Duration, Late, Overlap, Uncertain
+from pipeline.policies import CatchUp, Deadline, Duration, Keep, Late, Overlap, Uncertain
 from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
@@ -163,6 +163,14 @@ class Schedule(Model):
     retry: dict[str, dict[str, Any]] = Field(
         {}, description="By kind of step (fetch, plan, render, deliver; command; task): attempts, first …"
     )
+    pools: dict[str, Annotated[str, Field(pattern=NAME)]] = Field(
+        {},
+        description="By kind of step (fetch, render, deliver; command …): the pool that it takes a place in while it "
+        "works, see PIPELINE_POOLS. Default: a fetch's database.",
+    )
+    concurrency: int | None = Field(
+        None, ge=1, le=1000, description="How many of its runs are carried out at once, backfills included."
+    )
     on_empty: Literal["fail", "skip", "send"] = Field("fail", description="What to do when the sources give no rows.")
     allow_failed: Annotated[float, BeforeValidator(_share)] = Field(
         0.0, description="Share of documents that may fail before nothing at all is sent, such as 2%."
@@ -201,7 +209,11 @@ class Schedule(Model):
         description="Deliveries turned away for now: the run waits for them, or it closes as partial at once and they "
         "complete it later.",
     )
+    keep: Keep | None = Field(None, description="Until when its runs are kept, in the place of PIPELINE_KEEP_DAYS.")
     deadline: Deadline | None = None
+    time_limit: Duration | None = Field(
+        None, description="How long a run may work before it is stopped as failed, such as 2h."
+    )
     notify: Annotated[list[str] | None, OneOrMany] = Field(
         None,
         description="Who hears of failures, lateness and recovery: e-mail addresses and the URLs of webhooks. "
@@ -302,6 +314,10 @@ class Schedule(Model):
         """The retry of one kind of step: the file's values over `default`."""
         return (default or RETRIES.get(kind, Retry())).overridden(self.retry.get(kind, {}))
 
+    def pool_for(self, kind: str, default: str | None = None) -> str | None:
+        """The pool of one kind of step: what the file says over `default`, in lower case."""
+        return pools.of_kind({"pools": self.pools}, kind, default)
+
 
 def parse(definition: Mapping[str, Any], place: str) -> Schedule:
     """The schedule that `definition` (a mapping read from YAML or JSON) describes.
@@ -323,6 +339,7 @@ _OWNERS: Owners = {
     "when": When,
     "catch_up": CatchUp,
     "deadline": Deadline,
+    "keep": Keep,
     "recipients": Recipients,
     "source": Source,
     "sources": Source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, Valid
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline import locales, notice
+from pipeline import pools as named_pools
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import did_you_mean, nearest
 from pipeline.rates import Rate
@@ -98,6 +99,8 @@ class Settings(BaseSettings):
     heartbeat_url: str = ""
     # Worker processes of the embedded tree. Default: one per core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    # How many steps may be at work at once, over all workers: warehouse=2, pdf=8; a database's name limits its queries.
+    pools: str = ""
     # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.
     lease: float = Field(30.0, ge=2)
     # Seconds after which a queued step whose message was not taken is published again; doubles each time.
@@ -108,6 +111,8 @@ class Settings(BaseSettings):
     source_max_bytes: int = Field(2_000_000_000, gt=0)
     # Rows that one document may show; more is refused with a sentence (a PDF above 2,000 rows: use XLSX).
     document_max_rows: int = Field(100_000, gt=0)
+    # Seconds that one document may take; above, it fails alone.
+    document_timeout: float = Field(300.0, gt=0, le=3000)
     # Days after which finished runs and their artifacts are purged by the retention workflow.
     keep_days: int = Field(400, ge=1)
     # Megabytes that must stay free on the artifact disk; below it `pipeline doctor` warns.
@@ -183,6 +188,12 @@ class Settings(BaseSettings):
     @classmethod
     def _rates_are_rates(cls, value: str) -> str:
         parse_rates(value)
+        return value
+
+    @field_validator("pools")
+    @classmethod
+    def _pools_have_places(cls, value: str) -> str:
+        named_pools.parse(value)
         return value
 
     @field_validator("mail")
@@ -303,6 +314,11 @@ class Settings(BaseSettings):
     @property
     def rates(self) -> tuple[Rate, ...]:
         return parse_rates(self.rate)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """How many places each pool has, by its name in lower case."""
+        return named_pools.parse(self.pools)
 
     @property
     def watches_schedules(self) -> bool:

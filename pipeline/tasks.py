@@ -38,8 +38,20 @@ from pipeline.mistakes import did_you_mean
 from pipeline.models import Door, Run, RunStatus, Step, StepStatus, Trigger
 from pipeline.retry import Retry
 from pipeline.schedule import Schedule
-from pipeline.services import approvals, cancelling, priorities, publishing, rerunning, runs, schedules, steps, wish
+from pipeline.services import (
+    approvals,
+    cancelling,
+    limits,
+    priorities,
+    publishing,
+    rerunning,
+    runs,
+    schedules,
+    steps,
+    wish,
+)
 from pipeline.services.audit import Actor
+from pipeline.settings import settings
 
 logger = log.get(__name__)
 # What a step returns is kept on its row and handed on; larger things are files.
@@ -163,6 +175,7 @@ def _carry_out(task: Task, step_id: str) -> None:
             logger.warning(str(stale))
             return
         publish(claim.run.id)
+        _hand_on(claim.step.pool)
 
 
 def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: bool) -> None:
@@ -211,6 +224,20 @@ def _named(error: Exception, retry: Retry, cancelled: str | None) -> Exception:
     if isinstance(error, (PermanentError, TransientError, *(retry.on if isinstance(retry.on, tuple) else [retry.on]))):
         return error
     return PermanentError(f"{type(error).__name__}: {error}")
+
+
+def _hand_on(pool: str | None) -> None:
+    """Call whoever waits for the place that a step of this pool has left; reconcile would, too, a moment later."""
+    size = settings().places.get(pool or "")
+    if pool is None or size is None:
+        return
+    with reading() as session:
+        if not limits.is_awaited(session, pool):
+            return
+    with transaction(durable=False) as session:
+        called = limits.call_for(session, [limits.Limit(limits.POOL, pool, size)], clock(session))
+    for run_id in called:
+        publish(run_id)
 
 
 # ---- canvases: Celery's own words for what comes next, kept as rows
@@ -270,6 +297,7 @@ def _planned(signature: Signature, definition: Schedule) -> steps.Planned:
         takes_results=not signature.immutable,
         tolerated=declared.tolerated,
         queue=declared.queue,
+        pool=definition.pool_for(declared.kind, signature.options.get("pool")),
         retry=definition.retry_for(declared.kind, declared.retry),
     )
 

@@ -20,10 +20,12 @@ def application() -> typer.Typer:
         authoring,
         delivering,
         health,
+        keeping,
         looking,
         mailing,
         operating,
         people,
+        pools,
         serving,
         steering,
         telling,
@@ -38,7 +40,20 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(pipeline)
-    for module in (operating, steering, looking, telling, delivering, people, authoring, health, mailing, serving):
+    for module in (
+        operating,
+        steering,
+        looking,
+        telling,
+        delivering,
+        people,
+        authoring,
+        health,
+        keeping,
+        mailing,
+        pools,
+        serving,
+    ):
         module.register(app)
     known = {panel: number for number, panel in enumerate(PANELS)}
     app.registered_commands.sort(key=lambda command: known.get(str(command.rich_help_panel), len(known)))

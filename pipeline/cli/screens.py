@@ -124,12 +124,22 @@ def _rows(steps: Sequence[StepDetail], run: RunSummary) -> Iterator[tuple[Any, .
     """One row a step; of many of one kind, those that went well or have not begun share one."""
     if len(steps) > FEW:
         for status in ("succeeded", "pending", "queued", "cancelled"):
-            quiet = [step for step in steps if step.status == status and not step.next_try_at]
+            quiet = [step for step in steps if step.status == status and not step.next_try_at and not step.waits]
             if len(quiet) > 1:
                 yield _many(quiet)
                 steps = [step for step in steps if step not in quiet]
+        yield from _waiting([step for step in steps if step.waits])
+        steps = [step for step in steps if not step.waits]
     for step in steps:
         yield _one(step, run)
+
+
+def _waiting(steps: Sequence[StepDetail]) -> Iterator[tuple[Any, ...]]:
+    """Those that wait for a place wait for the same ones: they share a row."""
+    for said, same in groupby(steps, key=lambda step: step.waits or ""):
+        name, status, tries, took, policy = _many(found := list(same))
+        waits = policy.append_text(tables.words(f"\n{said}", "yellow"))
+        yield tables.words(found[0].name) if len(found) == 1 else name, status, tries, took, waits
 
 
 def _many(steps: Sequence[StepDetail]) -> tuple[Any, ...]:
@@ -163,6 +173,8 @@ def _what_about(step: StepDetail, run: RunSummary) -> Text:
         parked = step.outcomes.get("parked", 0)
         vain = f", after {parked} in vain" if parked else ""
         found.append_text(tables.words(f"\nnext try {wording.clock_time(step.next_try_at, run.zone)}{vain}", "yellow"))
+    if step.waits:
+        found.append_text(tables.words(f"\n{step.waits}", "yellow"))
     if step.worker:
         found.append_text(tables.words(f"\non {_process(step.worker)}", "dim"))
     if step.error and step.error not in (run.error or ""):

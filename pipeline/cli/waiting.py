@@ -89,6 +89,8 @@ def _obstacle(found: dict[str, Any]) -> str:
     held_up = found["held_up"]
     if not held_up:
         return ""
+    if held_up["next_try_at"] is None:
+        return f"{held_up['step']} {held_up['error']}. Ctrl-C stops waiting."
     at = wording.clock_time(datetime.fromisoformat(held_up["next_try_at"]), found["period"]["zone"])
     return f"{held_up['step']} waits: {held_up['error']}. It is tried again by itself at {at}; Ctrl-C stops waiting."
 

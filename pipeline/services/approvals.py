@@ -104,7 +104,7 @@ def approve(session: Session, actor: Actor, run_id: UUID, note: str | None = Non
     run, row = _asked(session, run_id)
     now = clock(session)
     _answer(session, row, actor, Answer.APPROVED, note)
-    run.status, run.waiting_for, run.error = RunStatus.RUNNING, None, None
+    runs.go_on(run, now)
     deadlines.approved(run, schedule.parse(run.definition, f"schedule {run.schedule_key}"), now)
     how = f"{actor.by} has approved {run.schedule_key} for {run.period['label']}{_with(note)}."
     notices.aside(

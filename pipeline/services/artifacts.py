@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, insert_new
 from pipeline.models import Artifact, RunArtifact, new_id
 
+# Younger ones may belong to a step that is still at work: no step takes longer than an hour.
+A_DAY = timedelta(days=1)
 KNOWN = exists().where(RunArtifact.artifact_id == Artifact.id)
 
 
@@ -105,6 +107,13 @@ def of_documents(session: Session, document_ids: Sequence[UUID]) -> dict[UUID, d
 def unreferred(session: Session, before: datetime, limit: int = CHUNK) -> Sequence[Artifact]:
     """Up to `limit` artifacts that were stored before `before` (UTC) and that no run knows."""
     return session.scalars(select(Artifact).where(Artifact.created_at < before, ~KNOWN).limit(limit)).all()
+
+
+def unreferred_size(session: Session, before: datetime) -> tuple[int, int]:
+    """How many artifacts that were stored before `before` (UTC) no run knows, and their bytes."""
+    sums = select(func.count(), func.coalesce(func.sum(Artifact.size), 0))
+    count, size = session.execute(sums.where(Artifact.created_at < before, ~KNOWN)).one()
+    return count, int(size)
 
 
 def forget(session: Session, ids: Sequence[UUID]) -> int:

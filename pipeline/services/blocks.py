@@ -60,7 +60,7 @@ def unblock(session: Session, run: Run, why: str) -> None:
     """The run, whose row is locked, goes on: what is still wrong blocks it again, before anybody is mailed in vain."""
     from pipeline.services import runs
 
-    run.status, run.waiting_for, run.error = RunStatus.RUNNING, None, None
+    runs.go_on(run, clock(session))
     runs.note(session, run.id, "unblocked", why)
     notices.settle(session, notices.about_run(run.id), Kind.RUN_BLOCKED, reason=why)
 

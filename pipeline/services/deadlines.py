@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from pipeline import schedule
-from pipeline.models import Notice, Run, RunStatus, Trigger, WaitingFor
+from pipeline.models import WANTS_A_PLACE, Notice, Run, RunStatus, Step, Trigger, WaitingFor
 from pipeline.notice import Kind
 from pipeline.services import notices
 from pipeline.services.answers import wording
@@ -75,7 +75,7 @@ def check(session: Session, now: datetime) -> None:
 
 def _tell(session: Session, rule: _Rule, run: Run) -> None:
     by: datetime = getattr(run, rule.by.key)
-    facts = {"deadline": by.isoformat(), "reason": _doing(run)}
+    facts = {"deadline": by.isoformat(), "reason": _doing(session, run)}
     notices.tell(session, rule.kind, notices.about_schedule(run.schedule_key), str(run.id), run=run, facts=facts)
 
 
@@ -87,11 +87,13 @@ _WAITS = {
 }
 
 
-def _doing(run: Run) -> str:
+def _doing(session: Session, run: Run) -> str:
     """What a late run is at, as far as its row knows."""
     if run.status == RunStatus.WAITING and run.waiting_for:
         said = _WAITS[WaitingFor(run.waiting_for)]
         return f"{said}: {run.error}" if run.error else said
+    if run.status == RunStatus.QUEUED and session.scalar(select(Step.id).where(WANTS_A_PLACE, Step.run_id == run.id)):
+        return "it waits for its turn: `pipeline pools` shows for whom"
     return "no worker has taken it up" if run.started_at is None else f"it is {run.status}"
 
 

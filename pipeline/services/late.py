@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from pipeline import schedule
+from pipeline import pools, schedule
 from pipeline.models import (
     DEFERRED_DELIVERY,
     FINAL_STEP,
@@ -66,7 +66,7 @@ def _add_steps(session: Session, run_id: UUID, numbers: Sequence[int], now: date
         return False
     steps.add_canvas(session, run, [late, [_finish(run, [row for row in rows if row.task == FINISH])]], now)
     if not runs.is_final(run):
-        run.status, run.waiting_for = RunStatus.RUNNING, None
+        runs.go_on(run, now)
     return True
 
 
@@ -78,8 +78,9 @@ def _is_at_work(session: Session, run_id: UUID) -> bool:
 def _deliver(run: Run, number: int, before: Sequence[Step]) -> steps.Planned:
     again = 1 + sum(row.args[0] == number for row in before)
     retry = schedule.parse(run.definition, f"schedule {run.schedule_key}").retry_for("deliver")
+    pool = pools.of_kind(run.definition, "deliver")
     name = f"deliver:{number}/{again}" if again > 1 else f"deliver:{number}"
-    return steps.Planned(name, DELIVER, args=[number], tolerated=True, queue="deliver", retry=retry)
+    return steps.Planned(name, DELIVER, args=[number], tolerated=True, queue="deliver", pool=pool, retry=retry)
 
 
 def _finish(run: Run, before: Sequence[Step]) -> steps.Planned:

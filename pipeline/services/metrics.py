@@ -13,6 +13,7 @@ from pipeline import __version__
 from pipeline.db import clock
 from pipeline.models import (
     ACTIVE_STEP,
+    WANTS_A_PLACE,
     BadFile,
     Delivery,
     Heartbeat,
@@ -25,7 +26,8 @@ from pipeline.models import (
     Step,
     StepStatus,
 )
-from pipeline.services import tallies
+from pipeline.services import limits, tallies
+from pipeline.settings import settings
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -51,6 +53,7 @@ def metrics(session: Session) -> Iterator[Metric]:
     yield from _tallied(tallies.read(session))
     yield from _scheduler(session, now)
     yield from _work(session, now)
+    yield from _pools(session, now)
     yield from _told(session)
 
 
@@ -102,6 +105,15 @@ def _work(session: Session, now: datetime) -> Iterator[Metric]:
         select(Step.queue, func.count()).where(ACTIVE_STEP, Step.status == StepStatus.RUNNING).group_by(Step.queue)
     )
     yield _gauge("steps_running", "Steps that are at work.", ["queue"], session.execute(running).all())
+
+
+def _pools(session: Session, now: datetime) -> Iterator[Metric]:
+    pools = [limits.Limit(limits.POOL, name, places) for name, places in settings().places.items()]
+    waiting = select(Step.pool, func.count()).where(WANTS_A_PLACE, Step.pool.is_not(None)).group_by(Step.pool)
+    taken = [(pool.name, limits.taken(session, pool, now)) for pool in pools]
+    yield _gauge("pool_places", "Places of a pool (PIPELINE_POOLS).", ["pool"], settings().places.items())
+    yield _gauge("pool_taken", "Places that a step has.", ["pool"], taken)
+    yield _gauge("pool_waiting", "Steps that wait for a place.", ["pool"], session.execute(waiting).all())
 
 
 def _told(session: Session) -> Iterator[Metric]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Run, RunStatus, Step, StepStatus
-from pipeline.services import approvals, backfills, late, pausing, runs, steps, turns, waiting
+from pipeline.services import approvals, backfills, late, limits, pausing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
@@ -28,11 +28,11 @@ NAMED = 5
 
 
 def ailing(session: Session) -> list[UUID]:
-    """Runs with a step whose process died, a message that nobody took, or a join that was lost; in the order of ids."""
+    """Runs with a step whose process died, a message that nobody took, a join that was lost, or no time left; by id."""
     now = clock(session)
     found = {run_id for run_id, owner, until in _at_work(session) if _why_dead(owner, until, now)}
     found |= {step.run_id for step in _lost(session, now)}
-    found |= set(_stalled(session))
+    found |= {*_stalled(session), *runs.out_of_time(session, now)}
     return sorted(found)
 
 
@@ -46,6 +46,7 @@ def mend(session: Session, run_id: UUID) -> None:
         if why:
             steps.release(session, step, now, why)
     session.flush()
+    runs.stop_if_out_of_time(session, run, now)
     _send_again(session, run, _lost(session, now, run_id))
     if session.scalar(select(Run.id).where(Run.id == run_id, *_STALLED)) is not None:
         _go_on(session, run, now)
@@ -61,7 +62,7 @@ def tend(session: Session) -> set[UUID]:
     approvals.lapse(session, now)
     changed = backfills.tend(session) | late.sweep(session, now)
     waiting.call_waiting(session, now)
-    return changed
+    return changed | limits.call(session, now)
 
 
 def unpublished(session: Session) -> set[UUID]:

@@ -59,9 +59,8 @@ def rerun(session: Session, run_id: UUID, actor: Actor, wish: Wish) -> tuple[Run
     begin = _begin(session, run, steps, wish, same_data=same_data)
     late = () if begin else _late(session, run, wish)
     before, run.generation = run.status, run.generation + 1
-    run.error = run.waiting_for = run.finished_at = run.started_at = run.not_before = run.start_by = run.finish_by = (
-        None
-    )
+    run.error = run.waiting_for = run.finished_at = run.started_at = None
+    run.not_before = run.start_by = run.finish_by = run.stop_at = None
     if begin:
         run.status = RunStatus.QUEUED
         _thaw(session, run, begin, wish)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, inspect, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, false, func, inspect, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK
@@ -25,9 +27,14 @@ from pipeline.models import (
     Run,
     RunArtifact,
     RunEvent,
+    RunStatus,
+    Schedule,
+    ScheduleRevision,
     Slot,
     Step,
 )
+from pipeline.policies import Keep
+from pipeline.services import totals
 
 # Runs that are taken apart together.
 RUNS = 50
@@ -64,43 +71,100 @@ BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
 )
 
 
-def purge_runs(session: Session, before: datetime, rows: int = CHUNK) -> Counter[str]:
-    """Delete about `rows` rows of runs that finished before `before` (UTC); how many went, by table.
+@dataclass(frozen=True)
+class Rule:
+    """Which runs go: those of one schedule, or of all but those in `others`; `before` (UTC) by their end.
+
+    With `after_number` those that lie behind so many newer ones, too. The last that succeeded stays where a schedule
+    has a rule of its own: the gate compares with it, and short rules are for frequent runs.
+    """
+
+    before: datetime
+    days: int
+    schedule: str | None = None
+    others: frozenset[str] = frozenset()
+    after_number: int | None = None
+
+
+def rules(session: Session, at: datetime, days: int) -> list[Rule]:
+    """What goes at the instant `at`: after `days`, unless the newest revision of a schedule says another thing."""
+    current = (ScheduleRevision.schedule_key == Schedule.key, ScheduleRevision.revision == Schedule.revision)
+    keep = ScheduleRevision.definition["keep"].as_string()
+    own_rules = select(Schedule.key, ScheduleRevision.definition).join(ScheduleRevision, and_(*current))
+    found = []
+    for key, definition in session.execute(own_rules.where(keep.is_not(None))):
+        said = Keep.model_validate(definition["keep"])
+        own = said.days or days
+        found.append(Rule(at - timedelta(days=own), own, schedule=key, after_number=said.runs))
+    others = frozenset(str(rule.schedule) for rule in found)
+    return [Rule(at - timedelta(days=days), days, others=others), *found]
+
+
+def purge_runs(session: Session, rule: Rule, rows: int = CHUNK) -> Counter[str]:
+    """Delete about `rows` rows of runs that the rule gives up; how many went, by table.
 
     Call it, each time in a transaction of its own, until it answers with nothing. Slots stay: what was decided about a
-    due instant is still told when the run itself is forgotten.
+    due instant is still told when the run itself is forgotten. So do totals, see `totals`.
     """
     gone: Counter[str] = Counter()
-    runs = _expired(session, before)
+    found = session.scalars(_expired(session, rule).limit(RUNS).with_for_update(skip_locked=True)).all()
+    runs = {run.id: run for run in found}
+    numbers = totals.Numbers()
     for table, condition in BELONGINGS:
         room = rows - gone.total()
         if not runs or room <= 0:
-            return gone
-        gone[table.__tablename__] += _delete_some(session, table, condition(runs), room)
+            break
+        went = _delete_some(session, table, condition(list(runs)), room)
+        gone[table.__tablename__] += len(went)
+        if table in COUNTED:
+            for run_id, status in went:
+                numbers.add(runs[run_id], table.__tablename__, status)
     if runs and gone.total() < rows:
         session.execute(update(Slot).where(Slot.run_id.in_(runs)).values(run_id=None))
         session.execute(delete(Run).where(Run.id.in_(runs)))
+        for run in found:
+            numbers.add(run, "runs", run.status)
         gone["runs"] += len(runs)
+    totals.add(session, numbers)
     return +gone
 
 
-def _expired(session: Session, before: datetime) -> Sequence[UUID]:
-    """The oldest runs to be purged, locked: none of them is reopened meanwhile."""
-    statement = (
-        select(Run.id)
-        # A run cannot have finished before it was created, and that column has an index.
-        .where(Run.created_at < before, Run.finished_at < before, Run.status.in_(FINAL_RUN))
-        .order_by(Run.created_at)
-        .limit(RUNS)
-        .with_for_update(skip_locked=True)
-    )
-    return session.scalars(statement).all()
+def expired_count(session: Session, rule: Rule) -> tuple[int, datetime | None, datetime | None]:
+    """How many runs the rule gives up, and when the oldest and the newest of them was due."""
+    runs = _expired(session, rule).order_by(None).subquery()
+    span = select(func.count(), func.min(runs.c.due_at), func.max(runs.c.due_at))
+    count, oldest, newest = session.execute(span).one()
+    return count, oldest, newest
 
 
-def _delete_some(session: Session, table: type[Base], condition: ColumnElement[bool], most: int) -> int:
+def _expired(session: Session, rule: Rule) -> Select[Run]:
+    """The runs to be purged, the oldest first; locked, none of them is reopened meanwhile."""
+    # A run cannot have finished before it was created, and that column has an index.
+    old = and_(Run.created_at < rule.before, Run.finished_at < rule.before)
+    over = select(Run).where(Run.status.in_(FINAL_RUN)).order_by(Run.created_at)
+    if rule.schedule is None:
+        return over.where(old, Run.schedule_key.not_in(rule.others))
+    of_it = (Run.schedule_key == rule.schedule, Run.status.in_(FINAL_RUN), Run.waiting_for.is_(None))
+    newest = select(Run.id, Run.created_at).where(*of_it).order_by(Run.created_at.desc(), Run.id.desc())
+    succeeded = session.scalar(newest.where(Run.status == RunStatus.SUCCEEDED).with_only_columns(Run.id).limit(1))
+    last = session.execute(newest.offset(rule.after_number - 1).limit(1)).one_or_none() if rule.after_number else None
+    beyond: ColumnElement[bool] = false()
+    if last is not None:
+        # Of two that were opened in one instant, the ids say which is the older one.
+        beyond = or_(Run.created_at < last.created_at, and_(Run.created_at == last.created_at, Run.id < last.id))
+    return over.where(*of_it, or_(old, beyond), Run.id.is_distinct_from(succeeded))
+
+
+# Whose rows are counted when they go: by what they say about how it went.
+COUNTED = (Document, Delivery)
+
+
+def _delete_some(session: Session, table: type[Base], condition: ColumnElement[bool], most: int) -> Sequence[Any]:
+    """The rows that went, at most so many: of what is counted by run and status, else by their keys."""
     key = inspect(table).primary_key
+    said = (table.__table__.c.run_id, table.__table__.c.status) if table in COUNTED else key
     chosen = select(*key).where(condition).limit(most)
-    return session.connection().execute(delete(table).where(tuple_(*key).in_(chosen))).rowcount
+    return session.connection().execute(delete(table).where(tuple_(*key).in_(chosen)).returning(*said)).all()
 
 
 def purge_notices(session: Session, before: datetime, rows: int = CHUNK) -> Counter[str]:

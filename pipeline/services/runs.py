@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Uuid, cast, exists, select, update
 from sqlalchemy.orm import Session
 
-from pipeline import schedule, timing
+from pipeline import pools, schedule, timing
 from pipeline.adapters import home
 from pipeline.db import clock, insert_all
 from pipeline.errors import NotFound, Occupied, Refused
@@ -36,7 +36,7 @@ from pipeline.models import (
 )
 from pipeline.policies import Overlap
 from pipeline.report import Report, Scalar
-from pipeline.services import audit, deadlines, steps, turns
+from pipeline.services import audit, deadlines, limits, steps, turns
 from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
@@ -52,8 +52,10 @@ class Verdict:
 
 
 # The task that expands a run's one first step into its workflow's canvas, and the one that waits before it.
-START_TASK = "run.expand"
+START_TASK = limits.START
 READY_TASK = "waiting.ready"
+# Runs that one pass looks at.
+LIMIT = 500
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,11 @@ def add_all(session: Session, drafts: Sequence[Run]) -> None:
 
 def _first_steps(run: Run) -> list[steps.Planned]:
     start = steps.Planned(name="start", task=START_TASK)
-    waits = not run.scope.get("now") and (run.definition.get("ready_when") or run.definition.get("after"))
-    return [steps.Planned(name="ready", task=READY_TASK), start] if waits else [start]
+    condition = run.definition.get("ready_when")
+    if run.scope.get("now") or not (condition or run.definition.get("after")):
+        return [start]
+    pool = pools.of_kind(run.definition, "ready", (condition or {}).get("database"))
+    return [steps.Planned(name="ready", task=READY_TASK, pool=pool), start]
 
 
 def add(
@@ -411,12 +416,56 @@ def cancel(session: Session, run: Run, by: str, reason: str | None = None) -> No
     if is_final(run):
         _give_up_late(session, run, said)
         return
+    run.stop_at = None
+    _stop(session, run, said)
+
+
+def _stop(session: Session, run: Run, said: str) -> None:
     at_work = select(Step.id).where(Step.run_id == run.id, Step.status == StepStatus.RUNNING).limit(1)
+    run.error, run.waiting_for = said, None
     if session.scalar(at_work) is None:
-        close(session, run, RunStatus.CANCELLED, said)
+        close_stopped(session, run)
         return
-    run.status, run.error, run.waiting_for = RunStatus.CANCELLING, said, None
+    run.status = RunStatus.CANCELLING
     _cancel_unstarted(session, run, clock(session))
+
+
+def close_stopped(session: Session, run: Run) -> None:
+    """End a run that was stopped, once nothing of it is at work: as cancelled, or as failed if its time was used up."""
+    close(session, run, RunStatus.FAILED if run.stop_at else RunStatus.CANCELLED, run.error)
+
+
+# ---- the time that a run may take
+
+
+def go_on(run: Run, now: datetime) -> None:
+    """The run, whose row is locked, works, or works again after it has waited: its time counts from here."""
+    run.status, run.waiting_for, run.error = RunStatus.RUNNING, None, None
+    allow_time(run, now)
+
+
+def allow_time(run: Run, now: datetime) -> None:
+    """The run has its whole time from `now` on."""
+    limit = run.definition.get("time_limit")
+    run.stop_at = now + timing.parse_duration(limit) if limit else None
+
+
+def out_of_time(session: Session, now: datetime) -> Sequence[UUID]:
+    """Runs that work, and whose time is used up; while one waits for a person or its data, nothing is counted."""
+    over = (Run.stop_at.is_not(None), Run.stop_at <= now, Run.finished_at.is_(None), Run.status == RunStatus.RUNNING)
+    return session.scalars(select(Run.id).where(*over).order_by(Run.stop_at).limit(LIMIT)).all()
+
+
+def stop_if_out_of_time(session: Session, run: Run, now: datetime) -> None:
+    """End the run, whose row and whose schedule's row is locked, as failed if its time is used up.
+
+    As when somebody cancels it: what is at work stops, nothing else begins, what went out stays recorded.
+    """
+    if run.status != RunStatus.RUNNING or run.stop_at is None or run.stop_at > now:
+        return
+    said = f"took longer than its time limit of {run.definition.get('time_limit')} allows and was stopped"
+    note(session, run.id, "stopped", said)
+    _stop(session, run, said)
 
 
 def _give_up_late(session: Session, run: Run, said: str) -> None:
@@ -459,17 +508,17 @@ def apply(session: Session, run: Run, verdict: Verdict) -> None:
     if is_final(run):
         _end_anew(session, run, verdict)
     elif verdict.status == RunStatus.WAITING and run.status == RunStatus.CANCELLING:
-        close(session, run, RunStatus.CANCELLED, run.error)
+        close_stopped(session, run)
     elif verdict.status == RunStatus.WAITING:
         run.status, run.waiting_for, run.error = RunStatus.WAITING, verdict.waiting_for, verdict.error
     else:
         close(session, run, verdict.status, verdict.error, verdict.waiting_for)
 
 
-def end_waiting_for_data(run: Run) -> None:
+def end_waiting_for_data(run: Run, now: datetime) -> None:
     """The run, whose row is locked, goes on if it was its data that it waited for."""
     if run.status == RunStatus.WAITING and run.waiting_for == WaitingFor.DATA:
-        run.status, run.waiting_for, run.error = RunStatus.RUNNING, None, None
+        go_on(run, now)
 
 
 def _end_anew(session: Session, run: Run, verdict: Verdict) -> None:

@@ -31,11 +31,13 @@ from pipeline.models import (
     new_id,
 )
 from pipeline.retry import Retry
-from pipeline.services import approvals, blocks, priorities, runs
+from pipeline.services import approvals, blocks, limits, priorities, runs
 from pipeline.settings import settings
 
 # A step that kills its process this often is not tried again.
 POISONOUS = 3
+# Messages after which a step is given up whose task the workers do not know: seven minutes of them, by default.
+UNKNOWN = 4
 # What a step that is carried out again in another generation forgets.
 _ANEW: dict[str, Any] = dict.fromkeys(
     (
@@ -45,6 +47,7 @@ _ANEW: dict[str, Any] = dict.fromkeys(
         "lease_until",
         "result",
         "memory",
+        "place_wanted_at",
         "error",
         "started_at",
         "finished_at",
@@ -65,6 +68,7 @@ class Planned:
     takes_results: bool = False
     tolerated: bool = False
     queue: str = "default"
+    pool: str | None = None
     retry: Retry = field(default_factory=Retry)
 
 
@@ -188,6 +192,7 @@ def _row(
         "status": StepStatus.QUEUED if queued else StepStatus.PENDING,
         "queued_at": now if queued else None,
         "queue": planned.queue,
+        "pool": planned.pool,
         "priority": priorities.of_step(run.trigger, ordinal),
         "retry": planned.retry.to_json(),
         "task_id": task_id(step_id, run.generation, 0),
@@ -211,13 +216,17 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
     step = session.get(Step, step_id)
     if step is None or str(step.task_id) != task:
         return None
-    if step.stage == 1 or step.generation > 1:
-        runs.lock(session, step.run_id)  # it may begin the run: before the step, as whoever cancels does
+    run = None
+    if step.stage == 1 or step.generation > 1 or step.task == runs.START_TASK:
+        run = runs.lock(session, step.run_id)  # it may begin the run: before the step, as whoever cancels does
     if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
         release(session, step, now)
         if step.status == StepStatus.QUEUED:
             step.task_id, step.published_at = UUID(task), now  # this message carries it on
         session.flush()
+    is_due = step.status == StepStatus.QUEUED and (step.not_before is None or step.not_before <= now)
+    if is_due and limits.has_to_wait(session, step, run, now):
+        return None
     claimed = session.execute(
         update(Step)
         .where(Step.id == step_id, Step.status == StepStatus.QUEUED, Step.fence == step.fence)
@@ -229,6 +238,7 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
             lease_until=now + timedelta(seconds=settings().lease),
             started_at=func.coalesce(Step.started_at, now),
             not_before=None,
+            place_wanted_at=None,
         )
         .returning(Step.fence)
         .execution_options(synchronize_session=False)
@@ -253,13 +263,16 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
 def _begun(session: Session, run_id: UUID, now: datetime) -> Run:
     """The run, marked as running from its first claim on, or again when late deliveries reopen it."""
     deferred = and_(Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.DEFERRED)
-    session.execute(
+    begins = session.execute(
         update(Run)
         .where(Run.id == run_id, or_(Run.status == RunStatus.QUEUED, deferred))
         .values(status=RunStatus.RUNNING, waiting_for=None, started_at=func.coalesce(Run.started_at, now))
         .execution_options(synchronize_session=False)
     )
-    return session.get_one(Run, run_id, populate_existing=True)
+    run = session.get_one(Run, run_id, populate_existing=True)
+    if begins.rowcount:  # type: ignore[attr-defined]  # a cursor result: it has one
+        runs.allow_time(run, now)
+    return run
 
 
 def _inputs(session: Session, step: Step) -> tuple[Any, ...]:
@@ -308,7 +321,7 @@ def record(
     if runs.is_over(run):
         runs.close_leftovers(session, run)
         return
-    runs.end_waiting_for_data(run)
+    runs.end_waiting_for_data(run, now)
     if verdict:
         runs.apply(session, run, verdict)
         return
@@ -473,7 +486,7 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
     next_stage = session.scalar(open_steps.order_by(Step.stage).limit(1))
     if next_stage is None:
         if run.status == RunStatus.CANCELLING:
-            runs.close(session, run, RunStatus.CANCELLED, run.error)
+            runs.close_stopped(session, run)
         elif run.status in {RunStatus.QUEUED, RunStatus.RUNNING}:
             runs.close(session, run, RunStatus.SUCCEEDED)
         return
@@ -539,6 +552,56 @@ def _deaths(session: Session, step: Step) -> int:
     last = select(func.coalesce(func.max(Attempt.fence), 0)).where(*mine, Attempt.progressed).scalar_subquery()
     died = (*mine, Attempt.outcome == Outcome.ABANDONED, Attempt.fence > last)
     return session.scalar(select(func.count()).where(*died)) or 0
+
+
+def working_on(session: Session, attempt_id: UUID, what: str) -> None:
+    """Remember what the attempt is about to make: should its process die, that is suspected, and not its whole step."""
+    mine = update(Attempt).where(Attempt.id == attempt_id)
+    session.execute(mine.values(working_on=what, progressed=True))
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What earlier tries of a step say: whether care is called for, and what has cost processes often enough."""
+
+    careful: bool = False
+    deadly: frozenset[str] = frozenset()
+
+
+def suspicion(session: Session, claim: Claim) -> Suspicion:
+    """How this try is to go about it, by how those before it in the same generation ended."""
+    mine = (Attempt.step_id == claim.step.id, Attempt.generation == claim.step.generation)
+    wrong = (*mine, Attempt.outcome.in_((Outcome.ABANDONED, Outcome.RETRY)))
+    if session.scalar(select(Attempt.id).where(*wrong).limit(1)) is None:
+        return Suspicion()
+    died = (*mine, Attempt.outcome == Outcome.ABANDONED, Attempt.working_on.is_not(None))
+    # The first process died before anybody looked so closely.
+    deadly = select(Attempt.working_on).where(*died).group_by(Attempt.working_on)
+    found = session.scalars(deadly.having(func.count() >= POISONOUS - 1))
+    return Suspicion(careful=True, deadly=frozenset(one for one in found if one is not None))
+
+
+def not_known(session: Session, task: UUID, name: str, worker: str) -> None:
+    """A worker was given the message of a step whose task it does not know: its file is missing there, or older.
+
+    Reconcile sends the message again, since another worker may know it; after the `UNKNOWN`th time the step has failed.
+    """
+    step = session.scalar(select(Step).where(Step.task_id == task, Step.status == StepStatus.QUEUED))
+    if step is None:
+        return
+    run = runs.lock_to_close(session, step.run_id)
+    session.refresh(step)
+    if step.status != StepStatus.QUEUED or step.task_id != task:
+        return
+    way = "put its file into the workflows/ of every worker, and start the workers again"
+    step.error = f'worker {worker} does not know the task "{name}": {way}'
+    if step.published < UNKNOWN:
+        return
+    now = clock(session)
+    step.status, step.finished_at = StepStatus.FAILED, now
+    step.error = f"given up after {step.published} messages: {step.error}"
+    session.flush()
+    _after_failure(session, run, step, step.error, now)
 
 
 # ---- what waits

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 from celery import chain
@@ -18,8 +20,6 @@ from pipeline.services import retention as rows
 from pipeline.settings import settings
 from pipeline.tasks import step, workflow
 
-# Younger things may belong to a step that is still at work: no step takes longer than a quarter of an hour.
-A_DAY = timedelta(days=1)
 # In the home's var/: what is temporary (of the cache: unpacked templates, files fetched from a remote store), and what
 # is kept as long as runs are.
 TEMPORARY = (("scratch", "*"), ("cache", "bundles/*"), ("cache", "*/??/*"))
@@ -31,38 +31,55 @@ def retention(
     run: RunHandle,  # noqa: ARG001 - every workflow is given its run
     keep_days: Annotated[int, Field(ge=1)] | None = None,
 ) -> Signature:
-    """Runs that finished more than `keep_days` (default: PIPELINE_KEEP_DAYS) ago, then artifacts, then other files."""
+    """Runs that finished more than `keep_days` (default: PIPELINE_KEEP_DAYS) ago, then artifacts, then other files.
+
+    Of a schedule that says `keep`, those that it does not.
+    """
     days = keep_days or settings().keep_days
     return chain(purge_runs.si(days), purge_artifacts.si(), purge_files.si(days))
 
 
 @step
 def purge_runs(run: RunHandle, keep_days: int) -> dict[str, int]:
-    """Delete old runs with their steps, documents and deliveries, then notices; how many rows went, by table.
+    """Delete old runs with their steps, documents and deliveries, then notices; how many rows went, by table."""
+    return dict(delete_runs(run.due_at, keep_days, run.alive))
 
-    In many short transactions, so that senders and planners never wait; a later try goes on where this one ended.
+
+def delete_runs(at: datetime, keep_days: int, go_on: Callable[[], None]) -> Counter[str]:
+    """Delete what is too old, or too much, at the instant `at`; how many rows went, by table.
+
+    In many short transactions, so that senders and planners never wait, `go_on` being called before each; a later try
+    goes on where this one ended.
     """
-    before, gone = run.due_at - timedelta(days=keep_days), Counter[str]()
-    for purge in (rows.purge_runs, rows.purge_notices):
+    gone = Counter[str]()
+    with reading() as session:
+        rules = rows.rules(session, at, keep_days)
+    purges = [partial(rows.purge_runs, rule=rule) for rule in rules]
+    for purge in (*purges, partial(rows.purge_notices, before=at - timedelta(days=keep_days))):
         while True:
-            run.alive()
+            go_on()
             with transaction(durable=False) as session:
-                some = purge(session, before)
+                some = purge(session)
             if not some:
                 break
             gone += some
-    return dict(gone)
+    return gone
 
 
 @step
 def purge_artifacts(run: RunHandle) -> dict[str, int]:
     """Delete the artifacts that no run knows any more, and what was never stored whole; how many, and their bytes."""
+    return delete_artifacts(run.due_at, run.alive)
+
+
+def delete_artifacts(at: datetime, go_on: Callable[[], None]) -> dict[str, int]:
+    """Delete the bytes, then the rows, of what no run knows and nobody may be writing at the instant `at`."""
     from pipeline.adapters import storage
 
-    before, gone, freed = run.due_at - A_DAY, 0, 0
+    before, gone, freed = at - artifacts.A_DAY, 0, 0
     store = storage.store()
     while True:
-        run.alive()
+        go_on()
         with reading() as session:
             found = artifacts.unreferred(session, before)
         if found:
@@ -78,16 +95,16 @@ def purge_artifacts(run: RunHandle) -> dict[str, int]:
 @step
 def purge_files(run: RunHandle, keep_days: int) -> dict[str, int]:
     """Remove what dead processes left in var/, and old documents and caught mail there; how many, by folder."""
+    return dict(delete_files(run.due_at, keep_days, run.alive))
+
+
+def delete_files(at: datetime, keep_days: int, go_on: Callable[[], None]) -> Counter[str]:
+    """Remove what is old in this machine's var/ at the instant `at`, `go_on` being called after each; see above."""
     gone = Counter[str]()
-    for places, age in ((TEMPORARY, A_DAY), (KEPT, timedelta(days=keep_days))):
+    for places, age in ((TEMPORARY, artifacts.A_DAY), (KEPT, timedelta(days=keep_days))):
         for name, pattern in places:
-            gone[name] += _swept(run, name, pattern, run.due_at - age)
-    return dict(gone)
-
-
-def _swept(run: RunHandle, name: str, pattern: str, before: datetime) -> int:
-    removed = 0
-    for _ in leftovers.sweep(settings().var / name, pattern, before):
-        run.alive()
-        removed += 1
-    return removed
+            gone[name] += 0
+            for _ in leftovers.sweep(settings().var / name, pattern, at - age):
+                go_on()
+                gone[name] += 1
+    return gone

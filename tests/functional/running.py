@@ -228,8 +228,8 @@ class Running:
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.home.glob("*.log")))
 
 
-def running(home: Path, database_url: str) -> Iterator[Running]:
-    """Everything up in `home`, and down again afterwards."""
+def running(home: Path, database_url: str, **settings: str) -> Iterator[Running]:
+    """Everything up in `home`, and down again afterwards; `settings` are further variables, {smtp} the server's URL."""
     for folder in ("schedules", "var"):
         (home / folder).mkdir(parents=True)
     with sqlite3.connect(home / "warehouse.db") as source:
@@ -246,6 +246,7 @@ def running(home: Path, database_url: str) -> Iterator[Running]:
         "PIPELINE_PUBLIC_URL": "https://reports.example.net",
         "PIPELINE_LEASE": "4",
         "PIPELINE_RELAY_RETRY": "1",
+        **{name: value.format(smtp=smtp.url) for name, value in settings.items()},
     }
     found = Running(home, make_engine(database_url), smtp, environment)
     try:

@@ -109,6 +109,7 @@ def _check_file(file: ScheduleFile, found: Checked, seen: set[str]) -> None:
         targets.check_task(subject)
         parts = [*targets.words(file.schedule), *(f"{name}={value}" for name, value in file.schedule.params.items())]
     queries.check_readiness(subject)
+    found.notes += code.doubtful_pools(subject)
     addresses.check_message(subject)
     found.faults += subject.faults
     if not subject.faults:
@@ -133,7 +134,7 @@ def _check_report(subject: Subject, report: Report, seen: set[str]) -> list[str]
     check_gate(subject, report, has_build=has_build)
     queries.check_recipients(subject, report)
     addresses.check_people(subject, report)
-    code.check_retries(subject, [kind for kind in RETRIES if kind not in {"command", "task"}])
+    code.check_kinds(subject, [kind for kind in RETRIES if kind not in {"command", "task"}])
     for parameter, value in subject.schedule.params.items():
         with subject.telling(f"params.{parameter}"):
             runs.parameters(subject.schedule.model_copy(update={"params": {}}), {parameter: value})

@@ -58,14 +58,27 @@ def check_workflow(subject: Subject) -> None:
         subject.fault(f"params.{unknown}", f"is no parameter of {name}: {hint}")
     with subject.telling("params"):
         tasks.bound_parameters(name, {one: value for one, value in subject.schedule.params.items() if one in taken})
-    check_retries(subject, sorted({definition.kind for definition in tasks.STEPS.values()}))
+    check_kinds(subject, sorted({definition.kind for definition in tasks.STEPS.values()}))
 
 
-def check_retries(subject: Subject, kinds: list[str]) -> None:
-    """Check that every retry of the file is that of a kind of step there is."""
-    for kind in subject.schedule.retry.keys() - set(kinds):
-        hint = did_you_mean(kind, kinds, f"there are {', '.join(kinds)}")
-        subject.fault(f"retry.{kind}", f"is no kind of step: {hint}")
+def check_kinds(subject: Subject, kinds: list[str]) -> None:
+    """Check that every retry and pool of the file is that of a kind of step there is."""
+    known = [*kinds, "ready"]
+    for field, said in (("retry", subject.schedule.retry), ("pools", subject.schedule.pools)):
+        for kind in sorted(said.keys() - set(known)):
+            hint = did_you_mean(kind, known, f"there are {', '.join(kinds)}")
+            subject.fault(f"{field}.{kind}", f"is no kind of step: {hint}")
+
+
+def doubtful_pools(subject: Subject) -> Iterator[Fault]:
+    """A note for every pool that has no number of places here: it holds nobody back."""
+    places = settings().places
+    for kind, pool in subject.schedule.pools.items():
+        if pool not in places:
+            hint = did_you_mean(pool, places, f"PIPELINE_POOLS={pool}=2 gives it two")
+            yield Fault(
+                subject.file.place, f"pools.{kind}", f'pool "{pool}" has no places, so it limits nothing: {hint}'
+            )
 
 
 def broken_workflows() -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import targets
-from pipeline.authoring.check.code import check_retries
+from pipeline.authoring.check.code import check_kinds
 from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.schedule import Schedule
 from pipeline.settings import environment, settings
@@ -25,7 +25,7 @@ def check_command(subject: Subject, notes: list[Fault]) -> None:
     for name, value in command.environment.items():
         for missing in set(targets.variables_in(value)) - environment().keys():
             subject.fault(f"command.environment.{name}", _unset(missing))
-    check_retries(subject, ["command"])
+    check_kinds(subject, ["command"])
     notes += [Fault(subject.file.place, "command", said) for said in _doubts(subject.schedule, command)]
 
 
@@ -65,7 +65,7 @@ def check_task(subject: Subject) -> None:
         return
     if task.results and task.results.startswith("$") and task.results[1:] not in environment():
         subject.fault("task.results", _unset(task.results[1:]))
-    check_retries(subject, ["task"])
+    check_kinds(subject, ["task"])
 
 
 def _unset(name: str) -> str:

@@ -21,6 +21,7 @@ from pipeline.services.answers.people import (
     suppressions,
 )
 from pipeline.services.answers.plain import as_json
+from pipeline.services.answers.pools import Holder, PoolStatus, pools
 from pipeline.services.answers.progress import progress, standings
 from pipeline.services.answers.recipients import LastDelivery, RecipientPage, RecipientSummary, recipient_page
 from pipeline.services.answers.run_pages import RunFilter, RunPage, run_page
@@ -34,6 +35,7 @@ from pipeline.services.answers.schedule_pages import (
 from pipeline.services.answers.slots import EVER, SlotAnswer, Slots, Span, slots, zone
 from pipeline.services.answers.summary import RunSummary, summarise
 from pipeline.services.answers.today import DueToday, Timeline, timeline
+from pipeline.services.answers.totals import MonthTotal, totals
 from pipeline.services.answers.upcoming import Dropped, Fire, Upcoming, upcoming
 from pipeline.services.answers.who import Answer, Who, who
 
@@ -52,8 +54,11 @@ __all__ = [
     "Dropped",
     "DueToday",
     "Fire",
+    "Holder",
     "LastDelivery",
     "MailStatus",
+    "MonthTotal",
+    "PoolStatus",
     "RecipientPage",
     "RecipientSummary",
     "RunDetail",
@@ -83,6 +88,7 @@ __all__ = [
     "files",
     "mail",
     "next_slots",
+    "pools",
     "progress",
     "recipient_page",
     "run_page",
@@ -98,6 +104,7 @@ __all__ = [
     "summarise_backfills",
     "suppressions",
     "timeline",
+    "totals",
     "upcoming",
     "who",
     "zone",

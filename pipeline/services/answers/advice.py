@@ -154,7 +154,7 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
 
 
 def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> str:
-    queued = [step for step in steps if step.status == StepStatus.QUEUED and not step.next_try_at]
+    queued = [step for step in steps if step.status == StepStatus.QUEUED and not (step.next_try_at or step.waits)]
     if any(step.published_at is None and step.queued_at and step.queued_at < now - MOMENT for step in queued):
         return "its message has not reached the broker yet: `pipeline up` starts one, `pipeline doctor` finds the fault"
     idle = not any(step.status == StepStatus.RUNNING for step in steps)
@@ -165,4 +165,6 @@ def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> st
         due, error = min((step.next_try_at, step.error or "") for step in retried if step.next_try_at)
         why = f"mend what it says ({error}), or wait" if error else "nothing to do"
         return f"{why}: it is tried again by itself on {wording.moment(due, run.zone)}"
+    if idle and any(step.waits for step in steps):
+        return "nothing to do: it goes on when there is a place for it; `pipeline pools` shows who has one"
     return f"it is on its way: `pipeline show {wording.short(run.id)}` again shows how far"

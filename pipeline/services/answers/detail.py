@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ from pipeline.models import (
     RunEvent,
     Step,
 )
-from pipeline.services.answers import advice
+from pipeline.services.answers import advice, pools
 from pipeline.services.answers.summary import RunSummary, summarise
 
 # What somebody has to look at comes before what is as it should be.
@@ -58,6 +58,8 @@ class StepDetail:
     queued_at: datetime | None
     published_at: datetime | None
     next_try_at: datetime | None
+    # That it waits for a place, and who has those that there are.
+    waits: str | None
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
@@ -145,7 +147,7 @@ def show(session: Session, run: Run, *, stories: int | None = None) -> RunDetail
     summary = summarise(session, [run])[0]
     steps = session.scalars(select(Step).where(Step.run_id == run.id).order_by(Step.stage, Step.ordinal)).all()
     attempts = session.scalars(select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.started_at)).all()
-    details = _steps(steps, attempts)
+    details = _steps(steps, attempts, pools.waits(session, run, steps))
     return RunDetail(
         run=summary,
         params=run.params,
@@ -162,14 +164,14 @@ def show(session: Session, run: Run, *, stories: int | None = None) -> RunDetail
     )
 
 
-def _steps(steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[StepDetail]:
+def _steps(steps: Sequence[Step], attempts: Sequence[Attempt], waits: Mapping[UUID, str]) -> list[StepDetail]:
     outcomes: dict[tuple[UUID, int], Counter[str]] = defaultdict(Counter)
     for attempt in attempts:
         outcomes[attempt.step_id, attempt.generation][attempt.outcome] += 1
-    return [_step(step, outcomes[step.id, step.generation]) for step in steps]
+    return [_step(step, outcomes[step.id, step.generation], waits.get(step.id)) for step in steps]
 
 
-def _step(step: Step, outcomes: Counter[str]) -> StepDetail:
+def _step(step: Step, outcomes: Counter[str], waits: str | None) -> StepDetail:
     return StepDetail(
         name=step.name,
         kind=step.kind,
@@ -181,7 +183,8 @@ def _step(step: Step, outcomes: Counter[str]) -> StepDetail:
         retry=step.retry,
         queued_at=step.queued_at,
         published_at=step.published_at,
-        next_try_at=step.not_before,
+        next_try_at=None if waits else step.not_before,
+        waits=waits,
         started_at=step.started_at,
         finished_at=step.finished_at,
         worker=step.lease_owner,

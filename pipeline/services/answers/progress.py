@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipeline.models import (
+    WANTS_A_PLACE,
     Attempt,
     Delivery,
     DeliveryStatus,
@@ -22,7 +23,7 @@ from pipeline.models import (
     WaitingFor,
 )
 from pipeline.services import runs
-from pipeline.services.answers import plain
+from pipeline.services.answers import plain, pools
 from pipeline.services.answers.summary import Counts, counted
 
 
@@ -68,9 +69,14 @@ def _standings(session: Session, found: Collection[Run]) -> dict[UUID, dict[str,
 
 
 def _held_up(session: Session, run: Run) -> dict[str, Any] | None:
-    """The step that is tried again next, and what stood in its way; None when none waits so, or for a person."""
+    """The step that is tried again next, and what stands in its way; None when none waits so, or for a person.
+
+    One that waits for a place in a pool goes on when there is one: `next_try_at` is None.
+    """
     if run.waiting_for == WaitingFor.APPROVAL:
         return None
+    if found := _without_a_place(session, run):
+        return found
     waits = (
         Step.run_id == run.id,
         Step.status == StepStatus.QUEUED,
@@ -81,6 +87,15 @@ def _held_up(session: Session, run: Run) -> dict[str, Any] | None:
     if step is None:
         return None
     return {"step": step.name, "error": step.error, "next_try_at": plain.instant(step.not_before)}
+
+
+def _without_a_place(session: Session, run: Run) -> dict[str, Any] | None:
+    """The step that waits for a place, if none of the run is at work."""
+    at_work = select(Step.id).where(Step.run_id == run.id, Step.status == StepStatus.RUNNING).limit(1)
+    step = session.scalar(select(Step).where(WANTS_A_PLACE, Step.run_id == run.id).order_by(Step.ordinal).limit(1))
+    if step is None or session.scalar(at_work) is not None:
+        return None
+    return {"step": step.name, "error": pools.waits(session, run, [step])[step.id], "next_try_at": None}
 
 
 def _result(session: Session, run: Run) -> Any:

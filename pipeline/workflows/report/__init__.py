@@ -20,9 +20,10 @@ from pipeline.workflows.report import gating, planning, rendering, sending
 def report(run: RunHandle) -> Signature:
     """One fetch a source, the recipients' query and the subscriptions being such, then the plan."""
     names = planning.source_names(run.definition)
+    fetches = [fetch.si(name).set(pool=planning.source_named(run.definition, name).database) for name in names]
     if run.definition.recipients.subscriptions:
-        names.append(planning.SUBSCRIPTIONS)
-    return chain(group([fetch.si(name) for name in names]), plan.si())
+        fetches.append(fetch.si(planning.SUBSCRIPTIONS))
+    return chain(group(fetches), plan.si())
 
 
 @step(retry=RETRIES["fetch"])

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from pipeline import conditions, log
-from pipeline.adapters import copies, datasets, folders, home, storage
+from pipeline.adapters import alarm, copies, datasets, folders, home, storage
 from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Content, unpack
 from pipeline.db import clock, reading, transaction
@@ -29,13 +29,15 @@ from pipeline.workflows.report.planning import report_of
 logger = log.get(__name__)
 # Documents are recorded together: every so many, and at least every so many seconds.
 RECORD_EVERY, RECORD_SECONDS = 20, 1.0
+DEADLY = f"{steps.POISONOUS} processes died while they made it (memory, or a fault in a library)"
 Rendered = tuple[Document, dict[str, Any], list[artifacts.StoredFile]]
 
 
 def render_batch(run: RunHandle, batch: int) -> None:
     """Render the batch's documents that are not rendered yet, each for itself: one that fails harms no other.
 
-    A killed process loses a second's worth of documents at most, and those are made again.
+    A killed process loses a second's worth of documents at most, and those are made again: carefully, one by one, so
+    that one that kills whoever makes it is known, and fails alone.
     """
     with reading() as session:
         todo = {document.key: document for document in documents.to_render(session, run.id, batch)}
@@ -44,17 +46,34 @@ def render_batch(run: RunHandle, batch: int) -> None:
     _warm_up()
     templates = templates_of(run)
     condition = _condition(run)
+    with reading() as session:
+        before = steps.suspicion(session, run.claim)
     done: list[Rendered] = []
     since = time.monotonic()
     for key, rows, others in rows_of(run, batch):
         if key not in todo:
             continue
         run.alive()
-        done.append(_rendered(run, todo[key], (rows, others), templates, condition))
-        if len(done) >= RECORD_EVERY or time.monotonic() - since > RECORD_SECONDS:
+        make = partial(_rendered, run, todo[key], (rows, others), templates, condition)
+        done.append(_carefully(run, todo[key], before, make))
+        if before.careful or len(done) >= RECORD_EVERY or time.monotonic() - since > RECORD_SECONDS:
             _record(run, done)
             done, since = [], time.monotonic()
     _record(run, done)
+
+
+def _carefully(run: RunHandle, document: Document, before: steps.Suspicion, make: Callable[[], Rendered]) -> Rendered:
+    """Make a document; after a try that went wrong say first which one, so that the next try knows what it died of."""
+    if not before.careful:
+        return make()
+    if document.key in before.deadly:
+        return _failed(document, DEADLY)
+    with transaction(durable=False) as session:
+        steps.working_on(session, run.attempt_id, document.key)
+    try:
+        return make()
+    except MemoryError:
+        return _failed(document, "ran out of memory")
 
 
 @cache
@@ -178,15 +197,34 @@ def _rendered(
     templates: Path,
     condition: Condition | None,
 ) -> Rendered:
+    seconds = settings().document_timeout
     try:
-        content = content_of(run, report_of(run.definition), document.key, *rows)
-        unwanted = condition.why_not(content) if condition else None
-        if unwanted:
-            return document, {"status": DocumentStatus.SKIPPED, "error": unwanted}, []
-        return _made(document, content, templates)
-    except PermanentError as error:
-        logger.warning("document failed", key=document.key, error=str(error))
-        return document, {"status": DocumentStatus.FAILED, "error": str(error)}, []
+        with alarm.within(seconds):
+            return _made_if_wanted(run, document, rows, templates, condition)
+    except alarm.Rang:
+        error = f"took longer than {seconds:g} s and was stopped (PIPELINE_DOCUMENT_TIMEOUT)"
+    except PermanentError as wrong:
+        error = str(wrong)
+    return _failed(document, error)
+
+
+def _failed(document: Document, error: str) -> Rendered:
+    logger.warning("document failed", key=document.key, error=error)
+    return document, {"status": DocumentStatus.FAILED, "error": error}, []
+
+
+def _made_if_wanted(
+    run: RunHandle,
+    document: Document,
+    rows: tuple[Sequence[Any], Mapping[str, Any]],
+    templates: Path,
+    condition: Condition | None,
+) -> Rendered:
+    content = content_of(run, report_of(run.definition), document.key, *rows)
+    unwanted = condition.why_not(content) if condition else None
+    if unwanted:
+        return document, {"status": DocumentStatus.SKIPPED, "error": unwanted}, []
+    return _made(document, content, templates)
 
 
 def _made(document: Document, content: Content, templates: Path) -> Rendered:

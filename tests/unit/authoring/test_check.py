@@ -111,6 +111,9 @@ FIELDS = {
     "approvers of nothing": ("", "approvers: [a@b.example]", ["approvers are asked for nothing"]),
     "the end of nothing": ("", "lapse_after: 1h", ["lapse_after is for approvals: say approval: required"]),
     "an approver": ("", "approvers: nobody", ['approvers "nobody" is neither an e-mail address nor a webhook']),
+    "a pool of nothing": ("", "pools: {fecth: stock}", ["pools.fecth is no kind of step: did you mean fetch?"]),
+    "a pool": ("", "pools: {fetch: Stock House}", ["pools.fetch"]),
+    "a limit of none": ("concurrency: 0", "", ["report.concurrency"]),
     "a retry": ("", "retry: {fecth: {attempts: 2}}", ["retry.fecth is no kind of step: did you mean fetch?"]),
 }  # fmt: skip
 

@@ -15,7 +15,8 @@ from pipeline.models import BadFile, Heartbeat, Run, Slot, Step
 from pipeline.notice import Kind
 from pipeline.services import notices, tallies
 from pipeline.services.metrics import metrics
-from tests.factories import MONDAY, finished_run, make_delivery, make_run, make_schedule
+from pipeline.settings import settings
+from tests.factories import MONDAY, finished_run, make_delivery, make_run, make_schedule, make_step
 from tests.unit.services.acts import claim
 from tests.unit.services.looks import change
 
@@ -167,6 +168,20 @@ def test_what_is_so_now_is_read_from_the_rows(time):
 
     assert claim(run, "start")
     assert scrape()["pipeline_steps_running", "default"] == 1
+
+
+def test_pools_tell_how_full_they_are_and_how_many_wait(time, monkeypatch):
+    monkeypatch.setenv("PIPELINE_POOLS", "warehouse=3")
+    settings.cache_clear()
+    run = make_run()
+    values = {"pool": "warehouse", "lease_until": time.passes(seconds=1) + timedelta(seconds=30)}
+    make_step(run, "fetch:a", status="running", **values)
+    make_step(run, "fetch:b", status="queued", place_wanted_at=time.now, **values)
+
+    found = scrape()
+
+    told = {name: found[f"pipeline_pool_{name}", "warehouse"] for name in ("places", "taken", "waiting")}
+    assert told == {"places": 3, "taken": 1, "waiting": 1}
 
 
 def test_an_empty_database_has_every_metric():

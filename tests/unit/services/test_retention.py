@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import func, select
 
 from pipeline.db import reading, transaction
-from pipeline.models import Artifact, Base, RunArtifact, Slot
+from pipeline.models import Artifact, Base, Run, RunArtifact, Slot
 from pipeline.notice import Kind
-from pipeline.services import artifacts, notices, retention
+from pipeline.services import artifacts, notices, retention, totals
 from tests.factories import (
     MONDAY,
     finished_run,
@@ -21,6 +21,7 @@ from tests.factories import (
     make_event,
     make_file,
     make_run,
+    make_schedule,
     make_step,
 )
 
@@ -47,12 +48,17 @@ def a_whole_run(due_at, **values):
     return run
 
 
-def purge(before=LAST_MONTH, rows=500):
+def of_age(before=LAST_MONTH):
+    return retention.Rule(before, 30)
+
+
+def purge(rule=None, rows=500):
     """The nightly run: transactions until nothing is left; what went in each."""
+    rule = rule or of_age()
     went = []
     while True:
         with transaction() as session:
-            some = retention.purge_runs(session, before, rows)
+            some = retention.purge_runs(session, rule, rows)
         if not some:
             return went
         went.append(some)
@@ -86,7 +92,7 @@ def test_an_old_run_goes_with_all_that_belongs_to_it():
         )
     ]
     after = counted()
-    assert after == {**before, "slots": 2, "artifacts": 4}
+    assert after == {**before, "slots": 2, "artifacts": 4, "totals": 1}
 
 
 def test_what_was_decided_about_its_slot_is_still_told():
@@ -116,14 +122,14 @@ def test_many_runs_go_in_small_pieces_and_the_whole_is_the_same(monkeypatch):
     total = sum(went, Counter())
     assert (total["runs"], total["deliveries"], total["attempts"]) == (5, 10, 15)
     assert {name: count for name, count in counted().items() if count} == {
-        "schedules": 1, "schedule_revisions": 1, "slots": 5, "artifacts": 10, "audit": 1,
+        "schedules": 1, "schedule_revisions": 1, "slots": 5, "artifacts": 10, "audit": 1, "totals": 2,
     }  # fmt: skip
 
 
 def test_a_purge_that_dies_halfway_leaves_a_run_that_cannot_be_rerun_and_goes_on_later():
     a_whole_run(MONDAY - YEAR)
     with transaction() as session:
-        assert retention.purge_runs(session, LAST_MONTH, rows=6) == Counter(attempts=3, steps=2, delivery_attempts=1)
+        assert retention.purge_runs(session, of_age(), rows=6) == Counter(attempts=3, steps=2, delivery_attempts=1)
     assert counted()["runs"] == 1
     purge()
     assert counted()["runs"] == 0
@@ -150,6 +156,104 @@ def test_every_table_that_belongs_to_a_run_is_known_to_the_purge():
         grown = not refers <= belonging
         belonging |= refers
     assert belonging == {"runs", "slots", *(table.__tablename__ for table, _ in retention.BELONGINGS)}
+
+
+# ---- totals
+
+
+def by_month(schedule=None):
+    with reading() as session:
+        return {name: dict(counts) for name, counts in totals.months(session, schedule).items()}
+
+
+def test_what_was_purged_still_counts_whatever_the_pieces_it_went_in():
+    for week in range(5):
+        a_whole_run(MONDAY - YEAR - timedelta(weeks=week))
+    failed = finished_run(due_at=MONDAY - YEAR, status="failed")
+    make_document(failed, "ACME", status="failed")
+    a_whole_run(MONDAY)
+    before = by_month()
+
+    purge(rows=7)
+
+    assert by_month() == before
+    assert before["shipments", "2025-11"] == {
+        ("runs", "succeeded"): 3, ("runs", "failed"): 1, ("documents", "rendered"): 6, ("documents", "failed"): 1,
+        ("deliveries", "accepted"): 6,
+    }  # fmt: skip
+    assert before["shipments", "2026-11"] == {
+        ("runs", "succeeded"): 1, ("documents", "rendered"): 2, ("deliveries", "accepted"): 2,
+    }  # fmt: skip
+    assert by_month("another") == {}
+
+
+# ---- by number
+
+
+def dues(schedule="shipments"):
+    with reading() as session:
+        mine = select(Run.due_at).where(Run.schedule_key == schedule)
+        return sorted((MONDAY - due_at).days for due_at in session.scalars(mine))
+
+
+def all_rules(days=400):
+    with reading() as session:
+        return retention.rules(session, MONDAY, days)
+
+
+def test_a_schedule_keeps_its_newest_runs_and_others_are_not_concerned():
+    make_schedule(keep={"runs": 3})
+    make_schedule("other")
+    for day in range(6):
+        finished_run(due_at=MONDAY - timedelta(days=day))
+        finished_run("other", due_at=MONDAY - timedelta(days=day))
+    for rule in all_rules():
+        purge(rule)
+    assert (dues(), dues("other")) == ([0, 1, 2], [0, 1, 2, 3, 4, 5])
+
+
+def test_by_age_and_by_number_whichever_comes_first():
+    make_schedule(keep={"days": 2, "runs": 4})
+    for hours in (0, 1, 2, 30, 40, 60, 70):
+        finished_run(due_at=MONDAY - timedelta(hours=hours))
+    for rule in all_rules():
+        purge(rule)
+    assert len(dues()) == 4
+    make_schedule(keep={"days": 1, "runs": 4})
+    for rule in all_rules():
+        purge(rule)
+    assert len(dues()) == 3
+
+
+def test_a_schedules_own_age_may_be_longer_than_that_of_all():
+    make_schedule(keep={"days": 800})
+    finished_run(due_at=MONDAY - YEAR - YEAR)
+    finished_run(due_at=MONDAY - YEAR)
+    for rule in all_rules(30):
+        purge(rule)
+    assert len(dues()) == 2
+
+
+def test_the_last_run_that_succeeded_stays_since_the_gate_compares_with_it():
+    make_schedule(keep={"runs": 2})
+    for day in range(6):
+        finished_run(due_at=MONDAY - timedelta(days=day), status="succeeded" if day >= 4 else "failed")
+    for rule in all_rules():
+        purge(rule)
+    assert dues() == [0, 1, 4]
+
+
+def test_what_is_not_over_is_not_counted_and_does_not_go():
+    make_schedule(keep={"runs": 1}, overlap="allow")
+    finished_run(due_at=MONDAY)
+    finished_run(due_at=MONDAY - timedelta(days=1), status="partial", waiting_for="deferred")
+    make_run(due_at=MONDAY - timedelta(days=2))
+    finished_run(due_at=MONDAY - timedelta(days=3), status="failed")
+    for rule in all_rules():
+        with reading() as session:
+            assert retention.expired_count(session, rule)[0] == (1 if rule.schedule else 0)
+        purge(rule)
+    assert dues() == [0, 1, 2]
 
 
 # ---- artifacts
