@@ -1,0 +1,1 @@
+../../flask_app/reports.py

@@ -1,0 +1,154 @@
+"""The example applications as somebody starts them: each starts runs of a real pipeline, follows them, ends them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.functional.running import PIPELINE, Running
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# A web application's own environment: of the pipeline it knows an address, and nothing of its settings or home.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+NAMES = ("flask", "django", "fastapi")
+each_app = pytest.mark.parametrize("name", NAMES)
+BAD = """
+report: {title: Bad, period: 2026-W46, database: warehouse, sql: select a from nowhere}
+recipients: [ok@example.org]
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def call(url, method="GET", body=None):
+    """The status, the body's JSON and the headers of any answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310 - http
+    try:
+        answer = urlopen(request, timeout=30)  # noqa: S310 - http
+    except HTTPError as error:
+        answer = error
+    with answer:
+        return answer.status, json.load(answer), answer.headers
+
+
+@pytest.fixture(scope="module")
+def apps(sqlite_pipeline: Running, tmp_path_factory):
+    """The addresses of the three applications by name; all start at once, beside `pipeline web`."""
+    broker = f"redis+socket://{sqlite_pipeline.home / 'var' / 'broker.sock'}"
+    for name in NAMES:
+        sqlite_pipeline.schedule(f"slow_{name}", "command: [sleep, '60']\n")
+        sqlite_pipeline.schedule(f"good_{name}")
+        sqlite_pipeline.schedule(f"bad_{name}", BAD)
+    sqlite_pipeline.command("sync", check=True)
+    ports = {name: free_port() for name in ("web", *NAMES)}
+    token = sqlite_pipeline.command("token", "create", "shop", "--scope", "operate", check=True).stdout.strip()
+    python, celery = [sys.executable, "-B", "-m"], {"PIPELINE_BROKER_URL": broker}
+    api = {"PIPELINE_API_URL": f"http://127.0.0.1:{ports['web']}", "PIPELINE_API_TOKEN": token}
+    started = {
+        "web": ([PIPELINE, "web", "--port"], sqlite_pipeline.home, sqlite_pipeline.environment),
+        "flask": ([*python, "flask", "run", "--port"], EXAMPLES / "flask_app", CLEAN | celery),
+        "django": ([*python, "django", "runserver", "--noreload"], EXAMPLES / "django_app", CLEAN | celery
+                   | {"DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": "."}),
+        "fastapi": ([*python, "uvicorn", "app:app", "--port"], EXAMPLES / "fastapi_app", CLEAN | api),
+    }  # fmt: skip
+    log = (tmp_path_factory.mktemp("apps") / "log").open("w+")
+    processes = [
+        subprocess.Popen([*words, str(ports[name])], cwd=folder, env=environment, stdout=log, stderr=log)
+        for name, (words, folder, environment) in started.items()
+    ]
+    try:
+        for port in ports.values():
+            sqlite_pipeline.until(lambda port=port: answers(port), 60, lambda: Path(log.name).read_text())
+        yield {name: f"http://127.0.0.1:{port}/reports" for name, port in ports.items()}
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(20)
+        log.close()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ended(url: str) -> dict:
+    for _ in range(300):
+        status, run, _ = call(url)
+        assert status == 200, run
+        if run["status"] in {"succeeded", "failed", "cancelled"}:
+            return run
+        time.sleep(0.1)
+    raise AssertionError(run)
+
+
+@each_app
+def test_an_application_starts_a_run_shows_it_and_refuses_a_second_until_it_is_cancelled(apps, sqlite_pipeline, name):
+    slow = f"slow_{name}"
+    status, first, headers = call(f"{apps[name]}/{slow}", "POST", {})
+    assert (status, headers["Location"]) == (202, first["status_url"])
+    sqlite_pipeline.until(lambda: call(first["status_url"])[1]["status"] == "running" or None, 30)
+    status, refused, _ = call(f"{apps[name]}/{slow}", "POST", {})
+    assert status == 409
+    assert f"run {first['id']} of {slow} is" in refused["error"]
+    status, run, _ = call(f"{first['status_url']}/cancel", "POST", {})
+    assert (status, run["status"]) == (200, "cancelling")
+    assert ended(first["status_url"])["error"].endswith("ended in the shop")
+    assert call(f"{apps[name]}/{slow}", "POST")[0] == 202
+    assert call(f"{apps[name]}/{slow}/cancel", "POST", {})[0] == 200
+
+
+@each_app
+def test_an_application_shows_what_came_of_a_run_or_why_nothing_did(apps, sqlite_pipeline, name):
+    good = f"good_{name}"
+    key = "keys" if name == "fastapi" else "key"
+    run = ended(call(f"{apps[name]}/{good}", "POST", {key: ["ACME"], "period": "2026-W46"})[1]["status_url"])
+    assert (run["status"], run["documents"]["rendered"], run["deliveries"]["accepted"]) == ("succeeded", 1, 2)
+    run = ended(call(f"{apps[name]}/bad_{name}", "POST", {})[1]["status_url"])
+    assert run["status"] == "failed"
+    assert "nowhere" in run["error"]
+    assert run["traceback"].startswith("Traceback")
+
+
+@each_app
+def test_what_does_not_exist_or_cannot_be_is_told_in_the_pipelines_words(apps, name):
+    for method, path in (("GET", "/nothing"), ("POST", "/nothing/cancel"), ("POST", "/nothing")):
+        status, said, _ = call(apps[name] + path, method, {} if method == "POST" else None)
+        assert (status, "nothing" in said["error"]) == (404, True), said
+    status, said, _ = call(f"{apps[name]}/good_{name}", "POST", {"colour": "red"})
+    assert status in {409, 422}
+    assert "colour" in said["error"]
+
+
+@pytest.mark.parametrize("task", ["run.status", "run.cancel"])
+def test_a_task_about_an_unknown_run_ends_as_failure_with_a_sentence(sqlite_pipeline, task):
+    environment = CLEAN | {"PIPELINE_BROKER_URL": f"redis+socket://{sqlite_pipeline.home / 'var' / 'broker.sock'}"}
+    script = f"""
+import time, reports
+sent = reports.celery.send_task("{task}", kwargs={{"run": "nothing"}}, exchange="pipeline", routing_key="default")
+while not sent.ready(): time.sleep(.02)
+print(sent.state, sent.result)
+"""
+    done = subprocess.run([sys.executable, "-B", "-c", script], cwd=EXAMPLES / "flask_app", env=environment,
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+    assert done.stdout.startswith('FAILURE there is no run "nothing"')
+
+
+def test_an_application_without_a_broker_says_so_within_seconds():
+    script = "import reports\ntry: reports.start('x')\nexcept reports.NoAnswer as error: print(error)"
+    environment = CLEAN | {"PIPELINE_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    done = subprocess.run([sys.executable, "-B", "-c", script], cwd=EXAMPLES / "flask_app", env=environment,
+                          capture_output=True, text=True, timeout=30, check=True)  # fmt: skip
+    assert done.stdout.startswith("the broker does not answer: ")
