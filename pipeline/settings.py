@@ -25,7 +25,7 @@ PREFIX = "PIPELINE_"
 # A Unix socket's address has room for 107 characters (sockaddr_un, unix(7)).
 SOCKET_PATH_LIMIT = 107
 # Settings whose values no error repeats.
-SECRET = {"dkim_key", "secret_key"}
+SECRET = {"dkim_key", "flower_auth", "secret_key"}
 MAKE_SECRET = "`openssl rand -hex 32` makes one"  # noqa: S105 - a way to make one
 
 Words = Annotated[
@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     web_port: int = Field(8000, ge=1, le=65535)
     # Addresses of the proxies in front of it, separated by commas: what they say of a caller's address is believed.
     web_proxies: Words = Field(default_factory=list)
+    # Where `pipeline up` and `pipeline flower` serve Flower, Celery's own view, on this machine; 0: `up` does not.
+    flower_port: int = Field(5555, ge=0, le=65535)
+    # Who is let into Flower, as user:password. Default: pipeline, with a password made on first use, in var/.
+    flower_auth: str = ""
+    # Where people reach Flower, for the console's link to it. Default: where `pipeline up` serves it.
+    flower_url: str = ""
     # A morning digest of the last day: a time of PIPELINE_TIMEZONE and who gets it, "07:00 ops@example.com".
     digest: str = ""
     # The port on which beat answers /metrics and /healthz. Default: none.
@@ -251,6 +257,20 @@ class Settings(BaseSettings):
         value = value.rstrip("/")
         if value and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[!-;=?-~]*)?", value):
             raise ValueError("must look like https://reports.example.com")
+        return value
+
+    @field_validator("flower_auth")
+    @classmethod
+    def _flower_has_a_password(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[^:,\s]+:[^,\s]{8,}", value):
+            raise ValueError("must be user:password, the password of 8 characters or more, without commas")
+        return value
+
+    @field_validator("flower_url")
+    @classmethod
+    def _flower_is_http(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+\S*", value):
+            raise ValueError("must start with http:// or https://")
         return value
 
     @field_validator("secret_key")

@@ -1,4 +1,4 @@
-"""The keys that links are signed with: PIPELINE_SECRET_KEY, or one that is made on first use."""
+"""Secrets of this home: what links are signed with, and Flower's password; each set, or made on first use."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def secret_keys(settings: Settings) -> list[bytes]:
     if settings.secret_key:
         return [part.strip().encode() for part in settings.secret_key.split(",")]
     return [_own_key(settings.var / "secret.key")]
+
+
+def flower_password(settings: Settings) -> Path:
+    """The file that holds the password of Flower's user `pipeline` where PIPELINE_FLOWER_AUTH names none."""
+    path = settings.var / "flower.password"
+    _own_key(path)
+    return path
 
 
 @lru_cache(maxsize=4)

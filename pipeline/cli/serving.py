@@ -1,4 +1,4 @@
-"""`pipeline web` and `pipeline token`: serving the API, and who may call it."""
+"""`pipeline web`, `flower` and `token`: serving the API and Celery's own view, and who may call."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ Reach = Literal["read", "operate", "admin"]
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(rich_help_panel=PANEL)(web)
+    app.command(rich_help_panel=PANEL)(flower)
     tokens = typer.Typer(no_args_is_help=True, help="Tokens for the HTTP API: create, list, revoke.")
     tokens.command("create")(create_token)
     tokens.command("list")(list_tokens)
@@ -43,6 +44,27 @@ def web(
         serve(host, port)
     except OSError as error:
         raise Refused(f"{where} cannot be listened on ({error.strerror}): name another with --port or --host") from None
+
+
+def flower(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: PIPELINE_FLOWER_PORT.")] = None,
+) -> None:
+    """Serve Flower, Celery's own view of workers and tasks, behind a password. `pipeline up` does by itself.
+
+    Who knows the password may stop workers: put a proxy that speaks TLS in front of what is not loopback.
+    """
+    from pipeline.adapters.secret_keys import flower_password
+    from pipeline.embedded import flower as server
+    from pipeline.errors import Refused
+    from pipeline.settings import settings
+
+    configured, listening = settings(), port or settings().flower_port or 5555
+    if not server.is_installed():
+        raise Refused("Flower is not installed: it comes with the extra `worker`, or `pip install flower`")
+    known = "PIPELINE_FLOWER_AUTH" if configured.flower_auth else f"{server.USER}, see {flower_password(configured)}"
+    typer.echo(f"Serving on http://{host}:{listening}/ ({known}); Ctrl-C stops it.", err=True)
+    server.serve(configured, host, listening)
 
 
 def create_token(

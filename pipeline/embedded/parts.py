@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.adapters.broker import ask
-from pipeline.embedded import broker
+from pipeline.embedded import broker, flower
 from pipeline.embedded.child import Child
 from pipeline.errors import PermanentError
 from pipeline.settings import Settings
@@ -31,6 +31,8 @@ class Parts:
     listening: socket.socket | None = None
     # Where the API and the console listen; none where they are not served.
     serving: socket.socket | None = None
+    # Where Flower is; empty where it is not served.
+    flower_url: str = ""
 
     @property
     def catcher_url(self) -> str:
@@ -53,10 +55,10 @@ class Parts:
 
 
 def parts(settings: Settings, *, web: bool = False) -> Parts:
-    """The parts for these settings, with `web` also what serves the API and the console.
+    """The parts for these settings, with `web` also what serves the API, the console and Flower.
 
-    Raises PermanentError when there is no broker to run or the web's port is taken, TransientError when the broker in
-    the settings does not answer.
+    Raises PermanentError when there is no broker to run or a port that was asked for is taken, TransientError when the
+    broker in the settings does not answer.
     """
     found = Parts(migrate=_migrate)
     environment = {"PIPELINE_HOME": str(settings.home)}
@@ -70,7 +72,14 @@ def parts(settings: Settings, *, web: bool = False) -> Parts:
         environment["PIPELINE_CATCHER_URL"] = found.catcher_url
     found.processes = [_worker(settings, environment), _beat(environment)]
     if web:
-        found.serving = _web_socket(settings)
+        found.serving = _free_port(settings, "WEB", settings.web_host)
+        if settings.flower_port and flower.is_installed():
+            with _free_port(settings, "FLOWER", "127.0.0.1") as free:
+                port = free.getsockname()[1]
+            found.flower_url = f"http://127.0.0.1:{port}"
+            found.processes.append(flower.child(settings, port, environment))
+            if not settings.flower_url:
+                environment = {**environment, "PIPELINE_FLOWER_URL": found.flower_url}
         found.processes.append(_web(found.serving, environment))
     return found
 
@@ -92,17 +101,19 @@ def _catcher(listening: socket.socket, outbox: Path) -> Child:
     return Child("catcher", [*command, "--socket", str(descriptor)], inherits=[descriptor])
 
 
-def _web_socket(settings: Settings) -> socket.socket:
-    """The socket of the web's port; of one that nobody asked for and that is taken, of another that is free."""
+def _free_port(settings: Settings, name: str, host: str) -> socket.socket:
+    """A socket on the port of WEB or FLOWER; where that is taken, and nobody asked for it, on another that is free."""
+    setting = f"{name.lower()}_port"
+    port = getattr(settings, setting)
     try:
-        return socket.create_server((settings.web_host, settings.web_port), backlog=128)
+        return socket.create_server((host, port), backlog=128)
     except OSError as error:
-        if "web_port" in settings.model_fields_set or error.errno != errno.EADDRINUSE:
+        if setting in settings.model_fields_set or error.errno != errno.EADDRINUSE:
             raise PermanentError(
-                f"{settings.web_host}:{settings.web_port} cannot be listened on ({error.strerror}): "
-                "set PIPELINE_WEB_PORT to a free port, or PIPELINE_WEB_HOST to an address of this machine"
+                f"{host}:{port} cannot be listened on ({error.strerror}): set PIPELINE_{name}_PORT to a free port"
+                + (", or PIPELINE_WEB_HOST to an address of this machine" if name == "WEB" else "")
             ) from None
-        return socket.create_server((settings.web_host, 0), backlog=128)
+        return socket.create_server((host, 0), backlog=128)
 
 
 def _web(serving: socket.socket, environment: dict[str, str]) -> Child:

@@ -41,6 +41,7 @@ class State:
     started_at: str
     catcher_url: str = ""
     web_url: str = ""
+    flower_url: str = ""
     children: dict[str, ChildState] = field(default_factory=dict)
 
     @classmethod

@@ -1,0 +1,66 @@
+"""Flower beside a pipeline that runs: it lets nobody in without the password, and its tasks name our runs and steps."""
+
+import json
+import socket
+import subprocess
+from base64 import b64encode
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.functional.running import PIPELINE, Running
+
+
+@pytest.fixture
+def flower(sqlite_pipeline: Running):
+    """Its address, as `pipeline flower` serves it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (sqlite_pipeline.home / "flower.log").open("wb") as log:
+        process = subprocess.Popen(
+            [PIPELINE, "flower", "--port", str(port)],
+            cwd=sqlite_pipeline.home, env=sqlite_pipeline.environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        sqlite_pipeline.until(lambda: asked(f"{url}/healthcheck")[0] == 200 or None, 30)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def asked(url, user=""):
+    headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if user else {}
+    try:
+        with urlopen(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310 - http
+            return answer.status, answer.read()
+    except HTTPError as error:
+        return error.code, error.read()
+    except OSError:
+        return 0, b""
+
+
+def test_it_lets_in_who_knows_the_password_and_shows_runs_and_steps_by_our_ids(sqlite_pipeline, flower):
+    file = sqlite_pipeline.home / "var" / "flower.password"
+    assert file.stat().st_mode & 0o777 == 0o600
+    user = f"pipeline:{file.read_text().strip()}"
+    assert asked(f"{flower}/api/tasks")[0] == 401
+    assert asked(f"{flower}/api/tasks", "pipeline:guess")[0] == 401
+    assert asked(f"{flower}/")[0] == 401
+    assert user.split(":")[1] not in (sqlite_pipeline.home / "flower.log").read_text()
+
+    sqlite_pipeline.schedule("flowery")
+    run = sqlite_pipeline.run("flowery")
+
+    def shown():
+        tasks = json.loads(asked(f"{flower}/api/tasks", user)[1]).values()
+        return {one["name"]: one for one in tasks if str(run.id) in one["kwargs"] and one["state"] == "SUCCESS"}
+
+    sqlite_pipeline.until(lambda: shown().keys() >= {"run.expand", "report.plan", "report.finish"} or None, 20)
+    steps = sqlite_pipeline.steps(run)
+    plan = shown()["report.plan"]
+    assert (plan["uuid"], plan["kwargs"]) == (
+        str(steps["plan"].task_id), repr({"run": str(run.id), "step": "plan"})
+    )  # fmt: skip
