@@ -33,6 +33,9 @@ def up(
     ] = None,
     period: Period = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show what the processes write to var/log.")] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start worker, beat and web again when code or templates change.")
+    ] = False,
 ) -> None:
     """Start everything, until Ctrl-C; with --run NAME for one run.
 
@@ -40,9 +43,12 @@ def up(
     used instead of being started. With --run, exits 0 only if everything arrived.
     """
     from pipeline.cli import standing
+    from pipeline.errors import Refused
 
+    if run and reload:
+        raise Refused("--reload is for a pipeline that stays up: leave out --run")
     if run is None:
-        standing.stay_up(follow=logs)
+        standing.stay_up(follow=logs, reload=reload)
     elif not standing.run_once(run, period, follow=logs):
         raise typer.Exit(1)
 

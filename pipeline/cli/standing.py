@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,9 +10,11 @@ from functools import partial
 import typer
 
 from pipeline.adapters import storage
+from pipeline.adapters.secret_keys import flower_password
 from pipeline.cli import tables, triggering, waiting
 from pipeline.db import reading
 from pipeline.embedded import Tree, running
+from pipeline.embedded.flower import USER
 from pipeline.embedded.parts import parts
 from pipeline.embedded.state import State
 from pipeline.embedded.tree import tell
@@ -22,13 +25,20 @@ from pipeline.settings import settings
 Troubles = Callable[[], Sequence[str]]
 
 
-def stay_up(*, follow: bool) -> None:
-    """Start the tree and stay until a signal ends it. Raises Refused when one runs here already."""
+def stay_up(*, follow: bool, reload: bool = False) -> None:
+    """Start the tree and stay until a signal ends it; with `reload` its processes follow the home's files.
+
+    Raises Refused when one runs here already.
+    """
     storage.store()  # refused in a sentence here, not by a worker that keeps dying
     err = tables.console(stderr=True)
     err.print(tables.words("Starting broker, database, worker and beat …", "dim"))
     with Tree(settings(), follow=follow, made_of=partial(parts, web=True)) as tree:
         _show_up(tree.state)
+        if reload:
+            from pipeline.cli import reloading
+
+            reloading.reload(tree, tell)
         tree.wait()
         tell("Stopping …")
 
@@ -43,6 +53,7 @@ def _show_up(state: State) -> None:
         ("database", masked(configured.database_url)),
         ("broker", masked(configured.broker_url)),
         ("web", f"{state.web_url}/" if state.web_url else ""),
+        ("flower", _flower(state)),
         ("mail", triggering.mail(configured)),
         ("caught in", f"{tables.near(configured.var / 'outbox')}/ ({state.catcher_url})" if state.catcher_url else ""),
         ("logs", f"{tables.near(configured.var / 'log')}/"),
@@ -54,6 +65,17 @@ def _show_up(state: State) -> None:
             tables.hint("in another terminal, `pipeline schedules` and `pipeline trigger NAME`")
         )
     )
+
+
+def _flower(state: State) -> str:
+    """Its address, and how to get in; the password itself where only people read it."""
+    if not state.flower_url:
+        return ""
+    if settings().flower_auth:
+        return f"{state.flower_url}/ (PIPELINE_FLOWER_AUTH)"
+    file = flower_password(settings())
+    password = file.read_text().strip() if sys.stdout.isatty() else f"in {tables.near(file)}"
+    return f"{state.flower_url}/ (user {USER}, password {password})"
 
 
 def run_once(name: str, period: str | None, *, follow: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.embedded import logs
@@ -58,6 +58,9 @@ class Slot:
         self.backoff = Backoff()
         self.process: Process | None = None
         self.start_at = 0.0
+        # Since when it is being stopped in order to start again.
+        self.leaving: float | None = None
+        self.pressed = False
         self.state = ChildState(0, "", "", restarts=-1)
 
 
@@ -77,6 +80,7 @@ class Supervisor:
         self._folder, self._logs, self._stop, self._say, self._changed = folder, logs_folder, stop, say, changed
         self._slots: list[Slot] = []
         self._guard = Guard(logs_folder / "watchdog.log")
+        self._to_restart: set[str] = set()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -137,10 +141,40 @@ class Supervisor:
                 self._say(f"supervisor: {error}")
                 self._over.wait(1)
 
+    def restart(self, names: Iterable[str]) -> None:
+        """Have these children stop as they do at the end, each with its grace, and start again at once."""
+        self._to_restart.update(names)
+
+    def _restart(self, slot: Slot) -> None:
+        """Begin to; one that is stopping already will start with what is there then, and a dead one starts now."""
+        slot.backoff, slot.start_at = Backoff(), 0.0
+        if slot.process and slot.leaving is None:
+            slot.leaving, slot.pressed = time.monotonic(), False
+            slot.process.signal(signal.SIGTERM)
+
+    def _hasten(self, slot: Slot, process: Process, leaving: float) -> None:
+        """What it gets when its grace is over, as in `_end`, without anybody waiting for it."""
+        child, taken = slot.child, time.monotonic() - leaving
+        if taken > child.grace + (child.stronger_grace if child.stronger else 0):
+            self._say(f"{child.name} did not stop in time and is killed")
+            process.kill()
+        elif taken > child.grace and child.stronger and not slot.pressed:
+            slot.pressed = True
+            process.signal(child.stronger)
+
     def _look(self, slot: Slot) -> None:
         logs.rotate(slot.log)
+        if slot.child.name in self._to_restart:
+            self._to_restart.discard(slot.child.name)
+            self._restart(slot)
+        if slot.process and slot.leaving is not None and not slot.process.ended():
+            self._hasten(slot, slot.process, slot.leaving)
         if slot.process and slot.process.ended():
             self._guard.gone(slot.process.pid)
+            if slot.leaving is not None:
+                slot.process = slot.leaving = None
+                self._say(f"{slot.child.name} starts again")
+                return
             lived = time.monotonic() - slot.process.started
             self._mourn(slot, slot.process.how_it_ended(), lived)
         elif not slot.process and time.monotonic() >= slot.start_at:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Self
@@ -68,6 +68,7 @@ class Tree:
     def _start(self) -> None:
         self._parts = found = self._made_of(self._settings)
         self.state.catcher_url, self.state.web_url = found.catcher_url, found.web_url
+        self.state.flower_url = found.flower_url
         self._supervisor = Supervisor(
             self._settings.home, self._settings.var / "log", self._stop, self._say, self._note
         )
@@ -86,6 +87,11 @@ class Tree:
         self._interruptible = False
         while not self._stop.asked:
             time.sleep(0.1)
+
+    def restart(self, names: Iterable[str]) -> None:
+        """Have these parts stop and start again, those that are there; they finish first what they work on."""
+        if self._supervisor:
+            self._supervisor.restart(names)
 
     def stop(self) -> None:
         """Stops everything in reverse order; a part that does not stop in its time is killed."""

@@ -1,10 +1,12 @@
 """Runs an embedded tree whose worker and beat are stubs that write down when they start and stop.
 
 Arguments: the home, then any of `real` (with the bundled broker and the mail catcher), `stuck` (a worker that does not
-stop), `dying` (a worker that dies at once), `whole` (no stubs at all).
+stop, `stuck-briefly` with little grace), `dying` (a worker that dies at once), `whole` (no stubs at all), `restarting`
+(worker and beat are started again, once).
 """
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from pipeline.settings import Settings
 
 STUB = """
 import signal, sys, time
-name, diary, stuck = sys.argv[1], sys.argv[2], sys.argv[3] == "stuck"
+name, diary, stuck = sys.argv[1], sys.argv[2], sys.argv[3].startswith("stuck")
 def write(what):
     with open(diary, "a") as file:
         file.write(f"{name} {what}\\n")
@@ -37,13 +39,13 @@ def stub(name, home, behaviour):
     command = [sys.executable, "-c", STUB, name, str(home / "diary.txt"), behaviour]
     if behaviour == "dying":
         command = [sys.executable, "-c", "raise SystemExit('no such module: nonsense')"]
-    return Child(name, command, grace=30)
+    return Child(name, command, grace=1 if behaviour == "stuck-briefly" else 30)
 
 
 def made_of(settings, words):
     if "whole" in words:
         return parts(settings)
-    worker = next((word for word in words if word in {"stuck", "dying"}), "")
+    worker = next((word for word in words if word in {"stuck", "stuck-briefly", "dying"}), "")
     found = parts(settings) if "real" in words else Parts(servers=[stub("broker", settings.home, "")])
     stubs = [stub("worker", settings.home, worker), stub("beat", settings.home, "")]
     return replace(found, migrate=lambda: None, processes=stubs)
@@ -54,6 +56,11 @@ def main(home, *words):
         Backoff.FIRST, Backoff.CEILING = 0.05, 0.1
     settings = Settings(home=Path(home))
     with Tree(settings, made_of=lambda found: made_of(found, words)) as tree:
+        if "restarting" in words:
+            diary = settings.home / "diary.txt"
+            while len(diary.read_text().splitlines() if diary.exists() else []) < 3:
+                time.sleep(0.01)
+            tree.restart(["worker", "beat"])
         tree.wait()
 
 

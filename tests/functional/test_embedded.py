@@ -119,6 +119,21 @@ def test_a_second_ctrl_c_does_not_wait_for_a_worker_that_does_not_stop(up):
     assert not any(lives(pid) for pid in pids.values())
 
 
+@pytest.mark.parametrize("words", [(), ("stuck-briefly",)])
+def test_a_restart_stops_in_order_what_it_names_and_starts_it_again_with_no_word_of_a_death(up, words):
+    tree = up("restarting", *words)
+    eventually(lambda: tree.diary().count("worker started") == 2 and tree.diary().count("beat started") == 2)
+    assert tree.diary().count("worker asked to stop") == 1
+    assert tree.diary().count("broker started") == 1
+    said = tree.said.read_text()
+    assert "starting it again in" not in said
+    assert ("worker did not stop in time and is killed" in said) == bool(words)
+    assert "worker starts again" in said
+    assert {name: child.restarts for name, child in tree.state().children.items()} == {
+        "broker": 0, "worker": 1, "beat": 1, "watchdog": 0
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("words", [(), ("stuck",), ("whole",)])
 def test_a_killed_supervisor_leaves_nothing_behind(up, words):
     tree = up(*words)

@@ -1,0 +1,58 @@
+"""What `pipeline up --reload` does about a change: which processes start again, and what people are told."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.authoring.watching import changes
+from pipeline.cli import reloading
+from pipeline.db import reading
+from pipeline.models import Schedule
+from pipeline.settings import settings
+
+
+def followed(*changed):
+    """What is restarted, and what is said, when these files change together."""
+    restarted, said = [], []
+    reloading._follow(iter([{Path(path) for path in changed}]), restarted.extend, said.append)
+    return restarted, said
+
+
+def test_code_and_templates_start_again_what_reads_them_once(home):
+    restarted, said = followed("reports/sales.py", "templates/sales/document.html", "schedules/sales.yaml")
+    assert restarted == ["worker", "beat", "web"]
+    assert said == [
+        "reports/sales.py, templates/sales/document.html changed: worker, beat, web start again",
+        "schedules/sales.yaml changed: beat loads it",
+    ]
+
+
+@pytest.mark.parametrize("path", ["schedules/a.yaml", "schedules/a.sql", "README.md", "data/people.csv", ".env"])
+def test_nothing_starts_again_for_what_is_read_anew_anyway(home, path):
+    restarted, said = followed(path)
+    assert restarted == []
+    assert len(said) == (path.startswith("schedules/") or path == ".env")
+
+
+def test_beside_a_broker_of_the_teams_schedules_are_loaded_at_once(database, monkeypatch):
+    monkeypatch.setenv("PIPELINE_WATCH_SCHEDULES", "false")
+    settings.cache_clear()
+    (database / "schedules" / "nightly.yaml").write_text("command: [date]\n")
+    _, said = followed("schedules/nightly.yaml")
+    assert said[0].startswith("schedules/nightly.yaml changed: loaded")
+    with reading() as session:
+        assert session.get(Schedule, "nightly")
+
+
+def test_a_checkout_of_many_files_is_one_line():
+    assert reloading._named([Path(f"reports/{letter}.py") for letter in "edcba"]) == (
+        "reports/a.py, reports/b.py, reports/c.py and 2 more"
+    )
+
+
+def test_files_that_are_written_in_several_steps_are_one_change(home):
+    (home / "reports").mkdir()
+    found = changes(home, pause=0.02)
+    for text in ("def", "def build(rows, period): ..."):
+        (home / "reports" / "sales.py").write_text(text)
+    assert next(found) == {Path("reports/sales.py")}
