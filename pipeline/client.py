@@ -15,11 +15,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
@@ -113,6 +115,24 @@ class Run:
         return cls(**{name: said[name] for name in known if said.get(name) is not None}, said=said)
 
 
+@dataclass(frozen=True)
+class File:
+    """One file that a run has stored: `name` is the run's own word for it, `file_name` one to save it under."""
+
+    name: str
+    kind: str
+    media_type: str
+    size: int
+    sha256: str
+    file_name: str
+    key: str | None = None
+    pages: int | None = None
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> File:
+        return cls(**{name: said[name] for name in cls.__dataclass_fields__ if name in said})
+
+
 class Pipeline:
     """One installation's API, as the holder of a token sees it. Threads may share it; it keeps no connection."""
 
@@ -195,6 +215,39 @@ class Pipeline:
             run, asked["generation"] = seen.id, seen.said.get("generation")
         return Run.read(self._json("POST", _path(run, "rerun"), asked))
 
+    def files(self, run: str, *, key: str | None = None, kind: str = "document") -> Iterator[File]:
+        """What the run has made: documents, those of `key` only if you like; `file` is what a workflow's steps put."""
+        after: str | None = None
+        while True:
+            page = self.call("GET", f"{_path(run)}/artifacts", kind=kind, key=key, after=after)
+            for one in page["artifacts"]:
+                yield File.read(one)
+            after = page["next"]
+            if after is None:
+                return
+
+    def download(self, run: str, file: File | str, to: str | Path) -> Path:
+        """Save a file, by its name, as `to`, or under its own name in the folder `to`; it appears when it is whole."""
+        name = file if isinstance(file, str) else file.name
+        target = Path(to)
+        if target.is_dir():
+            target /= Path(name.rpartition(":")[2] if isinstance(file, str) else file.file_name).name
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+
+        def keep(answer: HTTPResponse) -> Path:
+            with partial.open("wb") as written:
+                shutil.copyfileobj(answer, written)
+            wanted = answer.headers.get("Content-Length")
+            if wanted is not None and partial.stat().st_size != int(wanted):
+                raise IncompleteRead(b"", int(wanted) - partial.stat().st_size)
+            return partial.replace(target)
+
+        request = self._request("GET", f"{_path(run)}/artifacts/{quote(name, safe='')}", accept="*/*")
+        try:
+            return self._ask(request, keep, self._attempts)
+        finally:
+            partial.unlink(missing_ok=True)
+
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """Any other call of the API: its JSON. A call that is not GET is sent once, since it might count twice."""
         if said := {name: value for name, value in query.items() if value is not None}:
@@ -208,9 +261,16 @@ class Pipeline:
     ) -> Any:
         return self._ask(self._request(method, path, body, headers), _read_json, self._attempts if again else 1)
 
-    def _request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Request:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+    ) -> Request:
         data = None if body is None else json.dumps(body).encode()
-        sent = {"Accept": "application/json", **(headers or {})}
+        sent = {"Accept": accept, **(headers or {})}
         if data is not None:
             sent["Content-Type"] = "application/json"
         if self._token:

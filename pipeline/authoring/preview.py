@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -49,8 +50,8 @@ def render(run: Rehearsal, fetched: list[Fetched], key: str | None = None, one_f
     report = planning.report_of(run.definition)
     notes = _notes(run)
     key, keys = _key(run, report, key, notes)
-    templates = _templates(run, report)
-    content = _content(run, report, key)
+    templates = templates_of(run, report)
+    content = next(contents(run, report, [key]))
     if run.definition.send_if and (why := rendering.Condition(run.definition.send_if, keys).why_not(content)):
         notes.append(f"a run would not send it: {why}")
     made = {
@@ -120,21 +121,23 @@ def _formats(report: Report, wanted: str | None) -> list[Any]:
     return [wanted] if wanted else list(report.formats)
 
 
-def _templates(run: Rehearsal, report: Report) -> Path:
+def templates_of(run: Rehearsal, report: Report) -> Path:
     """The templates as they are now, under their content's hash: runs that froze the same ones share them."""
     packed = documents.bundle(run.home / "templates", report.template or report.name or run.name)
     return documents.unpack(packed, settings().var / "cache" / "bundles" / hashlib.sha256(packed).hexdigest())
 
 
-def _content(run: Rehearsal, report: Report, key: str) -> Content:
+def contents(run: Rehearsal, report: Report, keys: Sequence[str]) -> Iterator[Content]:
+    """What the documents of these keys show; of a report that is not split, the one there is."""
     if report.split_by:
         for name in report.sources:
             path = run.get(f"dataset:{name}")
             if report.split_by in datasets.shape(path).columns:
-                rows = datasets.split(path, report.split_by, {key: 0}, run.scratch / name)[0]
+                rows = datasets.split(path, report.split_by, dict.fromkeys(keys, 0), run.scratch / name)[0]
                 run.put(f"batch:{name}:0", rows, kind="batch", suffix=".parquet", media_type=planning.PARQUET)
-    _, shown, others = next(of_key for of_key in rendering.rows_of(run, 0) if of_key[0] == key)
-    return rendering.content_of(run, report, key, shown, others)
+    for key, shown, others in rendering.rows_of(run, 0):
+        if key in keys:
+            yield rendering.content_of(run, report, key, shown, others)
 
 
 def _attached(run: Rehearsal, key: str, made: dict[DocumentFormat, Document]) -> list[messages.Attachment]:

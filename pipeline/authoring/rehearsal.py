@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from pipeline.adapters import home
 from pipeline.errors import NotFound, PermanentError, Refused
@@ -86,22 +88,61 @@ class Rehearsal(RunHandle):
         return self.folder / f"{name.replace(':', '-')}.file"
 
 
+# What stands for a source's answer: rows, or a file that has them.
+Rows = Sequence[Mapping[str, Any]] | Path
+
+
 @contextmanager
-def rehearsal(wish: Wish, *, at: datetime | None = None) -> Iterator[tuple[Rehearsal, list[Fetched]]]:
+def rehearsal(
+    wish: Wish, *, at: datetime | None = None, given: Mapping[str, Rows] | None = None
+) -> Iterator[tuple[Rehearsal, list[Fetched]]]:
     """Read the schedule's file and fetch all its sources into a temporary folder.
 
-    `at` (aware; default: now) is the moment that the period is counted from. Raises a PipelineError in a sentence.
+    `at` (default: now; without a zone it is the schedule's) is the moment that the period is counted from. With `given`
+    nobody is asked, and nobody's recipients are known: it has what the report's sources would answer, by their names.
+    Raises a PipelineError in a sentence.
     """
-    file = _file(wish.schedule)
+    file = report_file(wish.schedule)
     # Where the retention workflow sweeps, should this process be killed.
     scratch = settings().var / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="preview-", dir=scratch) as folder:
         run = Rehearsal(_run(file, wish, at or datetime.now(UTC)), Path(folder))
-        yield run, [_fetched(run, name) for name in planning.source_names(file.schedule)]
+        if given is None:
+            yield run, [_fetched(run, name) for name in planning.source_names(file.schedule)]
+        else:
+            _check_given(file, given)
+            yield run, [_written(run, name, rows) for name, rows in given.items()]
 
 
-def _file(name: str) -> home.ScheduleFile:
+def _check_given(file: home.ScheduleFile, given: Mapping[str, Rows]) -> None:
+    known = planning.report_of(file.schedule).sources
+    for name in given.keys() - known.keys():
+        hint = did_you_mean(name, known, f"it has {', '.join(known)}")
+        raise Refused(f'"{file.key}" has no source "{name}": {hint}')
+    if missing := [name for name in known if name not in given]:
+        raise Refused(f'"{file.key}" has the sources {", ".join(known)}: give rows of {", ".join(missing)}, too')
+
+
+def _written(run: Rehearsal, name: str, rows: Rows) -> Fetched:
+    """Keep the rows as the dataset that a source would have been written to, with the same kinds of values."""
+    source = planning.source_named(run.definition, name)
+    if isinstance(rows, Path):
+        there = source.model_copy(update={"sql": None, "database": None, "url": str(rows), "headers": {}})
+        return Fetched(name, planning.fetch_from(run, name, there)["rows"], {})
+    from pipeline.adapters.sources.inference import Inference
+    from pipeline.adapters.sources.writer import DatasetWriter
+
+    columns = dict.fromkeys(column for row in rows for column in row)
+    writer = DatasetWriter(run.scratch, Inference(zone=ZoneInfo(run.zone) if source.time == "naive_local" else UTC))
+    writer.append_values({column: [row.get(column) for row in rows] for column in columns}, len(rows))
+    writer.finish(path := run.scratch / f"given-{name}.parquet")
+    run.put(f"dataset:{name}", path)
+    return Fetched(name, len(rows), {})
+
+
+def report_file(name: str) -> home.ScheduleFile:
+    """The file of a schedule that makes a report, as it is now. Raises a PipelineError in a sentence."""
     loaded = home.load(settings().home)
     if name in loaded.errors_by_key:
         raise loaded.errors_by_key[name]
@@ -116,6 +157,7 @@ def _file(name: str) -> home.ScheduleFile:
 def _run(file: home.ScheduleFile, wish: Wish, at: datetime) -> Run:
     """The facts of a run of this schedule, in no database."""
     zone = zone_of(file.schedule)
+    at = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
     return Run(
         id=uuid4(),
         workflow="report",

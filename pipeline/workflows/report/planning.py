@@ -54,9 +54,14 @@ def fetch(run: RunHandle, name: str) -> dict[str, Any]:
     """Stream the source into the run's dataset `dataset:<name>`; what was bound stays on the step."""
     if name == SUBSCRIPTIONS:
         return _fetch_subscriptions(run)
+    return fetch_from(run, name, source_named(run.definition, name))
+
+
+def fetch_from(run: RunHandle, name: str, source: Source) -> dict[str, Any]:
+    """Stream what this source answers into the dataset of the one called `name`."""
     path = run.scratch / f"{name}.parquet"
     found = sources.fetch(
-        source_named(run.definition, name),
+        source,
         name=name,
         period=run.period,
         parameters=run.params,

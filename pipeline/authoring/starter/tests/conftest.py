@@ -1,0 +1,3 @@
+"""What this home's tests can ask for: `render`, and one test for each schedule."""
+
+pytest_plugins = ["pipeline.testing"]
