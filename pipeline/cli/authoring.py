@@ -91,19 +91,35 @@ def _finish(name: str, written: list[Path], *, show: bool) -> None:
 
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Schedules. Default: all.")] = None,
+    *,
+    against: Annotated[
+        str | None, typer.Option(metavar="REF", help="Also what has changed since a Git revision, or `deployed`.")
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, max=1000, help="With --against: how many slots to compare.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Find everything that is wrong in the home, without running any of it.
 
     Schedules, reports, templates, queries, recipients: names the file, the
     field and the way out of each fault, and exits with 1 if there is one.
+    With --against also what a change does: to slots, recipients (whose
+    sources are asked), documents and policies.
     """
     from pipeline.authoring.check import check as checked
     from pipeline.cli import authoring_output as output
 
     found = checked(names or [])
+    said = output.checked_as_json(found) if as_json else {}
+    if against:
+        from pipeline.cli import authoring_changes as changes
+
+        compared = changes.compared(against, names or [], slots)
+        said["changes"] = changes.as_json(compared)
     if as_json:
-        print_json(output.checked_as_json(found))
+        print_json(said)
+    elif against:
+        output.show_faults(found)
+        changes.show(compared)
     else:
         output.show_checked(found)
     if found.faults:

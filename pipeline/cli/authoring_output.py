@@ -39,6 +39,13 @@ def show_checked(found: Checked) -> None:
     if found.fine:
         out.print(_fine(found))
         out.print()
+    show_faults(found)
+    out.print(tables.hint(_sum(found)), style="red" if found.faults else "green" if found.fine else "")
+
+
+def show_faults(found: Checked) -> None:
+    """Print every note and fault in a line."""
+    out = tables.console()
     for kind, faults in (("note", found.notes), ("fault", found.faults)):
         for one in faults:
             style = "red" if kind == "fault" else "yellow"
@@ -47,7 +54,6 @@ def show_checked(found: Checked) -> None:
             )
     if found.notes or found.faults:
         out.print()
-    out.print(tables.hint(_sum(found)), style="red" if found.faults else "green" if found.fine else "")
 
 
 def _fine(found: Checked) -> Table:
