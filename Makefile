@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test unit check chaos fuzz bench lock
+.PHONY: help setup run up test unit check chaos chaos-short soak fuzz bench lock
 
 # More arguments for the tool behind a target: make test ARGS="-k embedded".
 ARGS ?=
 
 help:  ## what can be made
-	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## the environment (.venv and system libraries) and nothing else; seconds when it is there
 	@bin/setup
@@ -30,7 +30,14 @@ check: setup  ## what CI checks besides: lint, format, types, layers
 unit: setup  ## the fast half of the tests, in half a minute
 	@.venv/bin/python -m pytest -n 2 -m "not chaos and not postgresql" tests/unit $(ARGS)
 
-chaos: setup  ## kills the broker twenty times under load; some minutes
+chaos: setup  ## everything fails at random for 20 minutes; a table of what was lost or doubled
+	@.venv/bin/python -m tests.chaos $(ARGS)
+
+chaos-short: setup  ## the same for a minute, always with the same faults, and each step killed at each point: for CI
+	@.venv/bin/python -m pytest -m chaos -n 2 tests/chaos/test_crashes.py
+	@.venv/bin/python -m tests.chaos --seconds 60 --seed 1 $(ARGS)
+
+soak: setup  ## single servers killed or gone for minutes
 	@.venv/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
 
 fuzz: setup  ## asks the HTTP API whatever its OpenAPI document allows, at random; some minutes

@@ -24,7 +24,7 @@ RUN apt-get update \
  && install -d -o pipeline -g pipeline /home/pipeline/home /home/pipeline/home/var /artifacts
 COPY --from=build /opt/pipeline /opt/pipeline
 # PYTHONTZPATH: every node uses the pinned tzdata package, not the zone files of its system.
-ENV PATH=/opt/pipeline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONTZPATH= PIPELINE_HOME=/home/pipeline/home REMAP_SIGTERM=SIGQUIT
+ENV PATH=/opt/pipeline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONTZPATH= PIPELINE_HOME=/home/pipeline/home
 USER pipeline
 WORKDIR /home/pipeline/home
 # Asks this container's own worker for a pong.

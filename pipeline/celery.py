@@ -71,8 +71,6 @@ def options(configured: Settings) -> dict[str, Any]:
         "worker_max_memory_per_child": 600_000,  # KiB, looked at between tasks: WeasyPrint's memory never shrinks
         # Running steps are guarded by their fence; killing PDFs and mails half-way at every blink is worse.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_soft_shutdown_timeout": 30,
-        "worker_enable_soft_shutdown_on_idle": True,
         "worker_proc_alive_timeout": 30,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
@@ -101,7 +99,7 @@ def _transport(broker_url: str) -> dict[str, Any]:
 
 app = Celery("pipeline")
 app.conf.update(options(settings()))
-app.conf.imports = ("pipeline.tasks",)
+app.conf.imports = ("pipeline.tasks", "pipeline.shutdown")
 
 
 @signals.setup_logging.connect

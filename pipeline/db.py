@@ -84,7 +84,8 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
     """One short writing transaction, committed at the end of the block.
 
     `durable`: on disk when the block ends, whatever happens to the machine. False spares the wait where
-    losing the last moment costs only work (PostgreSQL: synchronous_commit off; SQLite: no fsync).
+    losing the last moment costs only work (PostgreSQL: synchronous_commit off; SQLite: no fsync). It is wrong for what
+    a step does before it is recorded: a database may crash, forget it, be back, and take the step for done.
     SQLite's writers queue on a file lock first: with its busy handler alone a planner starves the senders.
     """
     with _writers_turn(), Session(engine(), expire_on_commit=False) as session:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pipeline import log, schedule, targets
+from pipeline import log, schedule, stopping, targets
 from pipeline.db import clock, persist, reading, transaction
-from pipeline.errors import Cancelled, PermanentError, StaleClaim
+from pipeline.errors import Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.report import Scalar
 from pipeline.services import artifacts, steps
 from pipeline.settings import settings
@@ -148,11 +148,17 @@ class RunHandle:
         return Path(self._scratch.name)
 
     def alive(self) -> None:
-        """A safe point: raises StaleClaim when another process took the step over, Cancelled when its run is ended."""
+        """A safe point: raises StaleClaim when another process took the step over, Cancelled when its run is ended.
+
+        Raises Waiting when the worker is to stop, and half of the time that it has for that is over.
+        """
         if self.cancelled:
             raise Cancelled(self.cancelled)
         if self.lost:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
+        asked = stopping.since()
+        if asked is not None and asked > settings().stop_within / 2:
+            raise Waiting("its worker was stopped", again_in=0)
 
     def keep_output(self, text: str) -> None:
         """Keep what a program said with this attempt, where `pipeline show` shows it; the last text counts.

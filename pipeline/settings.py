@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     pools: str = ""
     # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.
     lease: float = Field(30.0, ge=2)
+    # Seconds in which a worker that is asked to stop does: less than it is given before it is killed (Kubernetes: 30).
+    stop_within: float = Field(20.0, ge=1, le=3600)
     # Seconds after which a queued step whose message was not taken is published again; doubles each time.
     republish_after: float = Field(60.0, ge=1)
     # Seconds a source may take for one statement or request.

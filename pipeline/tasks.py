@@ -166,6 +166,7 @@ def _carry_out(task: Task, step_id: str) -> None:
     if claim is None:
         logger.debug("nothing to do", step=step_id, task=task.request.id)
         return
+    failpoint(f"{claim.step.kind}.claimed")
     carried = bool(task.request.chord or task.request.chain)
     definition = STEPS[claim.step.task]
     with log.bound(run=str(claim.run.id), step=claim.step.name):
@@ -173,7 +174,9 @@ def _carry_out(task: Task, step_id: str) -> None:
             _act_and_record(definition, claim, carried=carried)
         except StaleClaim as stale:
             logger.warning(str(stale))
-            return
+            with transaction(durable=False) as session:
+                steps.lose_message(session, UUID(step_id), task.request.id)
+        failpoint(f"{claim.step.kind}.recorded")
         publish(claim.run.id)
         _hand_on(claim.step.pool)
 
@@ -185,6 +188,7 @@ def _act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: 
         try:
             result, stages = _read(_called(definition, handle), handle)
             acted = True
+            failpoint(f"{claim.step.kind}.acted")
             persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
         except StaleClaim:
             raise
@@ -398,14 +402,18 @@ STEPS[runs.START_TASK] = StepDefinition(expand, Retry(attempts=3, first=10), "de
 def failed(task_id: str) -> None:
     """The one error path: a step's task ended outside of our hands (killed, past its hard limit, unknown task).
 
-    A dead process's claim is released here and now; a living one's is left to its lease.
+    A dead process's claim is released here and now; a living one's is left to its lease. One that had recorded its step
+    has not brought along what comes next.
     """
     with transaction() as session:
-        row = session.scalar(select(Step).where(Step.task_id == UUID(task_id), Step.status == StepStatus.RUNNING))
-        if row is None or not row.lease_owner or not steps.is_dead(row.lease_owner):
+        row = session.scalar(select(Step).where(Step.task_id == UUID(task_id)))
+        if row is None:
             return
+        if row.status == StepStatus.RUNNING and row.lease_owner and steps.is_dead(row.lease_owner):
+            steps.release(session, row, clock(session), _killed(row))
+        elif row.finished_at is not None:
+            steps.carries_nothing(session, row)
         run_id = row.run_id
-        steps.release(session, row, clock(session), _killed(row))
     publish(run_id)
 
 

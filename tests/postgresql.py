@@ -20,6 +20,7 @@ import pytest
 
 # PostgreSQL refuses to run as root; this user is on every Linux, and owns nothing.
 UNPRIVILEGED = "nobody"
+LIBC = ctypes.CDLL(None)
 OPTIONS = ["-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "jit=off"]
 
 
@@ -36,11 +37,24 @@ def postgresql_server() -> Iterator[str]:
 @contextmanager
 def serving(*options: str) -> Iterator[str]:
     """A server with these options besides; gives the folder of its socket. It ends with this process, however."""
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-pg-"))
+    server = Server(*options)
     try:
+        server.start()
+        yield str(server.folder)
+    finally:
+        server.end()
+
+
+class Server:
+    """A server of one's own, which can be stopped and started again with what it has stored."""
+
+    def __init__(self, *options: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pipeline-pg-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._options = options
         if os.geteuid() == 0:
-            shutil.chown(folder, UNPRIVILEGED)
-        programs, data = _programs(folder), folder / "data"
+            shutil.chown(self.folder, UNPRIVILEGED)
+        self._programs = _programs(self.folder)
         initdb = [
             "--auth=trust",
             "--username=postgres",
@@ -49,24 +63,34 @@ def serving(*options: str) -> Iterator[str]:
             "--no-sync",
             "--no-instructions",
         ]
-        subprocess.run(
-            [programs / "initdb", "-D", data, *initdb], check=True, capture_output=True, cwd=folder, **_as_user()
-        )
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", folder, *OPTIONS, *options],
-                cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                preexec_fn=_die_with_parent, **_as_user(),  # noqa: PLW1509 - no other thread runs yet
+        command = [self._programs / "initdb", "-D", self.folder / "data", *initdb]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_as_user())
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        command = [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder, *OPTIONS, *self._options]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent, **_as_user(),  # noqa: PLW1509 - it takes no lock that a thread may hold
             )  # fmt: skip
-        try:
-            _wait_until_ready(folder, server)
-            yield str(folder)
-        finally:
-            # Immediate shutdown: nothing here is to be kept.
-            server.send_signal(signal.SIGQUIT)
-            server.wait(30)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _wait_until_ready(self.folder, self._process)
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """SIGINT: in order. SIGQUIT: at once, as if it were killed; what was not yet written is recovered, or lost."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def end(self) -> None:
+        """Stop it and forget what it has stored."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -109,7 +133,7 @@ def _as_user() -> dict[str, str]:
 
 def _die_with_parent() -> None:
     """Ask Linux for a fast shutdown of the server when this process is gone (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGINT)
+    LIBC.prctl(1, signal.SIGINT)
 
 
 def _wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:

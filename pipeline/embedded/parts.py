@@ -18,6 +18,8 @@ from pipeline.errors import PermanentError
 from pipeline.settings import Settings
 
 QUEUES = "default,render,deliver"
+# Seconds that a worker may take to leave once what was at work has ended.
+LAST = 6
 
 
 @dataclass
@@ -128,15 +130,14 @@ def _worker(settings: Settings, environment: dict[str, str]) -> Child:
     options = ["--pool", "prefork", "--concurrency", str(settings.concurrency), "--queues", QUEUES]
     options += ["--hostname", node, "--task-events", "--without-gossip", "--without-mingle"]
     options += ["--loglevel", settings.log_level]
-    # SIGTERM lets what runs finish; SIGQUIT gives it these last seconds, then puts it back into its queue.
-    options += ["--", "worker_soft_shutdown_timeout=2"]
     return Child(
         "worker",
         [*_celery("worker"), *options],
         environment=environment,
-        grace=20,
-        stronger=signal.SIGQUIT,
-        stronger_grace=6,
+        # It ends what is at work, and gives it back, by itself (pipeline/shutdown.py), or when it is asked once more.
+        grace=settings.stop_within + LAST,
+        stronger=signal.SIGTERM,
+        stronger_grace=LAST,
     )
 
 

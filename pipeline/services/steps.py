@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -502,11 +502,45 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
     )
 
 
+def lose_message(session: Session, step_id: UUID, task: str) -> None:
+    """Who was brought this message has done nothing that counts: if the step still waits for it, it is sent once more.
+
+    So it does when a database that crashed has forgotten the claim, which was not yet on its disk.
+    """
+    session.execute(
+        update(Step)
+        .where(Step.id == step_id, Step.task_id == UUID(task), Step.status == StepStatus.QUEUED)
+        .values(published_at=None)
+    )
+
+
+def carries_nothing(session: Session, step: Step) -> None:
+    """The message of a step that is done ended badly: its chord or chain does not bring the next stage along."""
+    runs.lock(session, step.run_id)
+    told = step.task_id
+    session.refresh(step)
+    if step.task_id != told or step.finished_at is None:  # meanwhile it is to be carried out again
+        return
+    step.fence += 1  # the others of its stage see it: `advance`
+    following = (Step.run_id == step.run_id, Step.canvas == step.canvas, Step.stage == step.stage + 1)
+    session.execute(
+        update(Step)
+        .where(*following, Step.status == StepStatus.QUEUED, Step.fence == 0)
+        .values(published_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
 # ---- release of what died
 
 
-def release(session: Session, step: Step, now: datetime, why: str = "its process died") -> None:
-    """Take a running step away from an owner that died or fell silent; it is queued again, or failed as poisonous."""
+def release(
+    session: Session, step: Step, now: datetime, why: str = "its process died", *, blameless: bool = False
+) -> None:
+    """Take a running step away from an owner that died or fell silent; it is queued again, or failed as poisonous.
+
+    `blameless`: the process was ended for reasons of its own, and that says nothing about the step.
+    """
     run = runs.lock_to_close(session, step.run_id)
     fence, lease = step.fence, step.lease_until
     session.refresh(step)
@@ -516,10 +550,10 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
     session.execute(
         update(Attempt)
         .where(Attempt.step_id == step.id, Attempt.fence == fence, Attempt.outcome == Outcome.RUNNING)
-        .values(outcome=Outcome.ABANDONED, finished_at=now, error=why)
+        .values(outcome=Outcome.PARKED if blameless else Outcome.ABANDONED, finished_at=now, error=why)
         .execution_options(synchronize_session=False)
     )
-    killed = _deaths(session, step)
+    killed = 0 if blameless else _deaths(session, step)
     # Raised here too: whoever comes back from the dead finds a fence that is not its own.
     step.fence, step.lease_owner, step.lease_until = fence + 1, None, None
     runs.note(
@@ -539,6 +573,18 @@ def release(session: Session, step: Step, now: datetime, why: str = "its process
         return
     step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
     step.task_id = task_id(step.id, step.generation, step.fence)
+
+
+def owned_by(session: Session, owners: Collection[str]) -> Sequence[Step]:
+    """The steps that these processes have claimed."""
+    return session.scalars(select(Step).where(Step.status == StepStatus.RUNNING, Step.lease_owner.in_(owners))).all()
+
+
+def hand_back(session: Session, step_id: UUID, now: datetime, why: str) -> None:
+    """Queue a step again whose process was ended on purpose, unless it is somebody else's by now."""
+    step = session.get_one(Step, step_id)
+    if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
+        release(session, step, now, why, blameless=True)
 
 
 def progressed(session: Session, attempt_id: UUID) -> None:
@@ -629,12 +675,17 @@ def at_work(session: Session, queue: str) -> int:
 
 def owner() -> str:
     """This process, so that a dead one is told from a living one: host, boot, pid and its start."""
-    return _owner(os.getpid())
+    return _own(os.getpid())
+
+
+def owner_of(pid: int) -> str:
+    """What the process `pid` of this machine, which lives, calls itself as an owner."""
+    return f"{socket.gethostname()}/{_boot()}/{pid}/{_started(pid)}"
 
 
 @lru_cache(maxsize=4)
-def _owner(pid: int) -> str:
-    return f"{socket.gethostname()}/{_boot()}/{pid}/{_started(pid)}"
+def _own(pid: int) -> str:
+    return owner_of(pid)
 
 
 @lru_cache(maxsize=1)

@@ -125,6 +125,6 @@ def _give_up(run: RunHandle, said: str, *, skip: bool) -> NoReturn:
     """End the run; where it fails, people are told that it has waited in vain, rather than that it failed."""
     if skip:
         raise Skip(said)
-    with transaction(durable=False) as session:
+    with transaction() as session:
         endings.gives_up(session, session.get_one(Run, run.id), said)
     raise GaveUp(said)

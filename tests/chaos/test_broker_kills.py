@@ -1,6 +1,6 @@
 """The broker is killed twenty times under load: Celery 5.7.0's Redis transport may end a worker then.
 
-`make chaos` runs it and prints the line that stands in docs/benchmarks.md.
+`make soak` runs it and prints the line that stands in docs/benchmarks.md.
 """
 
 from __future__ import annotations

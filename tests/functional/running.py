@@ -173,7 +173,8 @@ class Running:
 
     # ---- processes
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **environment: str) -> None:
+        """Start a worker or a beat; a number behind the name makes it another one beside the first."""
         words = {
             "worker": [
                 "worker",
@@ -184,13 +185,15 @@ class Running:
                 "--without-gossip",
                 "--without-mingle",
                 "-E",
+                "-n",
+                f"{name}@%h",
             ],
             "beat": ["beat", "--pidfile="],
-        }[name]
+        }[name.rstrip("0123456789")]
         with (self.home / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "pipeline", *words],
-                cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                cwd=self.home, env=self.environment | environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
 

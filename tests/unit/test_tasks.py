@@ -18,6 +18,7 @@ from pipeline import healing, tasks
 from pipeline.adapters import folders
 from pipeline.db import reading, transaction
 from pipeline.errors import DefinitionError, NotFound, Parked, PermanentError, Refused, Skip, TransientError
+from pipeline.failpoints import arm
 from pipeline.models import Attempt, Run, Step
 from pipeline.retry import Retry
 from pipeline.services import steps
@@ -750,6 +751,28 @@ def test_the_error_path_leaves_a_living_owner_alone(story):
 
     assert story.worker.work() == []
     assert story.statuses(story.read(run_id)) == {"start": "running"}
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_what_a_process_that_died_after_its_work_was_to_bring_along_comes_all_the_same(story, last):
+    (load,) = declare("load")
+
+    @step
+    def download(run, number):
+        if number == last:
+            arm("download.recorded", ended)
+
+    def ended():
+        raise MemoryError  # no answer to Celery, as of a process that is gone
+
+    @workflow
+    def nightly(run):
+        return chord([download.si(1), download.si(2)], load.si())
+
+    run = story.run()
+
+    assert (run.status, story.worker.done.count("load")) == ("succeeded", 1)
+    assert [one.outcome for one in story.attempts(run, f"download:{last}")] == ["succeeded"]
 
 
 def story_step(session, run_id, name):

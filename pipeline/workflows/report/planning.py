@@ -15,6 +15,7 @@ from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
 from pipeline.db import CHUNK, clock, insert_new, reading, transaction
 from pipeline.errors import PermanentError, Skip
+from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Delivery, Document, Recipient, new_id
@@ -105,6 +106,7 @@ def freeze(run: RunHandle) -> list[int]:
     _check_empty(run.definition, report, counted)
     plan = _planned(run, report, counted)
     known = _freeze_documents(run, plan)
+    failpoint("plan.documents")
     _freeze_deliveries(run, plan, known)
     if run.claim.run.generation > 1:
         with transaction() as session:
@@ -226,7 +228,7 @@ def _freeze_deliveries(run: RunHandle, plan: Freeze, known: Mapping[str, Any]) -
             documents.insert_carried(session, run.id, dict(carried), known)
     seen = {one.address: one for one in plan.addressees if not one.problem}
     for people in chunks(iter(seen.values())):
-        with transaction(durable=False) as session:
+        with transaction() as session:
             now = clock(session)
             insert_new(session, Recipient, [_recipient(one, now) for one in people])
 

@@ -31,6 +31,11 @@ class Journal:
         self._progressed = False
         self._connection: Connection | None = None
 
+    @property
+    def knows(self) -> bool:
+        """Whether something is known that is not yet written."""
+        return bool(self._known)
+
     def dot(self, delivery: Delivery, relay: str, data: bytes) -> None:
         """Commit, durably, that the dot of `data` is about to be written. Raises StaleClaim when it must not be."""
         answer, text = self._only_answer(), ledger.digest(data)

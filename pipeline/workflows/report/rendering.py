@@ -19,6 +19,7 @@ from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Content, unpack
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import PermanentError
+from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle, store
 from pipeline.models import Document, DocumentStatus
 from pipeline.report import WHOLE, Report
@@ -246,7 +247,8 @@ def _file(document_id: UUID, key: str, kind: str, media_type: str, stored: stora
 def _record(run: RunHandle, done: Sequence[Rendered]) -> None:
     if not done:
         return
-    with transaction(durable=False) as session:
+    failpoint("render.stored")
+    with transaction() as session:
         steps.renew(session, run.claim)
         artifacts.record(session, run.id, [file for _, _, files in done for file in files], clock(session))
         for document, values, _ in done:

@@ -75,7 +75,7 @@ class Sender:
 
     def _take(self) -> Share | None:
         run = self.run
-        with transaction(durable=False) as session:
+        with transaction(durable=self.journal.knows) as session:
             steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
             self.journal.write(session)
             if self._begun:

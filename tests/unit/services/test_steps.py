@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 from uuid import UUID
 
@@ -34,7 +35,7 @@ def another_process():
     process = subprocess.Popen(
         [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
-    yield process, steps._owner(process.pid)
+    yield process, steps.owner_of(process.pid)
     process.kill()
     process.communicate()
 
@@ -145,6 +146,58 @@ def test_an_owner_on_another_host_has_its_lease(run):
     owned_by(run, "start", "elsewhere/01234567/4711/99")
 
     assert claim(run, "start") is None
+
+
+def test_a_claim_that_a_crashed_database_has_forgotten_is_made_again(run):
+    task = acts.step(run, "start").task_id
+    acts.publish(run)
+    with suppress(ConnectionError), transaction() as session:
+        claimed = steps.claim(session, acts.step(run, "start").id, str(task))
+        raise ConnectionError
+    with pytest.raises(StaleClaim):
+        succeed(claimed)
+    assert publishable(run) == []
+    with transaction() as session:
+        steps.lose_message(session, claimed.step.id, str(task))
+
+    assert publishable(run) == [["start"]]
+
+
+def test_a_message_of_a_step_that_is_somebody_elses_is_not_sent_once_more(run, another_process):
+    process, owner = another_process
+    old = acts.step(run, "start").task_id
+    owned_by(run, "start", owner)
+    process.kill()
+    process.communicate()
+    acts.heal()
+    acts.publish(run)
+    with transaction() as session:
+        steps.lose_message(session, acts.step(run, "start").id, str(old))
+
+    assert publishable(run) == []
+
+
+def test_a_step_whose_worker_is_stopped_again_and_again_is_not_taken_for_poison(run, another_process, time):
+    process, owner = another_process
+    process.kill()
+    process.communicate()
+    for _ in range(2 * steps.POISONOUS):
+        owned_by(run, "start", owner)
+        with transaction() as session:
+            (step,) = steps.owned_by(session, [owner])
+            steps.hand_back(session, step.id, time.now, "its worker was stopped")
+
+    assert {(one.outcome, one.error) for one in acts.attempts(run, "start")} == {("parked", "its worker was stopped")}
+    assert publishable(run) == [["start"]]
+
+
+def test_only_what_a_dead_process_held_is_handed_back(run, another_process, time):
+    _, owner = another_process
+    owned_by(run, "start", owner)
+    with transaction() as session:
+        steps.hand_back(session, acts.step(run, "start").id, time.now, "its worker was stopped")
+
+    assert acts.step(run, "start").status == "running"
 
 
 def test_a_new_process_with_a_dead_ones_number_is_not_taken_for_it(another_process):
