@@ -17,6 +17,7 @@ from pipeline import log
 from pipeline.celery import app
 from pipeline.db import reading, transaction
 from pipeline.services import brokers
+from pipeline.settings import settings
 
 logger = log.get(__name__)
 KEY = "pipeline:mark"
@@ -92,5 +93,6 @@ def _as_queue(connection: Any, known: str | None) -> str:
             return known
     mark = str(uuid4())
     with connection.channel() as channel:
-        channel.queue_declare(f"pipeline.mark.{mark}", durable=True, auto_delete=False)
+        kind = {"x-queue-type": "quorum"} if settings().rabbitmq_queues == "quorum" else None
+        channel.queue_declare(f"pipeline.mark.{mark}", durable=True, auto_delete=False, arguments=kind)
     return mark

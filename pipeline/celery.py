@@ -16,6 +16,7 @@ from kombu.entity import Exchange, Queue
 
 from pipeline import log
 from pipeline.errors import DefinitionError, PipelineError
+from pipeline.services import priorities
 from pipeline.settings import Settings, settings
 
 QUEUES = ("default", "render", "deliver")
@@ -61,7 +62,9 @@ def options(configured: Settings) -> dict[str, Any]:
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
         "task_default_queue": "default",
         # Bound by their names: another application's worker calls back by exchange, knowing nothing of our queues.
-        "task_queues": [Queue(name, Exchange(EXCHANGE), routing_key=name, max_priority=HIGHEST) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu types it not
+        "task_queues": [_queue(name, configured) for name in QUEUES],
+        # Somebody waits for these; RabbitMQ takes last what says no priority.
+        "task_routes": {"run.*": {"queue": "default", "priority": priorities.for_broker(0, configured.broker_url)}},
         "task_create_missing_queues": False,  # a typo in a queue's name must fail, not vanish
         "task_send_sent_event": True,
         "worker_send_task_events": True,
@@ -80,6 +83,13 @@ def options(configured: Settings) -> dict[str, Any]:
         "beat_max_loop_interval": 1,
         "beat_enable_remote_control": True,
     }
+
+
+def _queue(name: str, configured: Settings) -> Queue:
+    # Quorum queues know no priorities.
+    quorum: dict[str, Any] = {"queue_arguments": {"x-queue-type": "quorum"}}
+    kind = quorum if configured.rabbitmq_queues == "quorum" else {"max_priority": HIGHEST}
+    return Queue(name, Exchange(EXCHANGE), routing_key=name, **kind)  # type: ignore[no-untyped-call]  # kombu types it not
 
 
 def _transport(broker_url: str) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     broker_url: str = ""
     # Where Celery keeps results and chord counters: a Redis or Valkey. Default: the broker.
     result_url: str = ""
+    # classic, or quorum for a cluster of RabbitMQ: those outlive a node, and know no priorities.
+    rabbitmq_queues: str = Field("classic", pattern="^(classic|quorum)$")
     # Where artifacts are stored: any fsspec URL or a directory. Default: var/artifacts.
     storage_url: str = ""
     # Whether beat loads changed schedule files by itself. Default: with the bundled broker only, since two beats with

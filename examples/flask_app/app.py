@@ -15,7 +15,7 @@ def start(schedule: str):
     wish = request.get_json(silent=True) or {}
     if not isinstance(wish, dict):
         raise BadRequest('the body is a JSON object, such as {"period": "last_week"}')
-    run = reports.start(schedule, **{**wish, "by": "flask_app"})
+    run = reports.start(schedule, {**wish, "by": "flask_app"})
     where = url_for("status", run=run, _external=True)
     return jsonify(id=run, status_url=where), 202, {"Location": where}
 

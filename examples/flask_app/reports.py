@@ -40,34 +40,33 @@ class NoAnswer(Exception):
     """The broker is away, or no worker has time."""
 
 
-def start(schedule: str, **wish) -> str:
-    """Open a run, and return the id to ask for. It is known to be refused, or it is on its way.
+def start(schedule: str, wish: dict) -> str:
+    """Open a run, and return the id to ask for. `wish` has what `run.start` takes: period, key, params, to, send, by.
 
     The task's id names the run, too: where no worker has answered yet, it still will.
     """
     task_id = str(uuid4())
     try:
-        return ask("run.start", task_id=task_id, schedule=schedule, **wish)
+        return ask("run.start", {**wish, "schedule": schedule}, task_id=task_id)
     except TimeoutError:
         return task_id
 
 
 def status(run: str) -> dict:
-    return ask("run.status", expires=PATIENCE, run=run)
+    return ask("run.status", {"run": run}, expires=PATIENCE)
 
 
-def cancel(run: str, **said) -> dict:
-    return ask("run.cancel", run=run, **said)
+def cancel(run: str, reason: str, by: str) -> dict:
+    return ask("run.cancel", {"run": run, "reason": reason, "by": by})
 
 
-def ask(task: str, *, task_id: str | None = None, expires: float | None = None, **kwargs):
+def ask(task: str, kwargs: dict, **options):
     """What the task answers. Raises Refused or NotFound with its sentence, NoAnswer, and TimeoutError."""
     try:
         with denied_join_result():
             sent = celery.send_task(
-                task, kwargs=kwargs, task_id=task_id, expires=expires, priority=FIRST,
-                exchange="pipeline", routing_key="default",
-            )  # fmt: skip
+                task, kwargs=kwargs, priority=FIRST, exchange="pipeline", routing_key="default", **options
+            )
         until = time.monotonic() + PATIENCE
         while not sent.ready():
             if time.monotonic() > until:

@@ -127,9 +127,10 @@ def test_what_does_not_exist_or_cannot_be_is_told_in_the_pipelines_words(apps, n
     for method, path in (("GET", "/nothing"), ("POST", "/nothing/cancel"), ("POST", "/nothing")):
         status, said, _ = call(apps[name] + path, method, {} if method == "POST" else None)
         assert (status, "nothing" in said["error"]) == (404, True), said
-    status, said, _ = call(f"{apps[name]}/good_{name}", "POST", {"colour": "red"})
-    assert status in {409, 422}
-    assert "colour" in said["error"]
+    for field in ("colour", "task_id", "task"):
+        status, said, _ = call(f"{apps[name]}/good_{name}", "POST", {field: "red"})
+        assert status in {409, 422}
+        assert field in said["error"]
 
 
 @pytest.mark.parametrize("task", ["run.status", "run.cancel"])
@@ -147,7 +148,7 @@ print(sent.state, sent.result)
 
 
 def test_an_application_without_a_broker_says_so_within_seconds():
-    script = "import reports\ntry: reports.start('x')\nexcept reports.NoAnswer as error: print(error)"
+    script = "import reports\ntry: reports.start('x', {})\nexcept reports.NoAnswer as error: print(error)"
     environment = CLEAN | {"PIPELINE_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"}
     done = subprocess.run([sys.executable, "-B", "-c", script], cwd=EXAMPLES / "flask_app", env=environment,
                           capture_output=True, text=True, timeout=30, check=True)  # fmt: skip

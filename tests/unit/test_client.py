@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from pipeline import client, tasks
+from pipeline.adapters import storage
 from pipeline.api.app import create_app
 from pipeline.client import Conflict, Invalid, NotAllowed, NotThere, Pipeline, Run, TookTooLong, Unreachable
 from pipeline.db import reading, transaction
@@ -20,7 +21,7 @@ from pipeline.models import Run as RunRow
 from pipeline.models import Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
-from tests.factories import finished_run, make_run, make_schedule
+from tests.factories import finished_run, make_document, make_file, make_run, make_schedule
 from tests.webhook import webhook
 
 __all__ = ["webhook"]
@@ -88,6 +89,7 @@ def test_each_call_opens_a_run_of_its_own_unless_a_key_says_that_they_are_one(pi
     with pytest.raises(Conflict, match="is queued, and its runs do not overlap") as second:
         pipeline.trigger("shipments")
     assert second.value.status == 409
+    assert second.value.run == pipeline.status("shipments").id
 
 
 def test_what_the_api_refuses_is_an_error_of_its_own_kind_with_the_apis_sentence(api, pipeline):
@@ -111,6 +113,34 @@ def test_a_rerun_whose_answer_is_lost_is_still_one(pipeline):
     other = finished_run("another", status="failed")
     with pytest.raises(Invalid, match='has no step "nothing"'):
         pipeline.rerun(str(other.id), from_="nothing")
+
+
+def test_a_runs_documents_are_listed_and_saved_whole_or_not_at_all(pipeline, tmp_path):
+    run, data = make_run(), {key: b"%PDF-" + key.encode() * 20_000 for key in ("ACME", "Zürich/1")}
+    for key in data:
+        stored = storage.store().put(data[key], "document", ".pdf")
+        make_file(run, make_document(run, key), stored.uri, size=stored.size, sha256=stored.sha256)
+    listed = {file.key: file for file in pipeline.files(str(run.id))}
+    assert list(listed) == ["ACME", "Zürich/1"]
+    assert (listed["ACME"].pages, listed["ACME"].size) == (3, len(data["ACME"]))
+    assert [file.key for file in pipeline.files("shipments", key="ACME")] == ["ACME"]
+    saved = pipeline.download(str(run.id), listed["Zürich/1"], tmp_path)
+    assert saved.parent == tmp_path, "a key with a slash leads nowhere else"
+    assert saved.read_bytes() == data["Zürich/1"]
+    assert pipeline.download(str(run.id), "document:ACME.pdf", tmp_path / "mine.pdf").read_bytes() == data["ACME"]
+    with pytest.raises(NotThere, match=r"did you mean document:ACME\.pdf"):
+        pipeline.download(str(run.id), "document:ACNE.pdf", tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.pdf")) == sorted([saved.name, "mine.pdf"])
+
+
+def test_a_download_that_breaks_off_begins_again_and_leaves_nothing_half(webhook, quick, tmp_path):
+    webhook.answer(200, "half", Content_Length="8")
+    webhook.answer(200, "complete")
+    assert Pipeline(webhook.url).download("1f", "file:a.txt", tmp_path).read_text() == "complete"
+    webhook.answer(200, "half", Content_Length="8")
+    with pytest.raises(Unreachable):
+        Pipeline(webhook.url, attempts=1).download("1f", "file:b.txt", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_waiting_ends_with_the_run_or_where_a_person_is_needed_or_when_time_is_up(pipeline):

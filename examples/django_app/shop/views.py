@@ -20,7 +20,7 @@ def report(request: HttpRequest, name: str) -> JsonResponse:
         return JsonResponse({"error": "the body is not JSON"}, status=400)
     if not isinstance(wish, dict):
         return JsonResponse({"error": 'the body is a JSON object, such as {"period": "last_week"}'}, status=400)
-    run = reports.start(name, **{**wish, "by": "django_app"})
+    run = reports.start(name, {**wish, "by": "django_app"})
     where = request.build_absolute_uri(reverse("report", args=[run]))
     return JsonResponse({"id": run, "status_url": where}, status=202, headers={"Location": where})
 
