@@ -117,8 +117,8 @@ def test_a_rerun_whose_answer_is_lost_is_still_one(pipeline):
 
 def test_a_runs_documents_are_listed_and_saved_whole_or_not_at_all(pipeline, tmp_path):
     run, data = make_run(), {key: b"%PDF-" + key.encode() * 20_000 for key in ("ACME", "Zürich/1")}
-    for key in data:
-        stored = storage.store().put(data[key], "document", ".pdf")
+    for key, content in data.items():
+        stored = storage.store().put(content, "document", ".pdf")
         make_file(run, make_document(run, key), stored.uri, size=stored.size, sha256=stored.sha256)
     listed = {file.key: file for file in pipeline.files(str(run.id))}
     assert list(listed) == ["ACME", "Zürich/1"]

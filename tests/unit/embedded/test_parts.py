@@ -1,8 +1,10 @@
+import socket
+
 import pytest
 
 from pipeline.embedded import broker
 from pipeline.embedded.parts import parts
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.settings import Settings
 
 
@@ -10,14 +12,13 @@ from pipeline.settings import Settings
 def make(home):
     made = []
 
-    def parts_of(**values):
-        made.append(parts(Settings(home=home, **values)))
+    def parts_of(web=False, **values):
+        made.append(parts(Settings(home=home, **values), web=web))
         return made[-1]
 
     yield parts_of
     for found in made:
-        if found.listening:
-            found.listening.close()
+        found.close()
 
 
 def names(children):
@@ -46,6 +47,39 @@ def test_a_catcher_with_a_url_is_used_and_none_is_started(make):
 def test_a_broker_with_a_url_must_answer(make):
     with pytest.raises(TransientError, match=r"broker redis://:\*\*\*@127\.0\.0\.1:1/0 does not answer: .*refused"):
         make(broker_url="redis://:secret@127.0.0.1:1/0")
+
+
+def test_flower_is_served_behind_a_password_that_no_command_line_shows(make, home):
+    found = make(web=True, web_port=free_port(), flower_port=free_port())
+
+    assert names(found.processes) == ["worker", "beat", "flower", "web"]
+    flower, web = found.processes[2:]
+    password = (home / "var" / "flower.password").read_text().strip()
+    assert flower.environment["FLOWER_BASIC_AUTH"] == f"pipeline:{password}"
+    assert flower.environment["FLOWER_ADDRESS"] == "127.0.0.1"
+    assert not any(password in word for child in found.processes for word in child.command)
+    assert web.environment["PIPELINE_FLOWER_URL"] == found.flower_url
+    assert make(web=True, web_port=free_port(), flower_port=0).flower_url == ""
+
+
+def test_flower_lets_in_whom_the_settings_name_and_its_address_is_what_they_say(make):
+    said = {"flower_auth": "anna:correct-horse", "flower_url": "https://flower.example.com"}
+    flower, web = make(web=True, web_port=free_port(), flower_port=free_port(), **said).processes[2:]
+
+    assert flower.environment["FLOWER_BASIC_AUTH"] == "anna:correct-horse"
+    assert "PIPELINE_FLOWER_URL" not in web.environment
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_told(make):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PermanentError, match=f"{port} cannot be listened on .*: set PIPELINE_FLOWER_PORT"):
+            make(web=True, web_port=free_port(), flower_port=port)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def test_the_broker_is_the_bundled_one_or_the_systems(monkeypatch, tmp_path):
