@@ -74,16 +74,24 @@ def parts(settings: Settings, *, web: bool = False) -> Parts:
         environment["PIPELINE_CATCHER_URL"] = found.catcher_url
     found.processes = [_worker(settings, environment), _beat(environment)]
     if web:
-        found.serving = _free_port(settings, "WEB", settings.web_host)
-        if settings.flower_port and flower.is_installed():
-            with _free_port(settings, "FLOWER", "127.0.0.1") as free:
-                port = free.getsockname()[1]
-            found.flower_url = f"http://127.0.0.1:{port}"
-            found.processes.append(flower.child(settings, port, environment))
-            if not settings.flower_url:
-                environment = {**environment, "PIPELINE_FLOWER_URL": found.flower_url}
-        found.processes.append(_web(found.serving, environment))
+        try:
+            _add_web(found, settings, environment)
+        except BaseException:
+            found.close()
+            raise
     return found
+
+
+def _add_web(found: Parts, settings: Settings, environment: dict[str, str]) -> None:
+    found.serving = _free_port(settings, "WEB", settings.web_host)
+    if settings.flower_port and flower.is_installed():
+        with _free_port(settings, "FLOWER", "127.0.0.1") as free:
+            port = free.getsockname()[1]
+        found.flower_url = f"http://127.0.0.1:{port}"
+        found.processes.append(flower.child(settings, port, environment))
+        if not settings.flower_url:
+            environment = {**environment, "PIPELINE_FLOWER_URL": found.flower_url}
+    found.processes.append(_web(found.serving, environment))
 
 
 def _migrate() -> None:
