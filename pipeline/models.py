@@ -920,6 +920,63 @@ class ApiToken(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class User(Base):
+    """Who may log in to the console with a password, of which an argon2 hash is kept."""
+
+    __tablename__ = "users"
+    __table_args__ = (one_of("role", Scope),)
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    password: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class Login(Base):
+    """Somebody who is logged in to the console: as a user, or without one by a link that was used once."""
+
+    __tablename__ = "logins"
+    __table_args__ = (one_of("role", Scope), Index("ix_logins_user_name", "user_name"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    role: Mapped[str]
+    user_name: Mapped[str | None] = mapped_column(ForeignKey("users.name"))
+    address: Mapped[str | None]
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class LoginLink(Base):
+    """A link that logs in once, as `name`; whoever uses it deletes the row. Only its digest is kept."""
+
+    __tablename__ = "login_links"
+    __table_args__ = (one_of("role", Scope),)
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class LoginAttempt(Base):
+    """A password that was tried, and was not right: what the number of further tries is limited by."""
+
+    __tablename__ = "login_attempts"
+    __table_args__ = (
+        Index("ix_login_attempts_who_at", "who", "at"),
+        Index("ix_login_attempts_address_at", "address", "at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    # A digest of the name that was typed: people type passwords there, too.
+    who: Mapped[str]
+    address: Mapped[str]
+    at: Mapped[datetime]
+
+
 class Broker(Base):
     """What a broker was marked with: one without its mark was emptied, and with it whatever it was to hand out."""
 

@@ -22,6 +22,8 @@ class Purpose(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
     DOCUMENT = "document"
     FILE = "file"
+    LOGIN = "login"
+    FORM = "form"
 
 
 def issue(keys: Sequence[bytes], purpose: Purpose, body: bytes, expires: datetime | None = None) -> str:

@@ -22,7 +22,7 @@ from pipeline.api import (
     watching,
 )
 from pipeline.api.shield import Shield
-from pipeline.console import routes
+from pipeline.console.app import install as install_console
 
 DESCRIPTION = """
 Trigger reports, follow their runs, and ask who got what. Every call needs a token
@@ -45,8 +45,9 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.add_middleware(Shield)
     # Before the runs': a path of theirs, with the name of what is in a run, would fit these as well.
-    for part in (health, artifacts, deliveries, acts, runs, backfills, schedules, people, links, routes):
+    for part in (health, artifacts, deliveries, acts, runs, backfills, schedules, people, links):
         app.include_router(part.router)
+    install_console(app)
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader
 from sqlalchemy.orm import Session
 
 from pipeline.adapters.documents.bundles import base_templates
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.api.downloads import download
+from pipeline.console.pages import environment
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound, PermanentError, Refused
 from pipeline.models import Door
@@ -28,7 +27,7 @@ router = APIRouter(include_in_schema=False)
 # Nobody else keeps what a link opens, and no page of another site shows it.
 HEADERS = {
     "Cache-Control": "private, no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -98,13 +97,8 @@ def _refusal(error: PermanentError) -> HTMLResponse:
 
 
 def _html(status: int, lang: str, title: str, sentence: str, button: str = "") -> HTMLResponse:
-    page = _pages().get_template("link.html").render(lang=lang, title=title, sentence=sentence, button=button)
+    page = environment().get_template("reader.html").render(lang=lang, title=title, sentence=sentence, button=button)
     return HTMLResponse(page, status, headers=HEADERS)
-
-
-@cache
-def _pages() -> Environment:
-    return Environment(loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True)
 
 
 @cache

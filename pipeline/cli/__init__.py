@@ -29,6 +29,7 @@ def application() -> typer.Typer:
         serving,
         steering,
         telling,
+        users,
     )
 
     app = typer.Typer(
@@ -53,6 +54,7 @@ def application() -> typer.Typer:
         mailing,
         pools,
         serving,
+        users,
     ):
         module.register(app)
     known = {panel: number for number, panel in enumerate(PANELS)}

@@ -12,6 +12,7 @@ import typer
 from pipeline.adapters import storage
 from pipeline.adapters.secret_keys import flower_password
 from pipeline.cli import tables, triggering, waiting
+from pipeline.cli.users import login_link
 from pipeline.db import reading
 from pipeline.embedded import Tree, running
 from pipeline.embedded.flower import USER
@@ -52,7 +53,8 @@ def _show_up(state: State) -> None:
         ("home", str(configured.home)),
         ("database", masked(configured.database_url)),
         ("broker", masked(configured.broker_url)),
-        ("web", f"{state.web_url}/" if state.web_url else ""),
+        ("console", f"{state.web_url}/" if state.web_url else ""),
+        ("log in once", login_link(state.web_url) if state.web_url else ""),
         ("flower", _flower(state)),
         ("mail", triggering.mail(configured)),
         ("caught in", f"{tables.near(configured.var / 'outbox')}/ ({state.catcher_url})" if state.catcher_url else ""),

@@ -8,10 +8,12 @@ from pipeline.services.answers.audit import AuditEntry, audit
 from pipeline.services.answers.backfills import BackfillSummary, backfills, summarise_backfills
 from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
 from pipeline.services.answers.delivery_pages import DeliveryFilter, DeliveryPage, delivery_page
-from pipeline.services.answers.detail import RunDetail, show
+from pipeline.services.answers.detail import WORST_FIRST, RunDetail, show
+from pipeline.services.answers.document_pages import DocumentPage, document_page
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.heat import SlotDay, slot_days
 from pipeline.services.answers.lists import ScheduleSummary, schedules
+from pipeline.services.answers.load import Load, load
 from pipeline.services.answers.mail import MailStatus, mail
 from pipeline.services.answers.people import (
     SubscriptionDetail,
@@ -24,10 +26,12 @@ from pipeline.services.answers.plain import as_json
 from pipeline.services.answers.pools import Holder, PoolStatus, pools
 from pipeline.services.answers.progress import progress, standings
 from pipeline.services.answers.recipients import LastDelivery, RecipientPage, RecipientSummary, recipient_page
-from pipeline.services.answers.run_pages import RunFilter, RunPage, run_page
+from pipeline.services.answers.run_pages import RunFilter, RunPage, run_counts, run_page
 from pipeline.services.answers.schedule_pages import (
+    DueNext,
     ScheduleDetail,
     SchedulePage,
+    due_next,
     next_slots,
     schedule,
     schedule_page,
@@ -41,6 +45,7 @@ from pipeline.services.answers.who import Answer, Who, who
 
 __all__ = [
     "EVER",
+    "WORST_FIRST",
     "Answer",
     "ArtifactDetail",
     "ArtifactPage",
@@ -51,11 +56,14 @@ __all__ = [
     "DeliveryFilter",
     "DeliveryPage",
     "DocumentFile",
+    "DocumentPage",
     "Dropped",
+    "DueNext",
     "DueToday",
     "Fire",
     "Holder",
     "LastDelivery",
+    "Load",
     "MailStatus",
     "MonthTotal",
     "PoolStatus",
@@ -85,12 +93,16 @@ __all__ = [
     "backfills",
     "deliveries",
     "delivery_page",
+    "document_page",
+    "due_next",
     "files",
+    "load",
     "mail",
     "next_slots",
     "pools",
     "progress",
     "recipient_page",
+    "run_counts",
     "run_page",
     "schedule",
     "schedule_page",

@@ -18,6 +18,8 @@ from pipeline.services.answers import marks
 from pipeline.services.answers.lists import known
 from pipeline.services.answers.summary import RunSummary, summarise
 
+# More runs than these are told as "1,000+": nobody counts further, and counting is what takes long.
+COUNTED = 1000
 # Of the addresses that a text is found in: more than so many is no search for somebody.
 ADDRESSES = 1000
 
@@ -64,6 +66,14 @@ def run_page(session: Session, wanted: RunFilter, *, limit: int = 50, after: str
     shown = found[:limit]
     more = len(found) > limit
     return RunPage(summarise(session, shown), marks.mark(shown[-1].created_at, shown[-1].id) if more else None)
+
+
+def run_counts(session: Session, since: datetime | None = None) -> dict[str, int]:
+    """How many runs there are of each status, opened at or after `since`; COUNTED + 1 where there are more."""
+    recent = [] if since is None else [Run.created_at >= since]
+    each = {status: select(Run.id).where(Run.status == status, *recent).limit(COUNTED + 1) for status in RunStatus}
+    counts = {status: select(func.count()).select_from(rows.subquery()) for status, rows in each.items()}
+    return {str(status): session.scalar(count) or 0 for status, count in counts.items()}
 
 
 def _fitting(session: Session, wanted: RunFilter) -> Select[Run]:

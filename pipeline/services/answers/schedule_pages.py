@@ -15,6 +15,7 @@ from pipeline.models import BadFile, Schedule, ScheduleRevision
 from pipeline.services import schedules
 from pipeline.services.answers import lists, marks, slots, upcoming
 from pipeline.services.answers.lists import ScheduleSummary
+from pipeline.services.answers.summary import title
 from pipeline.services.answers.upcoming import Upcoming
 from pipeline.settings import settings
 
@@ -71,6 +72,31 @@ def next_slots(session: Session, key: str, after: datetime, count: int) -> Upcom
     if definition.when is None:
         raise Refused(f"{key} has no `when`: it runs when somebody triggers it")
     return upcoming.upcoming(definition.when, settings().timezone, after, count)
+
+
+@dataclass(frozen=True)
+class DueNext:
+    """A schedule and when it is due next (UTC); `zone` is its own."""
+
+    schedule: str
+    title: str
+    zone: str
+    at: datetime
+
+
+def due_next(session: Session, limit: int) -> list[DueNext]:
+    """The schedules whose turn comes first."""
+    coming = (Schedule.next_due_at.is_not(None), Schedule.paused.is_(False), Schedule.retired_at.is_(None))
+    same = (ScheduleRevision.schedule_key == Schedule.key) & (ScheduleRevision.revision == Schedule.revision)
+    joined = select(Schedule, ScheduleRevision.definition).join(ScheduleRevision, same).where(*coming)
+    rows = session.execute(joined.order_by(Schedule.next_due_at, Schedule.key).limit(limit))
+    return [DueNext(row.key, title(stored, row.key), _zone(stored), row.next_due_at) for row, stored in rows]
+
+
+def _zone(stored: dict[str, Any]) -> str:
+    when = stored.get("when")
+    named = when.get("timezone") if isinstance(when, dict) else None
+    return str(named or settings().timezone)
 
 
 def _bad_files(session: Session) -> Loaded:

@@ -1,0 +1,54 @@
+"""Today: what somebody has to look at on top, and one line for each schedule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from pipeline.db import transaction
+from pipeline.models import Schedule
+from pipeline.notice import Kind
+from pipeline.services import notices
+from tests.factories import finished_run, make_run, make_schedule
+from tests.unit.console.visits import text_of
+
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_an_empty_day_says_that_all_is_well(http):
+    said = text_of(http.get("/").text)
+    assert "Nothing waits for anybody." in said
+    assert "Nothing is due." in said
+
+
+def test_what_ran_runs_and_is_due_stands_on_one_line_for_each_schedule(http):
+    make_schedule(when={"cron": "*/10 * * * *"})
+    run = finished_run(due_at=NOW - timedelta(seconds=30))
+    going = make_run("invoices", due_at=NOW, status="running", started_at=NOW)
+    page = http.get("/").text
+    assert page.count('class="good"') >= 1
+    assert page.count('class="busy"') >= 1
+    assert all(f"/runs/{one.id}" in page for one in (run, going))
+    assert "Your shipments" in text_of(page)
+    assert "<html" not in http.get("/today/live").text
+
+
+def test_what_goes_wrong_is_on_top_until_it_is_over(http):
+    run = finished_run(due_at=NOW - HOUR, status="failed", error="the warehouse is closed")
+    with transaction() as session:
+        facts = {"reason": "the warehouse is closed"}
+        notices.tell(session, Kind.RUN_FAILED, notices.about_schedule("shipments"), "1", run=run, facts=facts)
+    said = text_of(http.get("/").text)
+    assert "run failed" in said
+    assert "the warehouse is closed" in said
+    with transaction() as session:
+        notices.settle(session, notices.about_schedule("shipments"), Kind.RUN_FAILED)
+    assert "Nothing waits for anybody." in text_of(http.get("/").text)
+
+
+def test_a_paused_schedule_is_not_due(http):
+    make_schedule()
+    assert "in " in text_of(http.get("/").text).partition("Due next")[2][:60]
+    with transaction() as session:
+        session.get_one(Schedule, "shipments").paused = True
+    assert "Nothing is due." in text_of(http.get("/").text)
