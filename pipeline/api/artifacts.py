@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.api.downloads import download
 from pipeline.api.identity import Caller, Operator, Reader
-from pipeline.api.paging import After, Limit
+from pipeline.api.parameters import After, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.api.urls import absolute
 from pipeline.db import clock, reading, transaction

@@ -7,12 +7,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import tasks
 from pipeline.api.acts import Ending
 from pipeline.api.identity import Operator, Reader
-from pipeline.api.paging import Limit
+from pipeline.api.parameters import Instant, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Order
@@ -33,8 +33,8 @@ class Range(BaseModel):
         json_schema_extra={"examples": [{"from": "2026-11-01T00:00:00Z", "to": "2026-11-15T00:00:00Z"}]},
     )
 
-    since: AwareDatetime = Field(alias="from", description="Slots from this instant on.")
-    until: AwareDatetime | None = Field(None, alias="to", description="Up to this instant; default: now.")
+    since: Instant = Field(alias="from", description="Slots from this instant on.")
+    until: Instant | None = Field(None, alias="to", description="Up to this instant; default: now.")
     order: Order = Field(Order.OLDEST, description="Which slots come first.")
     concurrency: int = Field(1, ge=1, le=backfills.CONCURRENCY, description="How many runs at a time.")
     again: bool = Field(default=False, description="Also slots that have a successful run.")

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from typing import Annotated
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.adapters.documents.delimited import neutralised
 from pipeline.api.identity import Operator, Reader
-from pipeline.api.paging import MOST, After, Limit
+from pipeline.api.parameters import MOST, After, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import reading, transaction
 from pipeline.models import Delivery, Run
@@ -76,8 +77,8 @@ def deliveries_as_table(
         run = runs.find(session, run_id)
         # A mistake in the filters is told now: later the answer has begun.
         first = answers.delivery_page(session, run, wanted, limit=MOST)
-    name = f"{run.schedule_key}-{run.id}-deliveries.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    name = quote(f"{run.schedule_key}-{run.id}-deliveries.csv", safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
     return StreamingResponse(_lines(run, wanted, first), media_type="text/csv; charset=utf-8", headers=headers)
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from pipeline.api.identity import Admin, Reader
-from pipeline.api.paging import After, Limit
+from pipeline.api.parameters import After, Instant, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import reading
 from pipeline.services import answers
 from pipeline.services.answers import AuditEntry, RecipientPage, Who
 
 router = APIRouter(prefix="/api", tags=["people"], responses=RESPONSES)
-Since = Annotated[AwareDatetime | None, Query(description="Only since this instant.")]
+Since = Annotated[Instant | None, Query(description="Only since this instant.")]
 
 
 @router.get("/recipients", summary="Search for people")

@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import tasks
 from pipeline.api.identity import Operator, Reader
-from pipeline.api.paging import After, Limit
+from pipeline.api.parameters import After, Instant, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.api.standing import Standing, standing
 from pipeline.api.urls import status_url
@@ -108,8 +108,8 @@ def list_runs(
         str | None, Query(max_length=320, description="An address, a domain (`@acme.example`), or a part of a name.")
     ] = None,
     backfill: Annotated[str | None, Query(max_length=40, description="Only those of this backfill.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Opened at this instant or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Opened before this instant.")] = None,
+    since: Annotated[Instant | None, Query(description="Opened at this instant or later.")] = None,
+    until: Annotated[Instant | None, Query(description="Opened before this instant.")] = None,
     limit: Limit = 50,
     after: After = None,
 ) -> RunPage:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.api.identity import Operator, Reader
-from pipeline.api.paging import After, Limit
+from pipeline.api.parameters import After, Instant, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import clock, reading, transaction
 from pipeline.services import answers, pausing
@@ -17,8 +17,8 @@ from pipeline.services.answers import ScheduleDetail, SchedulePage, SlotDay, Slo
 from pipeline.services.pausing import Resumed
 
 router = APIRouter(prefix="/api/schedules", tags=["schedules"], responses=RESPONSES)
-Since = Annotated[AwareDatetime | None, Query(description="From this instant on: `2026-11-01T00:00:00Z`.")]
-Until = Annotated[AwareDatetime | None, Query(description="Up to this instant, which does not belong to it.")]
+Since = Annotated[Instant | None, Query(description="From this instant on: `2026-11-01T00:00:00Z`.")]
+Until = Annotated[Instant | None, Query(description="Up to this instant, which does not belong to it.")]
 
 
 @router.get("", summary="List the schedules")
@@ -46,7 +46,7 @@ def next_slots(
     schedule: str,
     caller: Reader,
     count: Annotated[int, Query(ge=1, le=1000)] = 5,
-    after: Annotated[AwareDatetime | None, Query(description="Later than this instant; default: now.")] = None,
+    after: Annotated[Instant | None, Query(description="Later than this instant; default: now.")] = None,
 ) -> Upcoming:
     """In local time and UTC, with a note where a change of the clocks or a calendar moves or drops one."""
     with reading() as session:
@@ -86,7 +86,7 @@ class Pause(BaseModel):
     )
 
     note: str | None = Field(None, max_length=1000)
-    until: AwareDatetime | None = Field(None, description="It resumes by itself then; default: when somebody says so.")
+    until: Instant | None = Field(None, description="It resumes by itself then; default: when somebody says so.")
 
 
 class Paused(BaseModel):

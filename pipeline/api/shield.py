@@ -45,6 +45,10 @@ class Shield:
                     headers.setdefault(name, value)
             await send(message)
 
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # No name, address or mark has one, and PostgreSQL takes none.
+            await problem(400, "the address has a NUL in it")(scope, receive, answer)
+            return
         if int(_length(scope)) > LARGEST_BODY:
             await problem(413, _too_large())(scope, receive, answer)
             return

@@ -37,6 +37,9 @@ def test_runs_are_listed_page_by_page(as_):
         ("runs/{run}/deliveries.csv?status=faild", "status", "did you mean failed?"),
         ("schedules/shipments/slots?decision=fird", "decision", "did you mean fired?"),
         ("who", "text", "Field required"),
+        # At the ends of the calendar no zone can be reckoned with.
+        ("runs?since=0001-01-01T00:00:00%2B14:00", "since", "must be between 1970 and 2200"),
+        ("schedules/shipments/next?after=9999-12-31T23:59:59Z", "after", "must be between 1970 and 2200"),
     ],
 )
 def test_a_mistake_in_a_filter_names_it(as_, path, field, words):
@@ -67,7 +70,7 @@ def test_deliveries_are_a_table_that_no_spreadsheet_runs(as_, monkeypatch):
         make_delivery(run, f"a{number}@acme.example", "=1+1")
     answer = as_().get(f"/api/runs/{run.id}/deliveries.csv")
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="shipments-{run.id}-deliveries.csv"'
+    assert answer.headers["Content-Disposition"] == f"attachment; filename*=utf-8''shipments-{run.id}-deliveries.csv"
     rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert [row["address"] for row in rows] == [f"a{number}@acme.example" for number in range(5)]
     assert {row["key"] for row in rows} == {"'=1+1"}

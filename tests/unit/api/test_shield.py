@@ -62,6 +62,12 @@ def test_too_much_is_refused_whether_or_not_its_length_is_said(http, pieces):
     )
 
 
+@pytest.mark.parametrize("path", ["/api/runs?schedule=a%00b", "/api/runs/%00", "/d/%00"])
+def test_a_nul_is_refused_before_a_database_hears_of_it(http, path):
+    answer = http.get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the address has a NUL in it")
+
+
 def test_half_a_character_in_a_mistake_is_told_all_the_same(http):
     answer = http.post("/api/echo", content=b'{"\\ud800": 1}', headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
