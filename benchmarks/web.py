@@ -38,14 +38,19 @@ def measure(runs: int, deliveries: int) -> Result:
         with (
             _broker(Path(home)),
             _web() as (process, root),
-            httpx.Client(base_url=root, headers={"Authorization": f"Bearer {token}"}, timeout=30) as http,
+            httpx.Client(
+                base_url=root,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=30,
+                limits=httpx.Limits(max_connections=None),
+            ) as http,
         ):
             return _measured(http, process, large, runs, deliveries)
 
 
 def _measured(http: httpx.Client, process: subprocess.Popen[bytes], large: str, runs: int, deliveries: int) -> Result:
     last = http.get("/api/runs?limit=50").json()["next"]
-    for _ in range(20):
+    for _ in range(min(20, runs // 1000)):
         last = http.get("/api/runs", params={"limit": 500, "after": last}).json()["next"]
     asked = {
         "the newest 50 runs": "/api/runs?limit=50",
@@ -127,7 +132,10 @@ def _watched(http: httpx.Client, process: subprocess.Popen[bytes], large: str) -
     threads = [threading.Thread(target=watch, args=(number,), daemon=True) for number in range(WATCHERS)]
     for thread in threads:
         thread.start()
+    patience = time.monotonic() + 30
     while not all(heard):
+        if time.monotonic() > patience:
+            raise RuntimeError(f"{heard.count(0)} of {WATCHERS} who watch heard nothing in 30 s")
         time.sleep(0.1)
     before, began, first = _processor(process.pid), time.perf_counter(), sum(heard)
     for number in range(WATCHING):

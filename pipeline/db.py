@@ -49,10 +49,10 @@ def engine() -> Engine:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for SQLite (WAL) or PostgreSQL."""
+    """An engine for SQLite (WAL) or PostgreSQL; its errors do not quote a statement's values, which logs would keep."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args=IMPATIENT)
-    made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args=IMPATIENT, hide_parameters=True)
+    made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True)
     Path(made.url.database or "").parent.mkdir(parents=True, exist_ok=True)
     event.listen(made, "connect", _prepare_sqlite)
     event.listen(made, "begin", _begin_sqlite)

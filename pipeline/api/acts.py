@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, BackgroundTasks
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline import tasks
+from pipeline.api.handing import hand_over
 from pipeline.api.identity import Operator
 from pipeline.api.problems import RESPONSES
 from pipeline.api.standing import Standing, standing
@@ -56,14 +56,14 @@ class Reopened(Standing):
 
 
 @router.post("/{run_id}/rerun", status_code=202, summary="Do a run again")
-def rerun(run_id: str, caller: Operator, later: BackgroundTasks, again: Again | None = None) -> Reopened:
+def rerun(run_id: str, caller: Operator, request: Request, again: Again | None = None) -> Reopened:
     """It is reopened as its next generation; nobody who had theirs gets it twice, unless `force` says so."""
     with transaction() as session:
         wish = rerunning.Wish(**again.model_dump()) if again else rerunning.Wish()
         run, new = rerunning.rerun(session, runs.find(session, run_id).id, caller.actor, wish)
         session.flush()
         answer = Reopened(**standing(session, run, caller).model_dump(), new=new)
-    later.add_task(tasks.publish, run.id)
+    hand_over(request, run.id)
     return answer
 
 
@@ -76,15 +76,16 @@ class Answered(BaseModel):
 
 
 @router.post("/{run_id}/approve", summary="Let a run send what it has made")
-def approve_run(run_id: str, caller: Operator, later: BackgroundTasks, answered: Answered | None = None) -> Standing:
+def approve_run(run_id: str, caller: Operator, request: Request, answered: Answered | None = None) -> Standing:
     """Where it waits for an approval; a second answer is refused, and told the first."""
     with transaction() as session:
         found = runs.find(session, run_id)
         run, called = approvals.approve(session, caller.actor, found.id, answered.note if answered else None)
         session.flush()
-        if called:
-            later.add_task(tasks.publish, called)
-        return standing(session, run, caller)
+        answer = standing(session, run, caller)
+    if called:
+        hand_over(request, called)
+    return answer
 
 
 @router.post("/{run_id}/reject", summary="End a run without sending anything of it")

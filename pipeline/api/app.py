@@ -13,6 +13,7 @@ from pipeline.api import (
     artifacts,
     backfills,
     deliveries,
+    handing,
     health,
     links,
     people,
@@ -40,8 +41,10 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        lifespan=handing.lifespan,
     )
     app.state.watchers = watching.Watchers(watching.look)
+    handing.install(app)
     problems.install(app)
     app.add_middleware(Shield)
     # Before the runs': a path of theirs, with the name of what is in a run, would fit these as well.

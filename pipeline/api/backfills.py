@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi import APIRouter, BackgroundTasks, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline import tasks
 from pipeline.api.acts import Ending
+from pipeline.api.handing import hand_over
 from pipeline.api.identity import Operator, Reader
 from pipeline.api.parameters import Instant, Limit
 from pipeline.api.problems import RESPONSES
@@ -48,13 +48,15 @@ def preview(schedule: str, caller: Reader, asked: Range) -> Preview:
 
 
 @router.post("/schedules/{schedule}/backfills", status_code=202, summary="Run slots after the fact")
-def open_backfill(schedule: str, caller: Operator, asked: Range, later: BackgroundTasks) -> BackfillSummary:
+def open_backfill(
+    schedule: str, caller: Operator, asked: Range, request: Request, later: BackgroundTasks
+) -> BackfillSummary:
     """Those of the range that have no successful run, each about its own period; some at a time."""
     with transaction() as session:
         backfill = backfills.open_backfill(session, _wish(schedule, asked, clock(session)), caller.actor)
         session.flush()
         found = answers.summarise_backfills(session, [backfill])[0]
-    later.add_task(_fill, backfill.id)
+    later.add_task(_fill, request, backfill.id)
     return found
 
 
@@ -62,15 +64,14 @@ def _wish(schedule: str, asked: Range, now: datetime) -> Wish:
     return Wish(schedule, asked.since, asked.until or now, asked.order, asked.concurrency, asked.again)
 
 
-def _fill(backfill_id: UUID) -> None:
+def _fill(request: Request, backfill_id: UUID) -> None:
     """Behind the answer: should this process be killed meanwhile, reconcile goes on."""
     more = True
     while more:
         with transaction() as session:
             filled = backfills.fill(session, backfill_id)
         more = filled.more
-        for run_id in filled.begun:
-            tasks.publish(run_id)
+        hand_over(request, *filled.begun)
 
 
 @router.get("/backfills", summary="List the backfills")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import tasks
+from pipeline.api.handing import hand_over
 from pipeline.api.identity import Operator, Reader
 from pipeline.api.parameters import After, Instant, Limit
 from pipeline.api.problems import RESPONSES
@@ -71,7 +72,6 @@ def open_run(
     caller: Operator,
     request: Request,
     response: Response,
-    later: BackgroundTasks,
     key: KeyHeader = None,
 ) -> Opened:
     """The run is kept in the database before this answers; a broker that is away only delays it.
@@ -92,7 +92,7 @@ def open_run(
     )
     run, new = tasks.open_run(wanted)
     if new:
-        later.add_task(tasks.publish, run.id)
+        hand_over(request, run.id)
     url = status_url(request, run.id)
     response.headers["Location"] = url
     return Opened(id=run.id, status=run.status, status_url=url, new=new)

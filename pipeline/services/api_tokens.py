@@ -53,10 +53,12 @@ def create(
 
 def find(session: Session, secret: str) -> ApiToken | None:
     """The token that is valid now; None for one that is unknown, revoked or expired."""
-    now = clock(session)
-    living = (ApiToken.revoked_at.is_(None), or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > now))
     # By digest: the time of the look-up tells nothing about how much of a guess was right.
-    return session.scalar(select(ApiToken).where(ApiToken.digest == _digest(secret), *living))
+    mine = select(ApiToken).where(ApiToken.digest == _digest(secret), ApiToken.revoked_at.is_(None))
+    token = session.scalar(mine)
+    if token is None or (token.expires_at is not None and token.expires_at <= clock(session)):
+        return None
+    return token
 
 
 def used(session: Session, token: ApiToken) -> None:

@@ -123,7 +123,7 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
     definition = schedule.parse(stored, f"schedule {row.key}")
     _refuse_a_second(session, row.key, definition)
     run = add(session, request, row, stored, definition, due_at=now, now=now)
-    audit.record(session, request.actor, "trigger", "run", run.id, schedule=row.key, **request.told)
+    audit.record(session, request.actor, "trigger", "run", run.id, schedule=row.key, at=now, **request.told)
     return run, True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from pipeline.errors import NotFound
@@ -14,10 +14,11 @@ from pipeline.models import Schedule, ScheduleRevision
 
 def current(session: Session, key: str) -> tuple[Schedule, dict[str, Any]]:
     """The schedule named `key` and its current definition. Raises NotFound with what exists."""
-    row = session.get(Schedule, key)
+    of = and_(ScheduleRevision.schedule_key == Schedule.key, ScheduleRevision.revision == Schedule.revision)
+    joined = select(Schedule, ScheduleRevision.definition).join(ScheduleRevision, of).where(Schedule.key == key)
+    row, definition = session.execute(joined).one_or_none() or (None, {})
     if row is None or row.retired_at is not None:
         known = sorted(session.scalars(select(Schedule.key).where(Schedule.retired_at.is_(None))))
         hint = did_you_mean(key, known, f"known schedules: {', '.join(known) or 'none, see `pipeline check`'}")
         raise NotFound(f'there is no schedule "{key}": {hint}')
-    revision = session.get_one(ScheduleRevision, (key, row.revision))
-    return row, revision.definition
+    return row, definition

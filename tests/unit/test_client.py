@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 import uvicorn
 
-from pipeline import client, tasks
+from pipeline import client
 from pipeline.adapters import storage
 from pipeline.api.app import create_app
 from pipeline.client import Conflict, Invalid, NotAllowed, NotThere, Pipeline, Run, TookTooLong, Unreachable
@@ -36,9 +36,8 @@ def token(scope):
 
 
 @pytest.fixture
-def api(shared_database, monkeypatch):
+def api(shared_database):
     """The address of the API, served from a thread of this process; there is no broker, and nothing is carried out."""
-    monkeypatch.setattr(tasks, "publish", lambda _: True)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(), log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline import tasks
 from pipeline.api.app import create_app
 from pipeline.api.watching import Watchers, look
 from pipeline.db import transaction
 from pipeline.models import Scope
+from pipeline.publisher import Publisher
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
 
@@ -18,7 +18,7 @@ from pipeline.services.audit import Actor
 def published(monkeypatch):
     """The runs that were handed to the broker, which these tests have none of."""
     found = []
-    monkeypatch.setattr(tasks, "publish", found.append)
+    monkeypatch.setattr(Publisher, "put", lambda _, run_ids: found.extend(run_ids))
     return found
 
 
