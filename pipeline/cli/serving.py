@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,7 +36,6 @@ def web(
 ) -> None:
     """Serve the HTTP API, and the pages that links in messages lead to. `pipeline up` does by itself."""
     from pipeline.api.serve import serve
-    from pipeline.errors import Refused
     from pipeline.settings import settings
 
     check_database()
@@ -43,7 +44,13 @@ def web(
     try:
         serve(host, port)
     except OSError as error:
-        raise Refused(f"{where} cannot be listened on ({error.strerror}): name another with --port or --host") from None
+        raise _not_listening(where, error) from None
+
+
+def _not_listening(where: str, error: OSError) -> Exception:
+    from pipeline.errors import Refused
+
+    return Refused(f"{where} cannot be listened on ({os.strerror(error.errno or 0)}): name another with --port or --host")
 
 
 def flower(
@@ -62,6 +69,10 @@ def flower(
     configured, listening = settings(), port or settings().flower_port or 5555
     if not server.is_installed():
         raise Refused("Flower is not installed: it comes with the extra `worker`, or `pip install flower`")
+    try:
+        socket.create_server((host, listening)).close()
+    except OSError as error:
+        raise _not_listening(f"{host}:{listening}", error) from None
     known = "PIPELINE_FLOWER_AUTH" if configured.flower_auth else f"{server.USER}, see {flower_password(configured)}"
     typer.echo(f"Serving on http://{host}:{listening}/ ({known}); Ctrl-C stops it.", err=True)
     server.serve(configured, host, listening)

@@ -104,7 +104,8 @@ def test_an_application_starts_a_run_shows_it_and_refuses_a_second_until_it_is_c
     assert status == 409
     assert f"run {first['id']} of {slow} is" in refused["error"]
     status, run, _ = call(f"{first['status_url']}/cancel", "POST", {})
-    assert (status, run["status"]) == (200, "cancelling")
+    assert status == 200
+    assert run["status"] in {"cancelling", "cancelled"}, "at once where its step is not at work yet"
     assert ended(first["status_url"])["error"].endswith("ended in the shop")
     assert call(f"{apps[name]}/{slow}", "POST")[0] == 202
     assert call(f"{apps[name]}/{slow}/cancel", "POST", {})[0] == 200
