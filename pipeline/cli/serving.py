@@ -50,7 +50,9 @@ def web(
 def _not_listening(where: str, error: OSError) -> Exception:
     from pipeline.errors import Refused
 
-    return Refused(f"{where} cannot be listened on ({os.strerror(error.errno or 0)}): name another with --port or --host")
+    return Refused(
+        f"{where} cannot be listened on ({os.strerror(error.errno or 0)}): name another with --port or --host"
+    )
 
 
 def flower(

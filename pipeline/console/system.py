@@ -30,6 +30,7 @@ def system(request: Request, visitor: Looking) -> Response:
         return page(
             request, "system.html", visitor,
             load=answers.load(session),
+            flower=configured.flower_url,
             mail=answers.mail(
                 session, configured.mail, [str(one) for one in configured.rates], list(mail_routes.relays(configured))
             ),

@@ -9,6 +9,7 @@ from pipeline.db import reading, transaction
 from pipeline.models import BadFile, Heartbeat, Relay, Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
+from pipeline.settings import settings
 from tests.factories import make_run, make_step
 from tests.unit.console.visits import logged_in, send, text_of
 
@@ -56,3 +57,10 @@ def test_workers_are_asked_for_apart_and_a_dead_broker_is_a_sentence(http, monke
     for answer, words in ((found, "4 processes"), ([], "No worker answers"), (None, "The broker does not answer")):
         monkeypatch.setattr(system, "_answering", lambda answer=answer: answer)
         assert words in text_of(http.get("/system/workers").text)
+
+
+def test_flower_is_linked_where_the_settings_say_it_is(http, monkeypatch):
+    assert "Flower" not in text_of(http.get("/system").text)
+    monkeypatch.setenv("PIPELINE_FLOWER_URL", "https://flower.example.com")
+    settings.cache_clear()
+    assert 'href="https://flower.example.com"' in http.get("/system").text
