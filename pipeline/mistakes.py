@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 # Which fields a model may have is told from the name under which it stands in the file.
 Owners = Mapping[str, type[BaseModel]]
+# What pydantic calls the kind of a value that can be of several; nobody wrote it.
+_TYPES = {"Report", "Folder", "Webhook", "str", "function-after"}
 
 
 def sentences(error: ValidationError, place: str, root: type[BaseModel], owners: Owners) -> Iterator[str]:
@@ -19,7 +21,7 @@ def sentences(error: ValidationError, place: str, root: type[BaseModel], owners:
     A reason that begins with a dot, `.cron …`, goes on with the name of the field.
     """
     for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"] if part not in {"Report", "str", "function-after"})
+        field = ".".join(str(part) for part in problem["loc"] if part not in _TYPES)
         reason = _reason(problem, root, owners)
         said = f"{field} {reason.removeprefix(field.rpartition('.')[2] + ' ')}" if field else reason
         yield f"{place}: {field + reason if reason.startswith('.') else said}"

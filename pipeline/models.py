@@ -125,6 +125,7 @@ class DocumentStatus(StrEnum):
 class Channel(StrEnum):
     EMAIL = "email"
     FILE = "file"
+    WEBHOOK = "webhook"
 
 
 class DeliveryStatus(StrEnum):

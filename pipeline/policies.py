@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -21,6 +22,17 @@ def _duration(value: Any) -> str:
 
 
 Duration = Annotated[str, BeforeValidator(_duration)]
+
+
+def _size(value: Any) -> int:
+    """Bytes of `5MB`, `500 kB` or a number."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?) ?([kMG]?)B?", str(value)) if not isinstance(value, bool) else None
+    if not found:
+        raise ValueError(f'"{value}" is not a size: write it like 5MB, 500kB or 0')
+    return int(float(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]])
+
+
+Size = Annotated[int, BeforeValidator(_size)]
 
 
 class Overlap(StrEnum):

@@ -75,45 +75,52 @@ def classify(stage: Stage, code: int, text: str) -> Verdict:
     return Verdict(kind, stage, reply.code, reply.text, reply.enhanced, wait)
 
 
-class Streak:
-    """The same answer to one recipient after another: from some number on it is about us, not about them.
+# So many refusals in the same words are about us, so many connections that end over a recipient about the relay.
+SAME_REFUSALS, HANG_UPS = 10, 3
+# Addresses, queue ids and times: what differs in every reply.
+_PARTICULARS = re.compile(r"<[^<>\s]+>|\S*[@\d]\S*")
 
-    One process counts for itself, over one relay. Addresses that do not exist and mailboxes that are full are never
+
+def common_words(verdict: Verdict) -> str:
+    """What a refusal says that is the same for every recipient; "" for what is about them, or no refusal.
+
+    A blocklisted relay gets the same for everyone. Addresses that do not exist and mailboxes that are full are never
     about us.
     """
-
-    SAME_REPLIES, HANG_UPS = 10, 3
-
-    def __init__(self) -> None:
-        self._said, self._count = "", 0
-
-    def judged(self, verdict: Verdict) -> Verdict:
-        """The verdict on one delivery as it stands or, where it ends a streak, as one that stops everyone.
-
-        Ten refusals in the same words are our configuration's fault (a blocklisted relay gets them for everyone);
-        three connections in a row that end after a good MAIL FROM are a relay that is down.
-        """
-        said, allowed, instead = _streak_of(verdict)
-        self._count = self._count + 1 if said and said == self._said else 1
-        self._said = said
-        if not said or self._count < allowed:
-            return verdict
-        self._said = ""
-        text = f"{verdict.text} (the same to {allowed} recipients in a row)"
-        return replace(verdict, kind=instead, text=text)
-
-
-def _streak_of(verdict: Verdict) -> tuple[str, int, Kind]:
-    """What is counted as the same, how often it may come, and what it is then."""
+    if verdict.kind not in {Kind.RECIPIENT_OTHER, Kind.CONTENT}:
+        return ""
     # RFC 3463: 1 is about the address, 2 about the mailbox.
     about_them = verdict.enhanced.startswith(("5.1.", "5.2.")) or _mailbox_is_full(verdict)
-    if verdict.kind in {Kind.RECIPIENT_OTHER, Kind.CONTENT} and not about_them:
-        # Without addresses, queue ids and times, which differ in every answer.
-        words = re.sub(r"<[^<>\s]+>|\S*[@\d]\S*", "", verdict.text)
-        return f"{verdict.code} {verdict.enhanced} {words}", Streak.SAME_REPLIES, Kind.CONFIGURATION
-    if verdict.kind is Kind.RECIPIENT_TRANSIENT and verdict.hung_up:
-        return "hung up", Streak.HANG_UPS, Kind.RELAY_DOWN
-    return "", 0, verdict.kind
+    return "" if about_them else words_of(verdict.code, verdict.text)
+
+
+def words_of(code: int | None, text: str) -> str:
+    """A reply without what differs in every one."""
+    return f"{code} {_enhanced(text)} {_PARTICULARS.sub('', text)}"
+
+
+class HangUps:
+    """Connections in a row that end after a good MAIL FROM, with 421 or without a word: in the end the relay is down.
+
+    One process counts for itself, over one relay.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def judged(self, verdict: Verdict) -> Verdict:
+        """The verdict on one delivery as it stands or, where it is one hang-up too many, as one on the relay."""
+        hung_up = verdict.kind is Kind.RECIPIENT_TRANSIENT and verdict.hung_up
+        self._count = self._count + 1 if hung_up else 0
+        if self._count < HANG_UPS:
+            return verdict
+        self._count = 0
+        return in_a_row(verdict, HANG_UPS, Kind.RELAY_DOWN)
+
+
+def in_a_row(verdict: Verdict, count: int, instead: Kind) -> Verdict:
+    """The same reply, heard so often that it means something else."""
+    return replace(verdict, kind=instead, text=f"{verdict.text} (the same to {count} recipients in a row)")
 
 
 MAY_WAIT = {Kind.THROTTLED, Kind.RECIPIENT_TRANSIENT, Kind.RELAY_DOWN}

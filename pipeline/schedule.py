@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from pipeline import conditions, notice, pools, readiness, requirements, targets, timing
+from pipeline.destinations import Destination, Folder, Webhook
 from pipeline.errors import DefinitionError
 from pipeline.mistakes import Owners, did_you_mean, no_field, sentences
-from pipeline.policies import CatchUp, Deadline, Duration, Keep, Late, Overlap, Uncertain
+from pipeline.policies import CatchUp, Deadline, Duration, Keep, Late, Overlap, Size, Uncertain
 from pipeline.readiness import After, ReadyWhen
 from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
 from pipeline.retry import Retry
@@ -98,14 +99,6 @@ def _share(value: Any) -> float:
     return share
 
 
-def _size(value: Any) -> int:
-    """Bytes of `5MB`, `500 kB` or a number."""
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?) ?([kMG]?)B?", str(value)) if not isinstance(value, bool) else None
-    if not found:
-        raise ValueError(f'"{value}" is not a size: write it like 5MB, 500kB or 0')
-    return int(float(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]])
-
-
 # What these run has a limit of its own.
 _OWN_LIMIT = ("command", "task")
 
@@ -119,7 +112,7 @@ class Message(Model):
     attach: Annotated[list[Literal["pdf", "xlsx", "csv", "html"]], OneOrMany] | None = Field(
         None, description="Which formats are attached. Default: all of the report's; [] is none."
     )
-    link_above: Annotated[int, BeforeValidator(_size)] = Field(
+    link_above: Size = Field(
         7_000_000,
         description="Files of a message that are larger together, such as 5MB, are links instead of attachments, where "
         "PIPELINE_PUBLIC_URL is set; 0: always.",
@@ -156,9 +149,9 @@ class Schedule(Model):
         default=False, description="Whether an address with several keys gets one message with all its documents."
     )
     message: Message = Message()
-    deliver_to: Annotated[list[str], OneOrMany] = Field(
+    deliver_to: Annotated[list[Destination], OneOrMany] = Field(
         [],
-        description="Folders (fsspec URLs) that get a copy: file:///reports/{period}/ with {schedule} {period} {key}.",
+        description="Where each document goes beside e-mail: folders, such as file:///reports/{period}/, and webhooks.",
     )
     retry: dict[str, dict[str, Any]] = Field(
         {}, description="By kind of step (fetch, plan, render, deliver; command; task): attempts, first …"
@@ -253,6 +246,16 @@ class Schedule(Model):
             conditions.parse(value)
         return value
 
+    @field_validator("deliver_to")
+    @classmethod
+    def _destinations_are_different(cls, value: list[Destination]) -> list[Destination]:
+        seen: set[str] = set()
+        for one in value:
+            if one.address in seen:
+                raise ValueError(f'has "{one.address}" twice: take one out')
+            seen.add(one.address)
+        return value
+
     @field_validator("notify", "approvers")
     @classmethod
     def _can_be_told(cls, value: list[str] | None) -> list[str] | None:
@@ -284,6 +287,9 @@ class Schedule(Model):
         unknown = set(self.message.attach or ()) - set(report.formats)
         if unknown:
             raise ValueError(f"message.attach names {', '.join(sorted(unknown))}, which report.formats does not make")
+        for webhook in self.webhooks.values():
+            if wrong := ", ".join(sorted(set(webhook.attach or ()) - set(report.formats))):
+                raise ValueError(f"deliver_to.attach names {wrong}, which report.formats does not make")
 
     @property
     def kind(self) -> Literal["report", "workflow", "task", "command"]:
@@ -298,6 +304,16 @@ class Schedule(Model):
             return PurePath(self.command.run[0]).name
         named = self.workflow or (self.task.name if self.task else self.report)
         return (named.name or named.title) if isinstance(named, Report) else str(named)
+
+    @property
+    def folders(self) -> dict[str, Folder]:
+        """The folders that get copies, by their URLs as they are written."""
+        return {one.address: one for one in self.deliver_to if isinstance(one, Folder)}
+
+    @property
+    def webhooks(self) -> dict[str, Webhook]:
+        """The webhooks that documents are posted to, by their URLs as they are written."""
+        return {one.address: one for one in self.deliver_to if isinstance(one, Webhook)}
 
     @property
     def offers_unsubscribe(self) -> bool:
@@ -351,6 +367,8 @@ _OWNERS: Owners = {
     "after": After,
     "columns": Column,
     "chart": Chart,
+    "Folder": Folder,
+    "Webhook": Webhook,
 }
 # Where a short form was written, its mistakes are told in its own words.
 _SHORT = (

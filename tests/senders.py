@@ -1,8 +1,8 @@
 """Sender processes for tests that kill them: forked from one that has everything imported, as a worker's children are.
 
 `python -m tests.senders` reads a JSON line for each child that is wanted, and answers with its pid. A child carries out
-the run's deliver steps that are due, one after the other, as a worker does, until the run has none left; what it sends
-is composed of nothing but addresses and ids.
+the run's steps that deliver and finish, one after the other as they are due, as a worker does, until the run has none
+left; what it sends is composed of nothing but addresses and ids.
 """
 
 from __future__ import annotations
@@ -87,10 +87,16 @@ class Letters:
     can_link = False
 
     def __init__(self, run: Any) -> None:
-        pass
+        self.run = run
 
     def load(self, claimed: Any) -> None:
         pass
+
+    def documents_of(self, delivery: Any) -> list[Any]:
+        return [delivery]
+
+    def names(self, document: Any) -> dict[str, str]:
+        return {"key": document.key}
 
     def message(self, delivery: Any, *, linked: bool = False) -> bytes:  # noqa: ARG002 - the real one's
         return (
@@ -100,20 +106,22 @@ class Letters:
 
 
 def carry_out(run: UUID) -> None:
-    """Carry out the run's due deliver steps until none is left, or this process is killed."""
+    """Carry out the run's due steps that deliver and finish until none is left, or this process is killed."""
     from sqlalchemy import select
 
     from pipeline import tasks
     from pipeline.db import clock, reading, transaction
     from pipeline.models import Step
     from pipeline.services import steps
-    from pipeline.workflows.report import sending
+    from pipeline.workflows.report import requests, sending
 
     sending.Letters = Letters  # type: ignore[assignment,misc]
+    requests.payload = lambda _, delivery: json.dumps({"delivery": str(delivery.id)}).encode()
     while True:
         with reading() as session:
             now = clock(session)
-            mine = select(Step).where(Step.run_id == run, Step.task == "report.deliver", Step.status != "succeeded")
+            ours = Step.task.in_(("report.deliver", "report.finish"))
+            mine = select(Step).where(Step.run_id == run, ours, Step.status != "succeeded")
             left = session.scalars(mine.order_by(Step.ordinal)).all()
         due = [one for one in left if one.status == "queued" and (one.not_before is None or one.not_before <= now)]
         if not left:

@@ -31,7 +31,10 @@ class Server(ThreadingHTTPServer):
 
 
 class Webhook:
-    """`answers` are taken in turn, each a code, a body and headers; afterwards everything is `200 ok`."""
+    """`answers` are taken in turn, each a code, a body and headers; afterwards everything is `200 ok`.
+
+    A code of 0 hangs up without a word. What does not come whole is no request.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -55,10 +58,16 @@ class Webhook:
     def _handler(webhook) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the handler's
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    return
                 webhook.requests.append(Request(self.command, self.path, dict(self.headers), body))
                 code, text, headers = webhook.answers.pop(0) if webhook.answers else (200, "ok", {})
                 time.sleep(webhook.slow)
+                if not code:
+                    self.close_connection = True
+                    return
                 self.send_response(code)
                 for name, value in {"Content-Length": str(len(text.encode())), **headers}.items():
                     self.send_header(name, value)

@@ -7,14 +7,13 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from string import Formatter
 from typing import BinaryIO
 
-from pipeline.adapters.folders import CHUNK, Folder, folder
+from pipeline.adapters import folders
+from pipeline.adapters.folders import CHUNK, folder
+from pipeline.destinations import OF_FOLDER, Folder, fill
 from pipeline.errors import DefinitionError, PermanentError
-from pipeline.mistakes import did_you_mean
 
-FIELDS = ("schedule", "report", "period", "key", "format")
 LONGEST_NAME = 150
 # What some file system, shell or share cannot hold; `~` is ours: it marks a name that was altered.
 UNSAFE = set('/\\:*?"<>|~')
@@ -38,45 +37,37 @@ def safe_name(key: str) -> str:
 
 
 def expand(pattern: str, values: Mapping[str, str]) -> str:
-    """The URL of one copy: fields of FIELDS filled in with safe names; a folder gets `{key}.{format}` appended.
+    """The URL of one copy: fields of OF_FOLDER filled in with safe names; a folder gets `{key}.{format}` appended.
 
     Raises DefinitionError for a pattern that cannot be meant.
     """
     if pattern.endswith("/"):
         pattern += "{key}.{format}"
     try:
-        parts = list(Formatter().parse(pattern))
+        return fill(pattern, {name: values[name] for name in OF_FOLDER}, safe_name)
     except ValueError as error:
-        raise DefinitionError(f"cannot be read: {error}", place=pattern) from error
-    url = ""
-    for text, field, spec, conversion in parts:
-        url += text
-        if field is not None:
-            if field not in FIELDS or spec or conversion:
-                hint = did_you_mean(field, FIELDS, f"there are {', '.join(FIELDS)}")
-                raise DefinitionError(f"knows no {{{field}}}: {hint}", place=pattern)
-            url += safe_name(values[field])
-    return url
+        raise DefinitionError(str(error)) from None
 
 
 def check_pattern(pattern: str) -> None:
     """Raises DefinitionError for a `deliver_to` that cannot be meant; touches nothing."""
-    url = expand(pattern, dict.fromkeys(FIELDS, "x"))
-    folder(url.rpartition("/")[0] or "/")
+    url = expand(pattern, dict.fromkeys(OF_FOLDER, "x"))
+    folders.check(url.rpartition("/")[0] or "/")
 
 
-def copy_to(pattern: str, values: Mapping[str, str], data: bytes | Path, *, durable: bool = True) -> str:
-    """Write a copy whole or not at all, and return its URL; `values` has every field of FIELDS.
+def copy_to(wanted: Folder, values: Mapping[str, str], data: bytes | Path, *, durable: bool = True) -> str:
+    """Write a copy whole or not at all, and return its URL; `values` has every field of OF_FOLDER.
 
-    The same bytes at the same place are fine, others are never overwritten: PermanentError naming the file. Raises
-    TransientError when the place cannot be used now. `durable`: it survives a power cut.
+    The same bytes at the same place are fine, others are overwritten only where `wanted` says so: else PermanentError
+    naming the file. Raises TransientError when the place cannot be used now. `durable`: it survives a power cut.
     """
-    url = expand(pattern, values)
+    url = expand(wanted.folder, values)
     parent, _, name = url.rpartition("/")
     place = folder(parent or "/")
     for candidate in (name, _apart(name, values["key"])):
         try:
-            place.write(candidate, data, replace=False, durable=durable)
+            replace = wanted.overwrite and _is_ours(place, candidate)
+            place.write(candidate, data, replace=replace, durable=durable)
         except FileExistsError:
             if not _same(place, candidate, data):
                 if candidate in place.names():
@@ -85,8 +76,8 @@ def copy_to(pattern: str, values: Mapping[str, str], data: bytes | Path, *, dura
                 continue
         return f"{parent}/{candidate}"
     raise PermanentError(
-        f"{url} is there with other content and was not overwritten: "
-        "put {schedule}, {period}, {key} and {format} into deliver_to as needed, or move the file away"
+        f"{url} is there with other content and was not overwritten: put {{schedule}}, {{period}}, {{key}} and "
+        f"{{format}} into deliver_to as needed, say {{folder: {wanted.folder}, overwrite: true}}, or move the file away"
     )
 
 
@@ -103,7 +94,12 @@ def _apart(name: str, key: str) -> str:
     return f"{stem}{_mark(key)}.{ending}" if dot else f"{name}{_mark(key)}"
 
 
-def _same(place: Folder, name: str, data: bytes | Path) -> bool:
+def _is_ours(place: folders.Folder, name: str) -> bool:
+    """Whether what lies under the name is not, where case is not told, another key's."""
+    return place.size(name) is None or name in place.names()
+
+
+def _same(place: folders.Folder, name: str, data: bytes | Path) -> bool:
     size = len(data) if isinstance(data, bytes) else data.stat().st_size
     if place.size(name) != size:
         return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pipeline.errors import DefinitionError, PermanentError, TransientError
+from pipeline.settings import settings
 
 Data = bytes | Path | BinaryIO
 # What a file is called until it is complete; left behind only by a process or a machine that died.
@@ -63,16 +64,29 @@ class Folder(Protocol):
 
 
 def folder(url: str) -> Folder:
-    """The folder at a path, a file:// or any other fsspec URL. Raises DefinitionError for what cannot be one."""
+    """The folder at a path, which begins in the home, a file:// or any other fsspec URL.
+
+    Raises DefinitionError for what cannot be one.
+    """
     if url.startswith("file://"):
         if not url.startswith("file:///"):
             raise DefinitionError("needs three slashes before an absolute path: file:///reports", place=url)
         return Directory(Path(url.removeprefix("file://")))
     if "://" not in url:
-        return Directory(Path(url).expanduser().absolute())
+        return Directory(settings().home / Path(url).expanduser())
     from pipeline.adapters.remote_folder import remote_folder
 
     return remote_folder(url)
+
+
+def check(url: str) -> None:
+    """Raises DefinitionError for a URL at which there can be no folder; touches and connects nothing."""
+    if url.startswith("file://") or "://" not in url:
+        folder(url)
+        return
+    from pipeline.adapters import remote_folder
+
+    remote_folder.check(url)
 
 
 class Directory:

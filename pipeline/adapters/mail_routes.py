@@ -26,6 +26,11 @@ def envelope(settings: Settings, address: str) -> str:
     return settings.mail.removeprefix("redirect:") if settings.mail.startswith("redirect:") else address
 
 
+def is_live(settings: Settings) -> bool:
+    """Whether what goes out reaches whom it is meant for."""
+    return settings.mail == "live"
+
+
 def relays(settings: Settings) -> dict[str, str]:
     """The relays to use, their URLs by their names, the preferred one first."""
     urls = [settings.catcher_url] if settings.mail == "catch" else settings.smtp_urls

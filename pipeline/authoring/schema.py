@@ -23,7 +23,8 @@ _WORD: dict[str, Any] = {"anyOf": [_TEXT, {"type": "integer"}]}
 _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("Schedule", "when"): [{**_TEXT, "description": 'A cron expression: "0 7 * * mon".'}],
     ("Schedule", "catch_up"): [{"enum": [*Mode]}],
-    ("Schedule", "deliver_to"): [_TEXT],
+    ("Webhook", "link_above"): [_TEXT],
+    ("Webhook", "attach"): [{"enum": ["pdf", "xlsx", "csv", "html"]}],
     ("Schedule", "notify"): [_TEXT],
     ("Schedule", "approvers"): [_TEXT],
     ("Schedule", "lapse_after"): [_SECONDS],
@@ -114,6 +115,9 @@ def json_schema() -> dict[str, Any]:
     made["properties"]["recipients"] = _recipients(
         made["$defs"]["Source"]["properties"], made["$defs"]["Recipients"]["properties"]
     )
+    places = [{**_TEXT, "description": "A folder."}, *({"$ref": f"#/$defs/{kind}"} for kind in ("Folder", "Webhook"))]
+    made["properties"]["deliver_to"]["items"] = {"anyOf": places}
+    _also(made["properties"], "deliver_to", places)
     owners["Report"]["properties"]["columns"]["anyOf"][-1]["additionalProperties"] = {
         "anyOf": [_TEXT, {"$ref": "#/$defs/Column"}, {"type": "null"}]
     }

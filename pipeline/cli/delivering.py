@@ -75,14 +75,16 @@ def resend(
     run: OneRun,
     *,
     key: Annotated[list[str], typer.Option("--key", metavar="KEY", help="Whose document; several times for more.")],
-    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Default: its recipients.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="ADDRESS", help="Or a webhook; by default its recipients.")
+    ] = None,
     reason: Reason = None,
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Send a stored document once more, also long after its run.
 
-    It is a delivery of its own, with a new Message-ID, linked to the first one.
+    It is a delivery of its own, with a new Message-ID or Idempotency-Key, linked to the first one.
     """
     from pipeline.cli import ledgers
 

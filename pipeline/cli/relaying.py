@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from sqlalchemy import select
 
 from pipeline.adapters import mail_routes
@@ -22,7 +24,7 @@ def known(text: str | None) -> str | None:
     with reading() as session:
         used = session.scalars(select(Relay.name).where(Relay.name != relays.ALL, ~Relay.name.startswith("run ")))
         names = dict.fromkeys([*mail_routes.relays(settings()), *used])
-    found: list[str] = [name for name in names if text in {name, name.rpartition(":")[0]}]
+    found: list[str] = [name for name in names if text in {name, name.rpartition(":")[0], urlsplit(name).hostname}]
     if len(found) == 1:
         return found[0]
     if found:

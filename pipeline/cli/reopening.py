@@ -65,14 +65,15 @@ def _reopen(delivery_id: UUID) -> Opened:
         carried = documents.carried(session, [delivery]).get(delivery_id, [])
         files = answers.files(session, run, of=carried)
     places = [one.path for one in filing.place(run, files, None)]
-    if delivery.channel != Channel.EMAIL:
+    if delivery.channel == Channel.FILE:
         return Opened(delivery_id, None, None, None, places)
     try:
         made = reopening.reopen(run, delivery, sent)
     except (PermanentError, Waiting) as error:
         return Opened(delivery_id, None, sent, None, places, str(error))
     name = copies.safe_name(f"{run.schedule_key}-{delivery.key}-{delivery_id}")
-    path = settings().var / "opened" / f"{name}.eml"
+    ending = "json" if delivery.channel == Channel.WEBHOOK else "eml"
+    path = settings().var / "opened" / f"{name}.{ending}"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.write_bytes(made.data)
     return Opened(delivery_id, path, made.sha256, made.exact, places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -11,12 +11,14 @@ from sqlalchemy.orm import Session
 
 from pipeline import replies
 from pipeline.db import clock
-from pipeline.models import Delivery, DeliveryStatus, Relay, Run, RunStatus, WaitingFor
+from pipeline.models import Delivery, DeliveryAttempt, DeliveryStatus, Relay, Run, RunStatus, WaitingFor
 from pipeline.notice import Kind
 from pipeline.services import notices, relays, steps
 
 # Fewer refusals than these say nothing about a run.
 FEWEST = 10
+# Answers that are older say nothing about a relay any more.
+LATELY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,22 @@ def refused_share(session: Session, run_id: UUID) -> Refused:
     before = session.scalar(select(Relay.failures).where(Relay.name == relays.of_run(run_id))) or 0
     accepted = session.scalar(select(func.count()).where(of_run, Delivery.status == DeliveryStatus.ACCEPTED)) or 0
     return Refused(refused, refused - before, refused + accepted)
+
+
+def refused_alike(session: Session, run_id: UUID, place: str, words: str) -> bool:
+    """Whether the last answers at this place to the run's messages, whoever sent them, all refuse in these words."""
+    lately = UUID(int=int((clock(session) - LATELY).timestamp() * 1000) << 80)
+    told = select(DeliveryAttempt.event, DeliveryAttempt.code, DeliveryAttempt.text).join(
+        Delivery, Delivery.id == DeliveryAttempt.delivery_id
+    )
+    mine = (Delivery.run_id == run_id, DeliveryAttempt.relay == place, DeliveryAttempt.id > lately)
+    answers = (DeliveryStatus.ACCEPTED, DeliveryStatus.FAILED, DeliveryStatus.DEFERRED)
+    newest = told.where(*mine, DeliveryAttempt.event.in_(answers)).order_by(DeliveryAttempt.id.desc())
+    found = session.execute(newest.limit(replies.SAME_REFUSALS)).all()
+    return len(found) == replies.SAME_REFUSALS and all(
+        event == DeliveryStatus.FAILED and replies.words_of(code, (text or "").removeprefix(f"{code} ")) == words
+        for event, code, text in found
+    )
 
 
 def block(session: Session, run: Run, why: str, *, tell: bool) -> None:

@@ -42,7 +42,9 @@ class Freeze:
     addressees: Sequence[Addressee] = ()
     # Whether a document is wanted even when nobody is to be mailed (deliver_to, or no recipients at all).
     unaddressed_wanted: bool = False
-    file_patterns: Sequence[str] = ()
+    # The folders that get a copy, and the webhooks that are posted it, as the schedule file has them.
+    folders: Sequence[str] = ()
+    webhooks: Sequence[str] = ()
     # Whether an address gets one message with all its documents.
     combine: bool = False
     domain: str = "localhost"
@@ -81,7 +83,8 @@ def planned_deliveries(freeze: Freeze, documents: Mapping[str, UUID]) -> Iterato
     """
     mails = _mails(freeze, documents)
     sendable = sum(1 for one in mails if one.key in documents or one.key == COMBINED)
-    size = batch_size(sendable + len(documents) * len(freeze.file_patterns), DELIVER_BATCHES, LARGEST_DELIVER_BATCH)
+    everywhere = len(freeze.folders) + len(freeze.webhooks)
+    size = batch_size(sendable + len(documents) * everywhere, DELIVER_BATCHES, LARGEST_DELIVER_BATCH)
     number = 0
     for one in mails:
         status, reason = _verdict(one, documents, freeze.suppressed)
@@ -97,10 +100,13 @@ def planned_deliveries(freeze: Freeze, documents: Mapping[str, UUID]) -> Iterato
             "message_id": f"<{delivery_id}@{freeze.domain}>",
         }
         number += one.key in documents or one.key == COMBINED
-    for key, document_id in documents.items():
-        for pattern in freeze.file_patterns:
-            yield _delivery(Channel.FILE, pattern, key, document_id, number // size)
-            number += 1
+    # Each place has batches of its own: one that is down holds up nothing else.
+    first = -(-number // size)
+    places = [(Channel.FILE, one) for one in freeze.folders] + [(Channel.WEBHOOK, one) for one in freeze.webhooks]
+    for channel, address in places:
+        for number, (key, document_id) in enumerate(documents.items()):
+            yield _delivery(channel, address, key, document_id, first + number // size)
+        first += -(-len(documents) // size)
 
 
 def _mails(freeze: Freeze, documents: Mapping[str, UUID]) -> list[Addressee]:

@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from pipeline import schedule
 from pipeline.db import clock
 from pipeline.errors import StaleClaim
-from pipeline.models import Attempt, Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
+from pipeline.models import Attempt, Channel, Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
 from pipeline.notice import Kind
 from pipeline.policies import Uncertain
 from pipeline.retry import Retry
 from pipeline.services import notices
 
 DIED = "its process died between the final dot and the answer"
+DIED_POSTING = "its process died before the answer came"
 _SHA256 = "sha256 "
 # What an answer settles, whoever hears it: a delivery that has ended otherwise keeps it as evidence alone.
 UNSETTLED = (
@@ -170,17 +171,19 @@ def doubt(session: Session, run: Run, where: Sequence[Any], *, again: bool = Tru
     """
     left = (*where, Delivery.status == DeliveryStatus.SENDING, Delivery.phase == Phase.DOT)
     for row in session.scalars(select(Delivery).where(*left).execution_options(populate_existing=True)).all():
-        append(session, row.id, row.attempt_id or new_id(), clock(session), DeliveryStatus.UNCERTAIN, text=DIED)
-        _leave_open(session, run, row, DIED, again=again)
+        why = DIED_POSTING if row.channel == Channel.WEBHOOK else DIED
+        append(session, row.id, row.attempt_id or new_id(), clock(session), DeliveryStatus.UNCERTAIN, text=why)
+        _leave_open(session, run, row, why, again=again)
 
 
 def _leave_open(session: Session, run: Run, row: Delivery, why: str, *, again: bool = True) -> None:
     """What `on_uncertain` makes of a delivery that may or may not have gone out."""
     now, definition = clock(session), schedule.parse(run.definition, f"schedule {run.schedule_key}")
+    policy = _on_uncertain(definition, row)
     row.phase, row.reason, row.not_before = None, why, None
-    if definition.on_uncertain == Uncertain.RESEND and again:
+    if policy == Uncertain.RESEND and again:
         row.not_before = due_again(session, definition.retry_for("deliver"), row)
-    if definition.on_uncertain == Uncertain.ASSUME_SENT:
+    if policy == Uncertain.ASSUME_SENT:
         row.status, row.sent_at, row.reason = DeliveryStatus.ACCEPTED, now, f"assumed to be sent: {why}"
     elif row.not_before is not None:
         row.status, row.deferrals = DeliveryStatus.DEFERRED, row.deferrals + 1
@@ -190,6 +193,12 @@ def _leave_open(session: Session, run: Run, row: Delivery, why: str, *, again: b
         facts = {"reason": why, "command": f"pipeline deliveries {run.id} --status uncertain"}
         notices.tell(session, Kind.UNCERTAIN, notices.about_run(run.id), str(row.id), run=run, facts=facts)
     session.flush()
+
+
+def _on_uncertain(definition: schedule.Schedule, row: Delivery) -> Uncertain:
+    """A webhook has a policy of its own: it is told a repeat by the Idempotency-Key, which no mail server is."""
+    webhook = definition.webhooks.get(row.address) if row.channel == Channel.WEBHOOK else None
+    return webhook.on_uncertain if webhook else definition.on_uncertain
 
 
 def due_again(session: Session, retry: Retry, delivery: Delivery, retry_after: float | None = None) -> datetime | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 CATCHER, REDIRECTED = "mail catcher ", ", redirected to "
+# Where requests to webhooks are kept unless mail is live.
+OUTBOX = "outbox"
 # How our own catcher answers: proof, whatever the place is called.
 KEPT = re.compile(r"250 2\.0\.0 kept as (\S+\.eml)")
 
@@ -26,5 +28,5 @@ def relay(place: str | None) -> str:
 
 
 def is_caught(place: str | None, reply: str | None) -> bool:
-    """Whether the message went to a mail catcher, and so nowhere."""
-    return (place or "").startswith(CATCHER) or bool(KEPT.match(reply or ""))
+    """Whether the message went to a mail catcher, or a request to the outbox, and so nowhere."""
+    return place == OUTBOX or (place or "").startswith(CATCHER) or bool(KEPT.match(reply or ""))

@@ -71,8 +71,19 @@ def _usable(session: Session, row: Relay | None, name: str, fingerprint: str, no
         return Choice(name)
     if row.open_until > now or not _takes_probe(session, row, now):
         wait = max(1.0, (row.open_until - now).total_seconds())
-        return Choice(None, f"relay {name} is down: {row.last_error}", wait, down_since=row.down_since)
+        why = f"{called(name)} is down: {said(name, row.last_error)}"
+        return Choice(None, why, wait, down_since=row.down_since)
     return Choice(name, probe=True)
+
+
+def called(name: str) -> str:
+    """What people call it: `relay smtp.example:25`, and `webhook https://api.example`."""
+    return f"webhook {name}" if "://" in name else f"relay {name}"
+
+
+def said(name: str, error: str | None) -> str:
+    """What was wrong with it, without its name, which is said already."""
+    return (error or "").removeprefix(f"{called(name)} ").removeprefix(f"{called(name)}: ")
 
 
 def _takes_probe(session: Session, row: Relay, now: datetime) -> bool:
@@ -86,12 +97,12 @@ def _takes_probe(session: Session, row: Relay, now: datetime) -> bool:
 
 def _halt(row: Relay) -> Choice | None:
     if row.stopped_at:
-        what = "mail" if row.name == ALL else f"relay {row.name}"
+        what = "mail" if row.name == ALL else called(row.name)
         because = f": {row.stop_reason}" if row.stop_reason else ""
         return Choice(None, f"{what} was stopped by {row.stopped_by}{because}", stopped=True)
     if row.blocked_at:
-        said = row.block_reason or ""  # of a run alone, it says all of it
-        return Choice(None, said if row.name.startswith("run ") else f"relay {row.name} is blocked: {said}")
+        words = said(row.name, row.block_reason)  # of a run alone, it says all of it
+        return Choice(None, words if row.name.startswith("run ") else f"{called(row.name)} is blocked: {words}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import exists, func, insert, or_, select
@@ -29,12 +30,13 @@ from pipeline.services.audit import Actor
 def resend(
     session: Session, actor: Actor, run: Run, keys: Sequence[str], *, to: str | None = None, reason: str | None = None
 ) -> list[Delivery]:
-    """Have the stored documents of `keys` sent once more, to their recipients or to another address.
+    """Have the stored documents of `keys` sent once more, to their recipients, another address or one of its webhooks.
 
-    Each is a delivery of its own, with a new Message-ID, linked to the first; the run, whose row and schedule's row are
-    locked, may have ended long ago. Raises NotFound for a key without a delivery, Refused for what cannot be sent.
+    Each is a delivery of its own, with a new Message-ID or Idempotency-Key, linked to the first; the run, whose row and
+    schedule's row are locked, may have ended long ago. Raises NotFound for a key without a delivery, Refused for what
+    cannot be sent.
     """
-    address = messages.valid_address(to) if to else None
+    address = to if _is_webhook(to) else messages.valid_address(to) if to else None
     firsts = [one for key in dict.fromkeys(keys) for one in _firsts(session, run, key, address)]
     wanted = list(dict.fromkeys(address or one.address for one in firsts))
     for barred, why in optouts.barred(session, wanted, run.schedule_key).items():
@@ -69,17 +71,31 @@ def again(
     return made
 
 
+def _is_webhook(to: str | None) -> bool:
+    return bool(to) and re.match(r"https?://|hook:", to or "") is not None
+
+
 def _firsts(session: Session, run: Run, key: str, address: str | None) -> list[Delivery]:
-    """The deliveries of the key as they were planned; to another address one of them, best its own."""
-    of_run = (Delivery.run_id == run.id, Delivery.channel == Channel.EMAIL, Delivery.repeat == 0)
+    """The deliveries of the key as they were planned; to another address one of them, best its own.
+
+    They are those by mail or, where nobody was to be mailed or a webhook is asked for, those of webhooks.
+    """
     carried = exists().where(
         DeliveryDocument.delivery_id == Delivery.id, Document.id == DeliveryDocument.document_id, Document.key == key
     )
+    sent = (Channel.WEBHOOK,) if _is_webhook(address) else (Channel.EMAIL, Channel.WEBHOOK)
+    of_run = (Delivery.run_id == run.id, Delivery.channel.in_(sent), Delivery.repeat == 0)
     mine = select(Delivery).where(*of_run, or_(Delivery.key == key, carried))
     found = list(session.scalars(mine.order_by(Delivery.address)))
+    found = [one for one in found if one.channel == Channel.EMAIL] or found
     if not found:
         known = session.scalars(select(Document.key).where(Document.run_id == run.id))
-        raise NotFound(f'nobody was to be mailed the key "{key}" in run {run.id}{did_you_mean(key, known, lead=": ")}')
+        raise NotFound(f'nobody was to be sent the key "{key}" in run {run.id}{did_you_mean(key, known, lead=": ")}')
+    posted = ", ".join(one.address for one in found if one.channel == Channel.WEBHOOK)
+    if posted and address is not None and not _is_webhook(address):
+        raise NotFound(f'nobody was to be mailed the key "{key}" in run {run.id}: it went to {posted}')
+    if posted and _is_webhook(address) and address not in {one.address for one in found}:
+        raise NotFound(f"the run posts nothing to {address}: it does to {posted}")
     if address is not None:
         found = [next((one for one in found if one.address == address), found[0])]
     for one in found:
@@ -117,7 +133,7 @@ def _repeat(session: Session, actor: Actor, first: Delivery, address: str, reaso
         status=DeliveryStatus.DEFERRED,
         # Somebody else is not called by the first one's name.
         context=first.context if address == first.address else {**first.context, "name": None},
-        message_id=f"<{one}@{(first.message_id or '@localhost').rpartition('@')[2].rstrip('>')}>",
+        message_id=f"<{one}@{first.message_id.rpartition('@')[2].rstrip('>')}>" if first.message_id else None,
         reason=f"to be sent once more, says {actor.by}{because}",
         not_before=clock(session),
     )

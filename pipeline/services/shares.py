@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -30,6 +31,19 @@ class Way:
     relays: Mapping[str, str]
     rates: Sequence[Rate]
     envelope: Callable[[str], str]
+    # The servers of webhooks, as relays are named, with their fingerprints; by the address of their deliveries.
+    webhooks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of whatever takes something, by its name."""
+        return {**self.relays, **dict(self.webhooks.values())}
+
+    def of_webhook(self, address: str) -> Way:
+        """The way to one webhook: its server alone, by the rates that name it, which is no relay of ours."""
+        name, fingerprint = self.webhooks.get(address, (address, ""))
+        host = urlsplit(name).hostname or name
+        return Way({name: fingerprint}, [rate for rate in self.rates if rate.name == host], lambda _: f"@{host}")
 
 
 @dataclass(frozen=True)
@@ -60,11 +74,13 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     """Claim the next share of the batch; the caller has renewed its step's lease in the same transaction."""
     now = clock(session)
     claimable = ledger.claimable(session, run_id, batch, now)
-    others = [one.id for one in claimable if one.channel != Channel.EMAIL][:MOST]
-    if others:
-        return Share([(one, 0.0) for one in ledger.claim(session, others, attempt_id)])
+    copies = [one.id for one in claimable if one.channel == Channel.FILE][:MOST]
+    if copies:
+        return Share([(one, 0.0) for one in ledger.claim(session, copies, attempt_id)])
     if not claimable and not _queued(session, run_id, batch)[1]:
         return Share()
+    if webhook := _webhook(session, run_id, batch) if way.webhooks else None:
+        way = way.of_webhook(webhook)
     choice = relays.choose(session, way.relays, now, run_id)
     if choice.name is None:
         return Share(pause=_pause(choice))
@@ -75,6 +91,12 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
         return Share(pause=_until_there_is_room(session, run_id, batch, rates, now))
     at = dict(granted)
     return Share([(one, at[one.id]) for one in ledger.claim(session, list(at), attempt_id)], choice.name, choice.probe)
+
+
+def _webhook(session: Session, run_id: UUID, batch: int) -> str | None:
+    """The webhook that the batch is for, which has nothing else in it; None: it is mail."""
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.channel == Channel.WEBHOOK)
+    return session.scalar(select(Delivery.address).where(*mine).limit(1))
 
 
 def _granted(

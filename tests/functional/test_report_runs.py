@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 import io
@@ -16,6 +17,9 @@ from pipeline.models import Door, Run
 from pipeline.services import links, optouts
 from pipeline.services.audit import Actor
 from tests.functional.running import RECIPIENTS, REPORT, Running
+from tests.webhook import Webhook, webhook
+
+__all__ = ["webhook"]
 
 
 def test_each_customer_gets_their_own_shipments_as_a_pdf(pipeline: Running) -> None:
@@ -75,6 +79,25 @@ def test_files_are_delivered_where_the_schedule_says(pipeline: Running, tmp_path
     assert run.status == "succeeded"
     assert sorted(path.name for path in (tmp_path / "2026-W46").iterdir()) == ["ACME.pdf", "BETA.pdf", "GAMMA.pdf"]
     assert {one.status for one in pipeline.rows_of_deliveries(run)} == {"accepted"}
+
+
+def test_a_webhook_gets_each_document_beside_the_mail(pipeline: Running, webhook: Webhook) -> None:
+    webhook.answer(503, "in a minute", Retry_After="1")
+    policy = f"deliver_to: {{webhook: '{webhook.url}/{{key}}'}}\nretry: {{deliver: {{first: 1s}}}}\n"
+    run_id = pipeline.trigger(pipeline.schedule("posted", REPORT + RECIPIENTS + policy))
+    run = pipeline.until(
+        lambda: next((one for one in pipeline.rows(Run, Run.id == run_id) if one.finished_at), None), 60
+    )
+
+    assert run.status == "succeeded"
+    posted = [one for one in pipeline.rows_of_deliveries(run) if one.channel == "webhook"]
+    assert sorted((one.key, one.status) for one in posted) == [(key, "accepted") for key in ("ACME", "BETA", "GAMMA")]
+    # One was turned away for a second, and came again under the same key.
+    assert len(webhook.requests) == 4
+    assert {request.headers["Idempotency-Key"] for request in webhook.requests} == {str(one.id) for one in posted}
+    files = {request.json["key"]: base64.b64decode(request.json["files"][0]["content"]) for request in webhook.requests}
+    assert {key: data[:5] for key, data in files.items()} == dict.fromkeys(("ACME", "BETA", "GAMMA"), b"%PDF-")
+    assert "was handed over to its webhook" in " ".join(pipeline.command("who", "GAMMA").stdout.split())
 
 
 def test_an_unknown_mailbox_fails_alone_and_is_not_mailed_again(pipeline: Running) -> None:

@@ -27,6 +27,9 @@ from tests.factories import make_delivery, make_run, make_schedule
 from tests.senders import Senders, is_over, senders, wait_for
 from tests.smtp_server import ScriptedServer
 from tests.unit.services import acts
+from tests.webhook import Webhook, webhook
+
+__all__ = ["webhook"]
 
 
 @dataclass
@@ -89,9 +92,9 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     smtp.stop()
 
 
-def make_batches(count: int, batches: int = 1) -> Run:
+def make_batches(count: int, batches: int = 1, schedule: str = "shipments") -> Run:
     """A run whose deliver steps are queued, with `count` mailboxes that take everything."""
-    run = make_run()
+    run = make_run(schedule)
     stages = [[late._deliver(run, number, ()) for number in range(batches)], [late._finish(run, ())]]
     acts.carry_out(run, "start", stages=stages)
     for number in range(count):
@@ -184,6 +187,46 @@ def test_what_a_sender_that_slept_heard_settles_the_doubt(place: Place) -> None:
     with reading() as session:
         told = session.query(DeliveryAttempt).filter_by(delivery_id=first.id).order_by(DeliveryAttempt.id)
         assert [one.event for one in told] == ["dot", "uncertain", "accepted"]
+
+
+# ---- posting to a webhook
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "repeats"),
+    [
+        # The answer to the second waits for what announces the third, and is lost with the process.
+        ("hook.claimed", 1),
+        ("hook.body", 1),
+        # The third was announced, and not written; then written, and its answer not kept.
+        ("hook.committed", 0),
+        ("hook.sent", 1),
+        ("hook.answered", 1),
+    ],
+)
+def test_a_kill_while_posting_costs_one_repeat_under_the_same_key_at_most(
+    place: Place, webhook: Webhook, failpoint: str, repeats: int
+) -> None:
+    url = f"{webhook.url}/{{key}}"
+    make_schedule("posted", deliver_to={"webhook": url}, retry={"deliver": {"first": 0.2, "jitter": 0}})
+    run = make_batches(0, schedule="posted")
+    for key in "ABCD":
+        make_delivery(run, url, key, status="queued", channel="webhook", message_id=None, relay=None, reply=None)
+    wait_for(place.senders.start(run.id, **{failpoint.replace(".", "_"): "kill:3"}))
+
+    def all_posted() -> bool:
+        heal()
+        wait_for(place.senders.start(run.id))
+        return {row.status for row in place.rows(run)} == {"accepted"}
+
+    until(all_posted)
+    taken = Counter(request.headers["Idempotency-Key"] for request in webhook.requests)
+    assert set(taken) == {str(row.id) for row in place.rows(run)}
+    assert sum(taken.values()) == 4 + repeats
+    with reading() as session:
+        mine = DeliveryAttempt.delivery_id.in_([row.id for row in place.rows(run)])
+        doubts = session.query(DeliveryAttempt).filter(mine, DeliveryAttempt.event == "uncertain").count()
+    assert doubts == 1
 
 
 # ---- at random

@@ -69,9 +69,15 @@ def test_the_policies_of_the_design_that_are_there():
     )
     found = parse(**written)
 
-    assert (found.on_empty, found.allow_failed, found.deliver_to) == ("skip", 0.0, ["file:///reports/{period}/"])
+    assert (found.on_empty, found.allow_failed, [*found.folders]) == ("skip", 0.0, ["file:///reports/{period}/"])
     assert found.retry_for("fetch") == Retry(attempts=5, first=30, factor=2, ceiling=900)
     assert found.retry_for("deliver") == Retry(attempts=8, first=60, factor=2, ceiling=3600, give_up_after=86400)
+
+
+@pytest.mark.parametrize("url", ["https://x.example:8443/r/{key}", "http://shop/r?key={key}&w={period}", "hook:shop"])
+def test_a_webhook_is_an_address_or_a_name(url):
+    (found,) = parse(deliver_to={"webhook": url}).webhooks.values()
+    assert (found.webhook, found.on_uncertain) == (url, "resend")
 
 
 def test_a_workflow_needs_no_report():
@@ -244,6 +250,56 @@ def test_a_retry_is_the_files_over_the_steps_own():
             {"report": {**REPORT, "formats": ["pdf", "doc"]}},
             "report.formats.1 \"doc\": input should be 'pdf', 'xlsx', 'csv' or 'html'",
         ),
+        (
+            {"deliver_to": ["file:///x/{perid}.pdf"]},
+            'deliver_to.0.folder "file:///x/{perid}.pdf" knows no {perid}: did you mean period?',
+        ),
+        (
+            {"deliver_to": "https://x.example/r"},
+            'deliver_to.0.folder "https://x.example/r" is no folder: a webhook is written {webhook: https://x.example/r}',
+        ),
+        (
+            {"deliver_to": "sftp://me:hunter2@x.example/reports/"},
+            "deliver_to.0.folder holds a password: write $NAME in its place, and set NAME in the environment",
+        ),
+        (
+            {"deliver_to": {"webhook": "https://x.example", "heders": {}}},
+            "deliver_to.0.heders is not a field here: did you mean headers?",
+        ),
+        (
+            {"deliver_to": {"webhook": "x.example/reports"}},
+            'deliver_to.0.webhook "x.example/reports" is no webhook: write https://host/path or hook:NAME',
+        ),
+        (
+            {"deliver_to": {"webhook": "https://x.example/r?token=hunter2"}},
+            "deliver_to.0.webhook holds a secret: put the URL into PIPELINE_HOOK_<NAME>_URL, and write hook:NAME here",
+        ),
+        (
+            {"deliver_to": {"webhook": "https://x.example/{kee}"}},
+            'deliver_to.0.webhook "https://x.example/{kee}" knows no {kee}: did you mean key?',
+        ),
+        (
+            {"deliver_to": {"webhook": "hook:shop", "secret": "hunter2"}},
+            'deliver_to.0.secret must be the name of a variable of the environment, such as "$SHOP_SECRET"',
+        ),
+        (
+            {"deliver_to": {"webhook": "hook:shop", "headers": {"X-Api-Key": "hunter2"}}},
+            "deliver_to.0.headers.X-Api-Key holds a secret: write $NAME in its place, and set NAME in the environment",
+        ),
+        (
+            {"deliver_to": {"webhook": "hook:shop", "headers": {"content-type": "text/plain"}}},
+            "deliver_to.0.headers.content-type is set by each request itself: leave it out",
+        ),
+        (
+            {"deliver_to": {"webhook": "hook:shop", "secrets": "$A"}},
+            "deliver_to.0.secrets is not a field here: did you mean secret?",
+        ),
+        (
+            {"deliver_to": {"webhook": "hook:shop", "attach": "xlsx"}},
+            "deliver_to.attach names xlsx, which report.formats does not make",
+        ),
+        ({"deliver_to": ["/a/", {"folder": "/a/"}]}, 'deliver_to has "/a/" twice: take one out'),
+        ({"deliver_to": 5}, "deliver_to.0 5: must be a mapping of fields"),
         ({"workflow": "nightly"}, "needs exactly one of report, workflow, task, command"),
         ({"report": None}, "needs exactly one of report, workflow, task, command"),
         (

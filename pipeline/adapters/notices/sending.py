@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
 from pipeline.adapters import mail_routes, mailer, messages
+from pipeline.adapters.http_answers import TRANSIENT, beginning, retry_after
 from pipeline.adapters.notices import shapes
 from pipeline.adapters.notices.words import page
-from pipeline.adapters.retry_after import retry_after
 from pipeline.errors import DefinitionError, PermanentError, TransientError
 from pipeline.notice import Letter, Shape, Target
 from pipeline.replies import Kind
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 PATIENCE, DOT_PATIENCE = 10.0, 60.0
 # An answer is kept to its first characters.
 KEPT = 300
-# Too early, too many, or too late: the server's trouble, as 5xx is.
-_TRANSIENT = {408, 425, 429}
 
 
 def send(target: Target, letter: Letter) -> str:
@@ -124,26 +121,13 @@ def _post(target: Target, letter: Letter) -> str:
 
 def _answer(target: Target, response: httpx.Response) -> str:
     """What a webhook said. Raises as `send` does."""
-    said = f"{response.status_code} {_beginning(response)}".strip()
+    said = f"{response.status_code} {beginning(response, KEPT, PATIENCE)}".strip()
     # Teams' connectors say 200 also to what they could not take.
     disguised = re.search(r"HTTP error (\d{3})", said) if target.shape == Shape.TEAMS else None
     code = int(disguised[1]) if disguised else response.status_code
     if 200 <= code < 300:
         return said
     sentence = f"{target} answered {said}"
-    if code >= 500 or code in _TRANSIENT:
+    if code >= 500 or code in TRANSIENT:
         raise TransientError(sentence, retry_after=retry_after(response))
     raise PermanentError(sentence)
-
-
-def _beginning(response: httpx.Response) -> str:
-    """The first words of the answer; its code has been heard, so one that breaks off or never ends is no matter."""
-    import httpx
-
-    read, began = b"", time.monotonic()
-    with suppress(httpx.RequestError):
-        for piece in response.iter_bytes():
-            read += piece
-            if len(read) >= KEPT or time.monotonic() - began > PATIENCE:
-                break
-    return " ".join(read[:KEPT].decode(errors="replace").split())

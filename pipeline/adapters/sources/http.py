@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
-from pipeline.adapters.retry_after import retry_after
+from pipeline.adapters.http_answers import TRANSIENT, retry_after
 from pipeline.adapters.sources.files import Format, Limits, save
 from pipeline.errors import PermanentError, TransientError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 # Seconds to wait for a connection.
 _CONNECT = 15.0
 _REDIRECTS = 5
-# Too many requests, or a server that has trouble: 5xx as well.
-_TRANSIENT = {408, 425, 429}
 _TYPES: dict[str, Format] = {
     "application/json": "json",
     "application/jsonl": "jsonl",
@@ -102,7 +100,7 @@ def _check(response: httpx.Response, place: str, max_bytes: int) -> None:
         )
     if response.is_success:
         return
-    if status in _TRANSIENT or status >= 500:
+    if status in TRANSIENT or status >= 500:
         raise TransientError(f"{place}: answered {_status(response)}", retry_after=retry_after(response))
     raise PermanentError(f"{place}: answered {_status(response)}{_beginning(response, place)}")
 

@@ -155,7 +155,7 @@ def _parts(definition: Schedule, report: Report, *, has_build: bool, has_templat
         said.append("1 recipient" if len(people.people) == 1 else f"{len(people.people)} recipients")
     if people.subscriptions:
         said.append("subscribers")
-    return said + [f"to {place}" for place in definition.deliver_to]
+    return said + [f"to {place.address}" for place in definition.deliver_to]
 
 
 def _when(definition: Schedule) -> str:

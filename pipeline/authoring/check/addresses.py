@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from pipeline import locales, notice
 from pipeline.adapters import copies, messages, people
 from pipeline.authoring.check.faults import Fault, Subject
+from pipeline.destinations import NAMED_HOOK, Folder, Webhook, variables
 from pipeline.errors import DefinitionError, PermanentError
 from pipeline.report import Report
-from pipeline.settings import settings
+from pipeline.schedule import Schedule
+from pipeline.settings import environment, settings
 
 NO_PUBLIC_URL = "needs an address that links begin with: set PIPELINE_PUBLIC_URL=https://reports.example.com"
 
@@ -41,18 +43,37 @@ def check_message(subject: Subject) -> None:
         subject.fault("notify", problem)
     for problem in _unreachable(subject.schedule.approvers or ()):
         subject.fault("approvers", problem)
-    report = subject.schedule.report
-    for pattern in subject.schedule.deliver_to:
-        try:
-            copies.check_pattern(pattern)
-        except DefinitionError as error:
-            subject.fault("deliver_to", f'"{pattern}" {error.reason}')
-        except PermanentError as error:
-            subject.fault("deliver_to", str(error))
-        if isinstance(report, Report) and report.split_by and not pattern.endswith("/") and "{key}" not in pattern:
-            subject.fault(
-                "deliver_to", f'"{pattern}" would be the same file for every {report.split_by}: put {{key}} into it'
-            )
+    for field, destination in _destinations(subject.schedule):
+        if isinstance(destination, Folder):
+            _check_folder(subject, field, destination)
+        else:
+            _check_webhook(subject, field, destination)
+
+
+def _destinations(schedule: Schedule) -> Iterator[tuple[str, Folder | Webhook]]:
+    for number, one in enumerate(schedule.deliver_to):
+        yield "deliver_to" if len(schedule.deliver_to) == 1 else f"deliver_to.{number}", one
+
+
+def _check_folder(subject: Subject, field: str, folder: Folder) -> None:
+    pattern, report = folder.folder, subject.schedule.report
+    try:
+        copies.check_pattern(pattern)
+    except DefinitionError as error:
+        subject.fault(field, f"{error.place or pattern} {error.reason}")
+    except PermanentError as error:
+        subject.fault(field, str(error))
+    if isinstance(report, Report) and report.split_by and not pattern.endswith("/") and "{key}" not in pattern:
+        subject.fault(field, f'"{pattern}" would be the same file for every {report.split_by}: put {{key}} into it')
+
+
+def _check_webhook(subject: Subject, field: str, webhook: Webhook) -> None:
+    named = NAMED_HOOK.fullmatch(webhook.webhook)
+    if named and (problem := _hook_problem(named[1])):
+        subject.fault(f"{field}.webhook", problem)
+    for missing in variables(webhook):
+        if not environment().get(missing):
+            subject.fault(field, f"{missing} is not set: set {missing} in the environment or in .env")
 
 
 def check_locale(subject: Subject, report: Report) -> None:

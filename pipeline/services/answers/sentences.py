@@ -37,7 +37,7 @@ def _of_document(answer: Answer) -> str:
 
 
 def _of_delivery(answer: Answer, *, over: bool) -> str:
-    to, relay = f"to {answer.address}", places.relay(answer.relay)
+    to, taker = f"to {answer.address}", _taker(answer)
     why = _stop(answer.reason or answer.reply or "no reason is known")
     match answer.status:
         case DeliveryStatus.ACCEPTED:
@@ -45,11 +45,11 @@ def _of_delivery(answer: Answer, *, over: bool) -> str:
         case DeliveryStatus.FAILED if answer.document_status == DocumentStatus.FAILED:
             said = f"was not sent {to}: its document failed: {_stop(answer.document_error or why)}"
         case DeliveryStatus.FAILED if answer.reply:
-            said = f"was refused by relay {relay} for {answer.address}: it answered {_stop(answer.reply)}"
+            said = f"was refused by {taker} for {answer.address}: it answered {_stop(answer.reply)}"
         case DeliveryStatus.DEFERRED:
             said = _deferred(answer)
         case DeliveryStatus.UNCERTAIN:
-            said = f"may or may not have been handed over to relay {relay} for {answer.address}: {why}"
+            said = f"may or may not have been handed over to {taker} for {answer.address}: {why}"
             said += f"; held until settled with `pipeline resolve {wording.short(answer.run_id)}`"
         case DeliveryStatus.EXPIRED:
             said = f"was given up {to}: {why}"
@@ -64,6 +64,8 @@ def _of_delivery(answer: Answer, *, over: bool) -> str:
 
 def _accepted(answer: Answer) -> str:
     at = f"on {wording.moment(answer.sent_at, answer.zone)}" if answer.sent_at else "at an unknown time"
+    if answer.relay == places.OUTBOX:
+        return f"for {answer.address} was {_stop(answer.reply or 'kept')} in the outbox {at}; nothing left this machine"
     if answer.channel == Channel.FILE:
         return f"was written to {answer.reply or answer.address} {at}"
     if places.is_caught(answer.relay, answer.reply):
@@ -73,18 +75,26 @@ def _accepted(answer: Answer) -> str:
     other = places.instead(answer.relay)
     whom = f"{other} instead of {answer.address}" if other else answer.address
     if answer.reason:  # assumed, or said by a person
-        return f"counts as handed over to relay {places.relay(answer.relay)} {at}, for {whom}: {_stop(answer.reason)}"
+        return f"counts as handed over to {_taker(answer)} {at}, for {whom}: {_stop(answer.reason)}"
     said = f"; it answered {_stop(answer.reply)}" if answer.reply else ""
-    return f"was handed over to relay {places.relay(answer.relay)} {at}, for {whom}{said}"
+    return f"was handed over to {_taker(answer)} {at}, for {whom}{said}"
 
 
 def _deferred(answer: Answer) -> str:
     again = f", next on {wording.moment(answer.not_before, answer.zone)}" if answer.not_before else ""
     if not answer.reply:
-        return f"for {answer.address} is {_stop(answer.reason or 'to be sent')}{again}"
+        why = _stop(answer.reason or "to be sent")
+        if why.startswith("to be sent"):  # a person wants it
+            return f"for {answer.address} is {why}{again}"
+        doubt = f"may or may not have been handed over to {_taker(answer)} for {answer.address}: {why}"
+        return f"{doubt}; it is sent again, as on_uncertain says{again}"
     said = f"it answered {_stop(answer.reply)}"
-    turned_away = f"was turned away for now by relay {places.relay(answer.relay)} for {answer.address}"
+    turned_away = f"was turned away for now by {_taker(answer)} for {answer.address}"
     return f"{turned_away}, and is tried again{again}: {said}"
+
+
+def _taker(answer: Answer) -> str:
+    return "its webhook" if answer.channel == Channel.WEBHOOK else f"relay {places.relay(answer.relay)}"
 
 
 def _stop(text: str) -> str:

@@ -11,6 +11,7 @@ from pipeline.models import ACTIVE_STEP, Heartbeat, Notice, Relay, Run, Schedule
 from pipeline.notice import Kind
 from pipeline.services.answers import wording
 from pipeline.services.notices.telling import about_relay, goes_on, settle, tell
+from pipeline.services.relays import called, said
 
 # A beat shows itself every ten seconds.
 SILENCE = timedelta(minutes=1)
@@ -89,10 +90,10 @@ def _relays(session: Session, now: datetime) -> None:
     for row in session.scalars(select(Relay).where(Relay.down_since.is_not(None)).order_by(Relay.name)):
         if row.down_since is not None and row.open_until is not None and row.down_since < now - OVERDUE:
             since = row.down_since.isoformat()
-            facts = {"name": row.name, "since": since, "reason": row.last_error}
+            facts = {"name": called(row.name), "since": since, "reason": said(row.name, row.last_error)}
             tell(session, Kind.RELAY_DOWN, about_relay(row.name), since, facts=facts)
     down = select(Relay.name).where(Relay.down_since.is_not(None))
     told = select(Notice.subject).where(Notice.kind == Kind.RELAY_DOWN, Notice.closed_at.is_(None)).distinct()
     still = {about_relay(name) for name in session.scalars(down)}
     for subject in sorted(set(session.scalars(told)) - still):
-        settle(session, subject, Kind.RELAY_DOWN, how=f"The mail {subject.replace(':', ' ', 1)} answers again.")
+        settle(session, subject, Kind.RELAY_DOWN, how=f"The {called(subject.partition(':')[2])} answers again.")

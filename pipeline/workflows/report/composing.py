@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from pipeline.adapters import copies, messages, storage
+from pipeline.adapters import copies, mail_routes, messages, outbox, storage
 from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Enclosure, Envelope, FileLink
 from pipeline.adapters.secret_keys import secret_keys
@@ -17,7 +17,7 @@ from pipeline.errors import Blocked, DefinitionError, PermanentError
 from pipeline.handle import RunHandle
 from pipeline.models import Artifact, Delivery, Document, DocumentStatus, made_at
 from pipeline.schedule import Person
-from pipeline.services import artifacts, documents, links, optouts
+from pipeline.services import artifacts, documents, links, optouts, places
 from pipeline.services.shares import FOR_A_PERSON
 from pipeline.settings import settings
 from pipeline.timing import parse_duration
@@ -69,19 +69,31 @@ class Letters:
         """Whether there is an address that links can begin with."""
         return bool(settings().public_url)
 
-    def copies(self, delivery: Delivery) -> list[str]:
-        """Write the delivery's files where its address says; the places."""
-        (document,) = self._documents(delivery)
-        return [
-            copies.copy_to(delivery.address, self._names(document, kind), storage.store().read(file.uri))
-            for kind, file in self._files(document).items()
-        ]
+    def copies(self, delivery: Delivery) -> tuple[str, str]:
+        """Write the delivery's files where its address says; what takes them, and the places.
+
+        Files for elsewhere are kept in the outbox unless mail is live. Raises Blocked for a place that is none.
+        """
+        (document,) = self.documents_of(delivery)
+        folder, files = self.run.definition.folders[delivery.address], self.files_of(document)
+        read = storage.store().read
+        if folder.is_elsewhere and not mail_routes.is_live(settings()):
+            ident, at = str(delivery.id), made_at(delivery.id)
+            kept = [outbox.keep(read(file.uri), ident, at, folder.folder, kind) for kind, file in files.items()]
+            return places.OUTBOX, f"kept as {', '.join(kept)}"
+        try:
+            return "file", ", ".join(
+                copies.copy_to(folder, {**self.names(document), "format": kind}, read(file.uri))
+                for kind, file in files.items()
+            )
+        except DefinitionError as error:
+            raise Blocked(str(error), again_in=FOR_A_PERSON) from error
 
     def message(self, delivery: Delivery, *, linked: bool = False) -> bytes:
         """The exact bytes of one message: the same on every attempt. `linked`: its files as links, however small."""
-        all_ = self._documents(delivery)
+        all_ = self.documents_of(delivery)
         enclosed = [one for one in all_ if one.status == DocumentStatus.RENDERED]
-        files = {document.id: self._wanted(document) for document in enclosed}
+        files = {document.id: self.wanted(document, self.definition.attach) for document in enclosed}
         linked = linked or self._are_large([file for some in files.values() for file in some])
         unsubscribe_url = self._unsubscribe_url(delivery)
         parts = renderer.render_message_parts(
@@ -93,7 +105,7 @@ class Letters:
                 sender=self.sender,
                 subject=self.definition.subject,
                 unsubscribe_url=unsubscribe_url,
-                links_end=self._date(delivery) + self.link_for,
+                links_end=self.date(delivery) + self.link_for,
                 missing=[one.key for one in all_ if one.status == DocumentStatus.FAILED],
             ),
         )
@@ -108,35 +120,34 @@ class Letters:
             message_id=delivery.message_id or "",
             delivery_id=str(delivery.id),
             reply_to=self.definition.reply_to,
-            date=self._date(delivery),
+            date=self.date(delivery),
             list_id=f"<{self.run.name}.{messages.domain_of(self.sender)}>",
             unsubscribe_url=unsubscribe_url,
             signer=self.signer,
         )
 
-    def _date(self, delivery: Delivery) -> datetime:
+    def date(self, delivery: Delivery) -> datetime:
         """What the message is dated, and its links count from: one that is sent once more is of its own day."""
         return made_at(delivery.id) if delivery.repeat else self.run.claim.run.created_at
 
-    def _documents(self, delivery: Delivery) -> list[Document]:
+    def documents_of(self, delivery: Delivery) -> list[Document]:
         """What the delivery carries, by key; a document that could not be rendered is none only where others are."""
         found = [self.documents[one] for one in self.carried.get(delivery.id, ()) if one in self.documents]
         if not found:
             raise PermanentError(f'the document of "{delivery.key}" is gone')
         return sorted(found, key=lambda one: one.key)
 
-    def _files(self, document: Document) -> dict[str, Artifact]:
+    def files_of(self, document: Document) -> dict[str, Artifact]:
         """The document's files by format, in the order the report names them."""
         found = self.stored.get(document.id, {})
         return {kind: found[kind] for kind in self.report.formats if kind in found}
 
-    def _wanted(self, document: Document) -> list[File]:
-        """The files that the message is to carry."""
-        said, run = self.definition.attach, self.run.claim.run
-        wanted = self.report.formats if said is None else said
+    def wanted(self, document: Document, said: Sequence[str] | None) -> list[File]:
+        """The files that go along, of the formats that were `said`; all of them where nobody said anything."""
+        run, wanted = self.run.claim.run, self.report.formats if said is None else said
         return [
             File(document, kind, documents.file_name(run, document.key, kind), stored)
-            for kind, stored in self._files(document).items()
+            for kind, stored in self.files_of(document).items()
             if kind in wanted
         ]
 
@@ -148,13 +159,13 @@ class Letters:
         if not linked:
             return Enclosure(about, [file.name for file in files])
         return Enclosure(
-            about, links=[FileLink(file.name, self._url(delivery, file), file.stored.size) for file in files]
+            about, links=[FileLink(file.name, self.link(delivery, file), file.stored.size) for file in files]
         )
 
-    def _url(self, delivery: Delivery, file: File) -> str:
+    def link(self, delivery: Delivery, file: File) -> str:
         keys = secret_keys(settings())
         token = links.document_token(
-            keys, delivery.id, file.document.id, file.kind, self._date(delivery) + self.link_for
+            keys, delivery.id, file.document.id, file.kind, self.date(delivery) + self.link_for
         )
         return f"{settings().public_url}/d/{token}"
 
@@ -172,10 +183,10 @@ class Letters:
             self._encoded[at] = messages.encode(messages.Attachment(file.name, file.stored.media_type, data))
         return self._encoded[at]
 
-    def _names(self, document: Document, kind: str) -> dict[str, str]:
-        name = self.report.name or self.run.name
-        period = self.run.period.label
-        return {"schedule": self.run.name, "report": name, "period": period, "key": document.key, "format": kind}
+    def names(self, document: Document) -> dict[str, str]:
+        """What the words in braces of folders and webhooks stand for."""
+        name, period = self.report.name or self.run.name, self.run.period.label
+        return {"schedule": self.run.name, "report": name, "period": period, "key": document.key}
 
 
 def _signer() -> messages.Signer | None:

@@ -154,11 +154,14 @@ def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int]) 
         ended = subscriptions.ended(session, addresses, run.name)
     if ended:
         people = [replace(one, ended=ended.get((one.address, one.key))) for one in people]
+    # What is triggered for one reader goes to that reader alone.
+    everywhere = run.scope["send"] and not run.scope["to"]
     return Freeze(
         rows_by_key=counted,
         addressees=people,
         unaddressed_wanted=bool(definition.deliver_to) or not addressed or not run.scope["send"],
-        file_patterns=definition.deliver_to if run.scope["send"] else (),
+        folders=[*definition.folders] if everywhere else (),
+        webhooks=[*definition.webhooks] if everywhere else (),
         combine=definition.combine,
         domain=messages.domain_of(definition.message.sender or settings().mail_from),
         suppressed=suppressed,

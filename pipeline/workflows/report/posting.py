@@ -10,17 +10,18 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from pipeline import log
+from pipeline import log, replies
 from pipeline.adapters import mail_routes, mailer, messages
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import Blocked, PermanentError, StaleClaim
 from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
 from pipeline.models import Channel, Delivery, DeliveryStatus
-from pipeline.replies import Kind, Stage, Streak, Verdict
+from pipeline.replies import HangUps, Kind, Stage, Verdict
 from pipeline.services import blocks, ledger, places, relays, steps
 from pipeline.services.shares import FOR_A_PERSON, Share
 from pipeline.settings import settings
+from pipeline.workflows.report import requests
 from pipeline.workflows.report.composing import Letters
 from pipeline.workflows.report.recording import Journal
 
@@ -28,16 +29,19 @@ logger = log.get(__name__)
 # Seconds: a relay's answers are a sign of life for all workers, told so often by each.
 SIGN_OF_LIFE = 5.0
 NO_LINKS = "with PIPELINE_PUBLIC_URL set, its files would be links"
-# Of this process, by relay: its streak of equal answers, and when it last told that the relay lives.
-_streaks: dict[str, Streak] = {}
+# Of this process, by relay: connections in a row that ended too soon, and when it last told that the relay lives.
+_hang_ups: dict[str, HangUps] = {}
 _told: dict[str, float] = {}
 
 
 class Post:
     """Sends one delivery after the other, and says in the journal what became of each."""
 
-    def __init__(self, run: RunHandle, letters: Letters, journal: Journal, urls: Mapping[str, str]) -> None:
-        self.run, self.letters, self.journal, self.urls = run, letters, journal, urls
+    def __init__(
+        self, run: RunHandle, letters: Letters, journal: Journal, urls: Mapping[str, str], prints: Mapping[str, str]
+    ) -> None:
+        """`urls` are those of the relays, `prints` the fingerprints of all that takes something, by their names."""
+        self.run, self.letters, self.journal, self.urls, self.prints = run, letters, journal, urls, prints
         self.barred: Mapping[UUID, str] = {}
         # The envelope's sender is the address alone.
         self.return_path = messages.split_address(letters.sender)[1]
@@ -53,8 +57,11 @@ class Post:
             return True
         try:
             if delivery.channel == Channel.FILE:
-                self.journal.accepted(delivery, "file", None, ", ".join(self.letters.copies(delivery)))
+                place, where = self.letters.copies(delivery)
+                self.journal.accepted(delivery, place, None, where)
                 return True
+            if delivery.channel == Channel.WEBHOOK:
+                return self._post(delivery, share.relay, probe=share.probe)
             return self._mail(delivery, share.relay, probe=share.probe)
         except PermanentError as error:
             logger.warning("delivery failed", delivery=str(delivery.id), error=str(error))
@@ -67,17 +74,51 @@ class Post:
         address = mail_routes.envelope(settings(), delivery.address)
         place = places.name(relay_name, catcher=relay.catcher, meant=delivery.address, address=address)
         failpoint("mail.claimed")
+
+        def send() -> Verdict:
+            return relay.send(self.return_path, address, data, lambda: self._dot(delivery, place, data))
+
+        verdict = self._handed_over(delivery, relay_name, send)
+        if isinstance(verdict, bool):
+            return verdict
+        if verdict.kind is Kind.MESSAGE_TOO_LARGE and self.letters.can_link and not linked:
+            # It was certainly not sent: this relay gets the same message with links to its files.
+            return self._mail(delivery, relay_name, probe=probe, linked=True)
+        failpoint("mail.answered")
+        self._settle(delivery, place, verdict)
+        return self._after(verdict, relay_name, place, probe=probe)
+
+    def _post(self, delivery: Delivery, server: str, *, probe: bool) -> bool:
+        wanted = requests.request(self.letters, delivery)
+        place = requests.place(wanted)
+        failpoint("hook.claimed")
+
+        def send() -> Verdict:
+            return requests.hand_over(wanted, delivery, lambda: self._dot(delivery, place, wanted.body))
+
+        verdict = self._handed_over(delivery, server, send)
+        if isinstance(verdict, bool):
+            return verdict
+        failpoint("hook.answered")
+        self._settle(delivery, place, verdict)
+        if verdict.kind is Kind.THROTTLED:
+            self._slow_down(server)
+        elif verdict.code < 500:
+            return self._after(verdict, server, place, probe=probe)
+        # Once it may be this document, or chance: time and again its server is down.
+        self._is_down(server, f"{verdict.code} {verdict.text}", verdict.wait, at_once=False)
+        return False
+
+    def _handed_over(self, delivery: Delivery, relay_name: str, send: Callable[[], Verdict]) -> Verdict | bool:
+        """The answer to what `send` hands over or, where nothing was, whether the rest of the share may follow."""
         try:
-            verdict = relay.send(self.return_path, address, data, lambda: self._dot(delivery, place, data))
+            return send()
         except (mailer.RelayDown, mailer.ConfigurationFault) as fault:
             self.journal.not_sent(delivery)
             self._relay_fails(relay_name, fault)
             return False
         except mailer.NotAccepted as error:
-            verdict = error.verdict
-            if verdict.kind is Kind.MESSAGE_TOO_LARGE and self.letters.can_link and not linked:
-                # It was certainly not sent: this relay gets the same message with links to its files.
-                return self._mail(delivery, relay_name, probe=probe, linked=True)
+            return error.verdict
         except StaleClaim:
             # A person may have skipped just this one, or this process slept: its dot was not written. If the whole step
             # is somebody else's, this raises.
@@ -90,9 +131,6 @@ class Post:
             raise
         finally:
             self.run.is_waiting_for_an_answer = False
-        failpoint("mail.answered")
-        self._settle(delivery, place, verdict)
-        return self._after(verdict, relay_name, probe=probe)
 
     def _dot(self, delivery: Delivery, place: str, data: bytes) -> None:
         self.journal.dot(delivery, place, data)
@@ -141,8 +179,17 @@ class Post:
         _told.pop(relay, None)
         self._of_relay(lambda s, now: relays.failed(s, relay, words, now, wait=wait, at_once=at_once))
 
-    def _after(self, verdict: Verdict, relay: str, *, probe: bool) -> bool:
-        judged = _streaks.setdefault(relay, Streak()).judged(verdict)
+    def _judged(self, verdict: Verdict, relay: str, place: str) -> Verdict:
+        """What the answer means after those before it, which other processes may have heard."""
+        if not (words := replies.common_words(verdict)):
+            return _hang_ups.setdefault(relay, HangUps()).judged(verdict)
+        self.journal.flush()
+        with reading() as session:
+            alike = blocks.refused_alike(session, self.run.id, place, words)
+        return replies.in_a_row(verdict, replies.SAME_REFUSALS, Kind.CONFIGURATION) if alike else verdict
+
+    def _after(self, verdict: Verdict, relay: str, place: str, *, probe: bool) -> bool:
+        judged = self._judged(verdict, relay, place)
         if judged.kind in {Kind.RELAY_DOWN, Kind.UNKNOWN}:
             # Once it may be chance that it fell silent after a message: time and again it is down.
             self._is_down(relay, judged.text, judged.wait, at_once=judged.kind is Kind.RELAY_DOWN)
@@ -173,7 +220,7 @@ class Post:
     def _refuses_us(self, relay: str, words: str, stage: Stage) -> None:
         """Nobody else is tried: by this relay where it does not let us in, else of this run: it refuses its sender."""
         if stage in {Stage.CONNECT, Stage.AUTH}:
-            fingerprint = mail_routes.fingerprint(self.urls[relay])
+            fingerprint = self.prints.get(relay, "")
             self._of_relay(lambda s, now: relays.block(s, relay, words, now, fingerprint=fingerprint))
             return
         self._block_run(words)

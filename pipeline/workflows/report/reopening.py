@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, Run, Step
+from pipeline.models import Channel, Delivery, Run, Step
 from pipeline.services.steps import Claim
+from pipeline.workflows.report import requests
 from pipeline.workflows.report.composing import Letters
 
 
@@ -30,11 +31,17 @@ def reopen(run: Run, delivery: Delivery, sent: str | None) -> Reopened:
     with RunHandle(Claim(run, looking, 0, UUID(int=0), "look", run.due_at, ())) as handle:
         letters = Letters(handle)
         letters.load([delivery])
+        if delivery.channel == Channel.WEBHOOK:
+            return _compared(requests.payload(letters, delivery), sent)
         data = letters.message(delivery)
         if sent and letters.can_link and _digest(data) != sent:
             # A relay that takes less than most was sent links.
             linked = letters.message(delivery, linked=True)
             data = linked if _digest(linked) == sent else data
+    return _compared(data, sent)
+
+
+def _compared(data: bytes, sent: str | None) -> Reopened:
     digest = _digest(data)
     return Reopened(data, digest, digest == sent if sent else None)
 

@@ -6,11 +6,12 @@ import random
 import time
 from datetime import timedelta
 
-from pipeline.adapters import mail_routes
+from pipeline.adapters import mail_routes, webhooks
 from pipeline.db import clock, persist, reading, transaction
+from pipeline.destinations import Webhook
 from pipeline.errors import Blocked, PermanentError, Waiting
 from pipeline.handle import RunHandle
-from pipeline.services import ledger, optouts, relays, runs, shares, steps
+from pipeline.services import ledger, optouts, places, relays, runs, shares, steps
 from pipeline.services.shares import Pause, Share, Way
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
@@ -38,6 +39,13 @@ def send_batch(run: RunHandle, batch: int) -> None:
         sender.give_back()
 
 
+def _server(webhook: Webhook) -> tuple[str, str]:
+    """What takes the webhook's requests, as relays are called, and its fingerprint; the outbox unless mail is live."""
+    if not mail_routes.is_live(settings()):
+        return places.OUTBOX, ""
+    return webhooks.server(webhook.webhook), webhooks.fingerprint(webhook)
+
+
 class Sender:
     """One step's attempt at a batch."""
 
@@ -49,18 +57,18 @@ class Sender:
             {name: mail_routes.fingerprint(url) for name, url in urls.items()},
             configured.rates,
             lambda address: mail_routes.envelope(configured, address),
+            {address: _server(one) for address, one in run.definition.webhooks.items()},
         )
         self.journal = Journal(run.attempt_id)
         self.letters = Letters(run)
-        self.post = Post(run, self.letters, self.journal, urls)
-        self._begun = False
+        self.post = Post(run, self.letters, self.journal, urls, self.way.fingerprints)
+        self._begun, self._since = False, time.monotonic()
 
     def work(self) -> None:
         """Share after share, until nothing is left that may go now."""
-        began = time.monotonic()
         while share := self._take():
             self._send(share)
-            if time.monotonic() - began > TURN:
+            if time.monotonic() - self._since > TURN:
                 raise Waiting("lets others have their turn", again_in=0)
         if self.way.rates:
             # Whoever waits for the room that is left now need not wait on.
@@ -122,7 +130,8 @@ class Sender:
                 if now >= began + at:
                     break
                 time.sleep(min(began + at - now, LOOK))
-            if not self.post.deliver(delivery, share):
+            # A server may take a minute for each.
+            if now - self._since > TURN or not self.post.deliver(delivery, share):
                 return
 
     def _is_halted(self, relay: str) -> bool:

@@ -9,7 +9,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.copies import FIELDS, check_pattern, copy_to, expand, safe_name
+from pipeline.adapters.copies import check_pattern, copy_to, expand, safe_name
+from pipeline.destinations import OF_FOLDER, Folder
 from pipeline.errors import DefinitionError, PermanentError
 
 # A machine that is busy with other things fails no test.
@@ -104,20 +105,20 @@ def test_a_pattern_that_cannot_be_meant_is_refused_before_anything_runs(pattern,
 def test_a_copy_is_written_once_and_again_only_if_it_says_the_same(tmp_path):
     pattern = f"file://{tmp_path}/{{period}}/"
     for data in (b"report", b"report"):
-        assert copy_to(pattern, VALUES, data) == f"file://{tmp_path}/2026-W46/ACME.pdf"
+        assert copy_to(Folder(folder=pattern), VALUES, data) == f"file://{tmp_path}/2026-W46/ACME.pdf"
     source = tmp_path / "source.pdf"
     source.write_bytes(b"report")
-    copy_to(pattern, VALUES, source, durable=False)
+    copy_to(Folder(folder=pattern), VALUES, source, durable=False)
     for other in (b"revised", b"longer than that"):
         with pytest.raises(PermanentError, match=r"2026-W46/ACME\.pdf is there with other content and was not overw"):
-            copy_to(pattern, VALUES, other)
+            copy_to(Folder(folder=pattern), VALUES, other)
     assert (tmp_path / "2026-W46" / "ACME.pdf").read_bytes() == b"report"
     assert [path.name for path in (tmp_path / "2026-W46").iterdir()] == ["ACME.pdf"]
 
 
 def test_keys_that_differ_only_in_case_or_in_what_a_file_name_cannot_hold_all_get_theirs(tmp_path):
     keys = ["abc", "ABC", "a/b", "a:b", "a_b"]
-    urls = [copy_to(f"{tmp_path}/", {**VALUES, "key": key}, key.encode()) for key in keys]
+    urls = [copy_to(Folder(folder=f"{tmp_path}/"), {**VALUES, "key": key}, key.encode()) for key in keys]
     assert [Path(url).read_text() for url in urls] == keys
 
 
@@ -138,7 +139,7 @@ def test_keys_that_differ_only_in_case_all_get_theirs_where_case_is_not_told():
     fsspec.register_implementation("nocase", NoCase, clobber=True)
     keys = ["abc", "ABC", "Abc"]
     for _ in range(2):
-        urls = [copy_to("nocase://share/", {**VALUES, "key": key}, key.encode()) for key in keys]
+        urls = [copy_to(Folder(folder="nocase://share/"), {**VALUES, "key": key}, key.encode()) for key in keys]
         assert urls[0] == "nocase://share/abc.pdf"
         assert urls[1].startswith("nocase://share/ABC~")
         assert [NoCase.store[NoCase._strip_protocol(url)].getvalue().decode() for url in urls] == keys
@@ -146,12 +147,53 @@ def test_keys_that_differ_only_in_case_all_get_theirs_where_case_is_not_told():
 
 
 def test_a_remote_folder_gets_copies_too():
-    assert copy_to("memory://reports/{period}/", VALUES, b"report") == "memory://reports/2026-W46/ACME.pdf"
-    copy_to("memory://reports/{period}/", VALUES, b"report")
+    assert (
+        copy_to(Folder(folder="memory://reports/{period}/"), VALUES, b"report") == "memory://reports/2026-W46/ACME.pdf"
+    )
+    copy_to(Folder(folder="memory://reports/{period}/"), VALUES, b"report")
     with pytest.raises(PermanentError, match="not overwritten"):
-        copy_to("memory://reports/{period}/", VALUES, b"other")
+        copy_to(Folder(folder="memory://reports/{period}/"), VALUES, b"other")
     fsspec.filesystem("memory").store.clear()
 
 
 def test_every_field_is_a_field():
-    assert set(VALUES) == set(FIELDS)
+    assert set(VALUES) == set(OF_FOLDER)
+
+
+@pytest.mark.parametrize("place", ["{tmp}/", "memory://overwritten/"])
+def test_other_bytes_are_overwritten_only_where_the_file_says_so(tmp_path, place):
+    url = place.format(tmp=tmp_path)
+    copy_to(Folder(folder=url), VALUES, b"first")
+    with pytest.raises(PermanentError, match=r"was not overwritten.* say \{folder: .*, overwrite: true\}"):
+        copy_to(Folder(folder=url), VALUES, b"second")
+    copied = copy_to(Folder(folder=url, overwrite=True), VALUES, b"second")
+    with fsspec.open(copied) as file:
+        assert file.read() == b"second"
+
+
+def test_overwriting_spares_what_belongs_to_another_key_where_case_is_not_told():
+    fsspec.register_implementation("nocase", NoCase, clobber=True)
+    NoCase.store.clear()
+    for _ in range(2):
+        for key in ("abc", "ABC"):
+            copy_to(Folder(folder="nocase://latest/", overwrite=True), {**VALUES, "key": key}, key.encode())
+    assert sorted(file.getvalue() for file in NoCase.store.values()) == [b"ABC", b"abc"]
+
+
+def test_a_password_is_taken_from_the_environment_and_never_shown(home, monkeypatch):
+    asked = []
+
+    class Server(MemoryFileSystem):
+        protocol = "passworded"
+
+        def __init__(self, *args, password=None, **options):
+            super().__init__(*args, **options)
+            asked.append(password)
+
+    fsspec.register_implementation("passworded", Server, clobber=True)
+    folder = Folder(folder="passworded://me:$FILES_PASSWORD@files.example/inbox/")
+    with pytest.raises(DefinitionError, match=r"needs \$FILES_PASSWORD: set FILES_PASSWORD in the environment"):
+        copy_to(folder, VALUES, b"report")
+    monkeypatch.setenv("FILES_PASSWORD", "p@ss/word")
+    assert "p@ss" not in copy_to(folder, VALUES, b"report")
+    assert asked == ["p@ss/word"]

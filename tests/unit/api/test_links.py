@@ -8,11 +8,13 @@ from sqlalchemy import func, select
 
 from pipeline.adapters import storage
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import reading
-from pipeline.models import Audit, OptOut
-from pipeline.services import links, optouts
+from pipeline.db import reading, transaction
+from pipeline.models import Audit, Door, OptOut, Subscription
+from pipeline.schedule import Person
+from pipeline.services import links, optouts, subscribing
+from pipeline.services.audit import Actor
 from pipeline.settings import settings
-from tests.factories import make_delivery, make_document, make_file, make_run
+from tests.factories import make_delivery, make_document, make_file, make_run, make_schedule
 
 LATER = datetime.now(UTC) + timedelta(days=30)
 
@@ -45,6 +47,25 @@ def test_a_reader_is_asked_in_their_language_and_one_click_ends_it(http):
     with reading() as session:
         audited = session.scalars(select(Audit).where(Audit.action == "unsubscribe")).one()
     assert (audited.by, audited.source, audited.address) == ("reader", "http", "testclient")
+
+
+def test_one_click_ends_the_subscriptions_behind_a_message(http):
+    make_schedule(recipients="subscriptions", message={"unsubscribe": True})
+    with transaction() as session:
+        people = [Person(email="anna@acme.example", key=key) for key in "AB"]
+        plan = subscribing.plan_of(session, "shipments")
+        subscribing.subscribe(session, Actor("anna", Door.CLI), plan, people, "by hand")
+    delivery = make_delivery(make_run(), key="A")
+
+    # As mail programs do it (RFC 8058): a form, no cookie, no page before it.
+    form = {"List-Unsubscribe": "One-Click"}
+    done = http.post(f"/u/{optouts.unsubscribe_token(secret_keys(settings()), delivery.id)}", data=form)
+    assert done.status_code == 200
+    with reading() as session:
+        rows = session.scalars(select(Subscription).order_by(Subscription.key)).all()
+        assert [(row.key, row.status) for row in rows] == [("A", "unsubscribed"), ("B", "unsubscribed")]
+        assert rows[0].ended_by == f"the link in message {delivery.message_id}"
+        assert optouts.barred(session, ["anna@acme.example"], "shipments")
 
 
 def test_what_a_message_says_of_itself_is_text(http):

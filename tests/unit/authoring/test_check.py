@@ -95,6 +95,14 @@ FIELDS = {
         ['params.regoin there is no parameter "regoin": did you mean region?', "params.top"],
     ),
     "a folder": ("", "deliver_to: file:///x/{perid}.pdf", ["deliver_to", "knows no {perid}: did you mean period?"]),
+    "a folder that needs a password": (
+        "", 'deliver_to: "sftp://me:$PW_X@x.example/r/"', ["needs $PW_X: set PW_X in the environment or in .env"]
+    ),
+    "a webhook": (
+        "",
+        'deliver_to: [/srv/, {webhook: "hook:shop", secret: $SHOP_X}]',
+        ['deliver_to.1.webhook webhook "shop" is not known', "deliver_to.1 SHOP_X is not set: set SHOP_X in the env"],
+    ),
     "a folder without a key": (
         "split_by: warehouse", "deliver_to: file:///x/{period}.pdf", ["would be the same file for every warehouse"]
     ),

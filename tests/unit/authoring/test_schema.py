@@ -60,6 +60,10 @@ OF_A_SCHEDULE = {
     "the long form": {"recipients": {"people": [{"email": "me@example.com"}]}},
     "a sender": {"message": {"from": "Me <me@example.com>", "reply_to": "you@example.com", "attach": "pdf"}},
     "one folder": {"deliver_to": "file:///reports/{period}/"},
+    "one webhook": {"deliver_to": {"webhook": "hook:shop", "secret": "$SHOP", "link_above": "5MB", "attach": "pdf"}},
+    "several places": {
+        "deliver_to": ["/a/", {"folder": "s3://b/", "overwrite": True}, {"webhook": "https://x.example"}]
+    },
     "a share": {"allow_failed": "2.5%", "on_empty": "skip"},
     "retries": {"retry": {"fetch": {"attempts": 8, "first": "1m", "give_up_after": None}, "deliver": {"factor": 1.5}}},
 }

@@ -349,6 +349,26 @@ def test_a_redirected_message_is_not_said_to_have_gone_to_its_recipient():
             {"relay": "smtp.example", "reply": "450 4.2.0 later", "not_before": MONDAY + 600 * SECOND},
             "tried again, next on Mon 16 Nov 2026 at 07:10:00 Berlin time: it answered 450 4.2.0 later",
         ),
+        (
+            "deferred",
+            {"relay": "smtp.example", "reason": "its process died", "not_before": MONDAY + 600 * SECOND},
+            "its process died; it is sent again, as on_uncertain says, next on Mon 16 Nov 2026 at 07:10:00 Berlin time",
+        ),
+        (
+            "deferred",
+            {"reason": "to be sent once more, says anna: asked by phone"},
+            "for anna@acme.example is to be sent once more, says anna: asked by phone",
+        ),
+        (
+            "accepted",
+            {"relay": "smtp.example", "reply": None, "reason": "assumed to be sent: its process died"},
+            "counts as handed over to relay smtp.example",
+        ),
+        (
+            "failed",
+            {"channel": "webhook", "address": "hook:shop", "reply": "404 Not Found", "relay": "https://shop.example"},
+            "was refused by its webhook for hook:shop: it answered 404 Not Found",
+        ),
     ],
 )
 @sqlite_only

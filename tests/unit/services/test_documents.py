@@ -159,8 +159,19 @@ def test_whoever_gets_nothing_has_a_row_that_says_why():
     }
 
 
+def test_each_place_has_batches_of_its_own_behind_those_of_mail():
+    rows, _ = planned(addressees=[ANNA, BOB], folders=["/a/", "/b/"], webhooks=["hook:shop"])
+
+    batches = {}
+    for row in rows:
+        batches.setdefault(row["address"] if "@" not in row["address"] else "mail", set()).add(row["batch"])
+    assert list(batches) == ["mail", "/a/", "/b/", "hook:shop"]
+    numbers = [number for found in batches.values() for number in sorted(found)]
+    assert numbers == list(range(len(numbers)))
+
+
 def test_folders_get_a_copy_of_every_document():
-    rows, _ = planned(addressees=[ANNA], file_patterns=["file:///reports/{period}/"])
+    rows, _ = planned(addressees=[ANNA], folders=["file:///reports/{period}/"])
 
     copies = [row for row in rows if row["channel"] == Channel.FILE]
     assert [(row["address"], row["key"]) for row in copies] == [

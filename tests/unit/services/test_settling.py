@@ -154,7 +154,7 @@ def test_a_combined_message_is_repeated_with_all_its_documents(run):
 @pytest.mark.parametrize(
     ("keys", "to", "error", "said"),
     [
-        (["ACMF"], None, NotFound, 'nobody was to be mailed the key "ACMF" in run .*: did you mean ACME'),
+        (["ACMF"], None, NotFound, 'nobody was to be sent the key "ACMF" in run .*: did you mean ACME'),
         (["ACME"], None, Refused, "ACME to bob@acme.example is uncertain: `pipeline resolve` settles it"),
         (["ACME"], "bob", PermanentError, '"bob" is not an e-mail address'),
         (["LATE"], None, Refused, "LATE to eva@x.example is still queued: it is sent by itself"),

@@ -203,3 +203,43 @@ def test_a_worker_that_starts_has_what_is_blocked_look_again(run, time):
 
     assert acts.step(run, "deliver:0").not_before == time.now
     assert acts.step(other, "deliver:0").not_before == later
+
+
+# ---- webhooks
+
+
+HOOKS = {"hook:shop": ("https://shop.example", "aaaa")}
+
+
+def take_hooks(run, attempt, rates=""):
+    with transaction() as session:
+        return shares.take(session, run.id, 0, attempt, Way({RELAY: "aaaa"}, parse(rates), str, HOOKS))
+
+
+def test_a_webhook_is_taken_by_its_own_server_whatever_the_relays_and_their_rates_do(run, attempt):
+    for n in range(3):
+        queued(run, "hook:shop", key=f"{n}", channel="webhook")
+    write(lambda session: setattr(relays.find(session, RELAY), "stopped_at", run.created_at))
+
+    share = take_hooks(run, attempt, "1/h")
+    assert (share.relay, len(share.deliveries)) == ("https://shop.example", 3)
+
+
+def test_a_rate_that_names_the_webhooks_host_is_kept(run, attempt):
+    for n in range(3):
+        queued(run, "hook:shop", key=f"{n}", channel="webhook")
+
+    assert len(take_hooks(run, attempt, "20/s, shop.example 2/h").deliveries) == 2
+    waits = take_hooks(run, attempt, "20/s, shop.example 2/h").pause
+    assert waits.why == "waits for its turn: shop.example 2/h"
+
+
+def test_a_webhook_that_is_down_says_so_once_and_stops_no_mail(run, attempt):
+    queued(run, "hook:shop", key="0", channel="webhook")
+    server = "https://shop.example"
+    write(relays.failed, server, f"webhook {server} cannot be reached: timed out", run.created_at)
+
+    pause = take_hooks(run, attempt).pause
+    assert pause.why == "webhook https://shop.example is down: cannot be reached: timed out"
+    people(run, 1, batch=1)
+    assert len(take(run, attempt, batch=1).deliveries) == 1

@@ -177,7 +177,7 @@ def test_a_relay_that_does_not_answer_is_told_of_and_so_is_its_return(time):
     look()
     (one,) = told()
     said = context(one)
-    assert (one.kind, said["name"], said["reason"]) == ("relay_down", "smtp.example:25", "connection refused")
+    assert (one.kind, said["name"], said["reason"]) == ("relay_down", "relay smtp.example:25", "connection refused")
     assert said["since"] == "Mon 16 Nov 2026 at 06:00:00 UTC"
 
     with transaction(durable=False) as session:
@@ -185,7 +185,7 @@ def test_a_relay_that_does_not_answer_is_told_of_and_so_is_its_return(time):
     look()
     look()
     assert kinds() == ["relay_down", "recovered"]
-    assert told()[1].facts["how"] == "The mail relay smtp.example:25 answers again."
+    assert told()[1].facts["how"] == "The relay smtp.example:25 answers again."
 
 
 # ---- what waits for a person

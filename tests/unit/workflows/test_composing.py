@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import dkim
+import fsspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -184,3 +185,29 @@ def test_a_message_is_signed_with_the_key_that_is_set_and_a_key_that_is_none_bur
         Letters(handle)
     with reading() as session:
         assert session.get_one(Document, document.id).status == "rendered"
+
+
+@pytest.mark.parametrize("mode", ["catch", "redirect:me@example.com", "live"])
+def test_files_for_elsewhere_stay_here_unless_mail_is_live(public, monkeypatch, mode):
+    monkeypatch.setenv("PIPELINE_MAIL", mode)
+    monkeypatch.setenv("PIPELINE_SMTP_URL", "smtp://127.0.0.1:9")
+    settings.cache_clear()
+    fsspec.filesystem("memory").store.clear()
+    run, handle = opened(deliver_to=["memory://elsewhere/", "here/"])
+    document, data = with_file(run)
+    letters = Letters(handle)
+    found = {}
+    for place in ("memory://elsewhere/", "here/"):
+        delivery = make_delivery(run, place, document_id=document.id, channel="file")
+        letters.load([delivery])
+        found[place] = letters.copies(delivery)
+
+    assert found["here/"] == ("file", "here/ACME.pdf")
+    assert (public / "here" / "ACME.pdf").read_bytes() == data
+    kept = list((public / "var" / "outbox").glob("*"))
+    if mode == "live":
+        assert (found["memory://elsewhere/"], kept) == (("file", "memory://elsewhere/ACME.pdf"), [])
+    else:
+        assert found["memory://elsewhere/"] == ("outbox", f"kept as {kept[0].name}")
+        assert [one.read_bytes() for one in kept] == [data]
+        assert fsspec.filesystem("memory").store == {}
