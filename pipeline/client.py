@@ -35,6 +35,8 @@ DECISIONS = frozenset({"approval", "blocked"})
 PASSING = frozenset({429, 502, 503, 504})
 # Seconds between two looks at a run: quick at first, then at most so slow.
 LOOK, SLOWEST_LOOK = 0.3, 5.0
+# Seconds that `wait` bears without an answer, once it had one.
+AWAY = 300.0
 
 
 class ClientError(Exception):
@@ -181,17 +183,27 @@ class Pipeline:
         return Run.read(self._json("GET", _path(run)))
 
     def wait(self, run: str, *, timeout: float | None = None) -> Run:
-        """Return when the run is over, or waits for a person (`needs_somebody`). Raises TookTooLong after `timeout`."""
-        began, pause = time.monotonic(), LOOK
+        """Return when the run is over, or waits for a person (`needs_somebody`). Raises TookTooLong after `timeout`.
+
+        An API that is away for a while, as when it is deployed, is waited for, up to five minutes.
+        """
+        began = heard = time.monotonic()
+        pause, found = LOOK, None
         while True:
-            found = self.status(run)
+            try:
+                found = self.status(run)
+                run, heard = found.id, time.monotonic()
+            except (Unreachable, Problem) as error:
+                passing = isinstance(error, Unreachable) or error.status in PASSING
+                if found is None or not passing or time.monotonic() > heard + AWAY:
+                    raise
             if found.is_over or found.needs_somebody:
                 return found
             left = None if timeout is None else began + timeout - time.monotonic()
             if left is not None and left <= 0:
                 raise TookTooLong(found, timeout or 0)
             time.sleep(pause if left is None else min(pause, left))
-            run, pause = found.id, min(pause * 1.3, SLOWEST_LOOK)
+            pause = min(pause * 1.3, SLOWEST_LOOK)
 
     def cancel(self, run: str, reason: str | None = None) -> Run:
         """End it: at once, or within seconds (`cancelling`). Raises Conflict for one that has ended otherwise."""

@@ -27,13 +27,20 @@ def _follow(
     found: Iterator[Collection[Path]], restart: Callable[[Iterable[str]], None], say: Callable[[str], None]
 ) -> None:
     for changed in found:
-        if code := [path for path in changed if path.parts[0] in FOLDERS]:
-            say(f"{_named(code)} changed: {', '.join(RESTARTED)} start again")
-            restart(RESTARTED)
-        if definitions := [path for path in changed if path.parts[0] == "schedules"]:
-            _load(_named(definitions), say)
-        if Path(".env") in changed:
-            say(".env changed: most settings are read when everything starts; Ctrl-C, and `pipeline up` again")
+        try:
+            _react(changed, restart, say)
+        except Exception as error:  # noqa: BLE001 - a database that is away, half of a file: the next change is told again
+            say(f"reload: {error}")
+
+
+def _react(changed: Collection[Path], restart: Callable[[Iterable[str]], None], say: Callable[[str], None]) -> None:
+    if code := [path for path in changed if path.parts[0] in FOLDERS]:
+        say(f"{_named(code)} changed: {', '.join(RESTARTED)} start again")
+        restart(RESTARTED)
+    if definitions := [path for path in changed if path.parts[0] == "schedules"]:
+        _load(_named(definitions), say)
+    if Path(".env") in changed:
+        say(".env changed: most settings are read when everything starts; Ctrl-C, and `pipeline up` again")
 
 
 def _load(named: str, say: Callable[[str], None]) -> None:

@@ -153,6 +153,21 @@ def test_waiting_ends_with_the_run_or_where_a_person_is_needed_or_when_time_is_u
     assert pipeline.wait(str(asks.id)).needs_somebody
 
 
+def test_waiting_outlives_an_api_that_is_being_deployed(webhook, quick):
+    webhook.answer(200, json.dumps({"id": "1f", "status": "running"}))
+    for _ in range(9):
+        webhook.answer(502)
+    webhook.answer(200, DONE)
+    assert Pipeline(webhook.url, attempts=2).wait("shipments").is_over
+    webhook.answer(502)
+    with pytest.raises(client.Problem, match="answers 502"):
+        Pipeline(webhook.url, attempts=1).wait("shipments")
+    webhook.answer(200, json.dumps({"id": "1f", "status": "running"}))
+    webhook.answer(404, json.dumps({"detail": "there is no run 1f"}))
+    with pytest.raises(NotThere):
+        Pipeline(webhook.url).wait("1f")
+
+
 def test_what_gets_no_answer_is_sent_again_under_the_same_key(webhook, quick):
     webhook.answer(503, json.dumps({"detail": "the database does not answer"}), Retry_After="7")
     webhook.answer(202, ONE[:10], Content_Length="999")  # cut off in the middle

@@ -44,6 +44,17 @@ def test_beside_a_broker_of_the_teams_schedules_are_loaded_at_once(database, mon
         assert session.get(Schedule, "nightly")
 
 
+def test_what_goes_wrong_is_told_and_the_next_change_is_followed(home, monkeypatch):
+    def away(named, say):
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(reloading, "_load", away)
+    said, restarted = [], []
+    changed = [{Path("schedules/a.yaml")}, {Path("reports/a.py")}]
+    reloading._follow(iter(changed), restarted.extend, said.append)
+    assert said == ["reload: the database is away", "reports/a.py changed: worker, beat, web start again"]
+
+
 def test_a_checkout_of_many_files_is_one_line():
     assert reloading._named([Path(f"reports/{letter}.py") for letter in "edcba"]) == (
         "reports/a.py, reports/b.py, reports/c.py and 2 more"
