@@ -35,7 +35,8 @@ def test_steps_of_a_pool_take_turns_and_hold_up_nobody_else(up: Running) -> None
     up.until(lambda: len(up.rows(Step, Step.place_wanted_at.is_not(None))) == 4, 30)
 
     assert up.run("quick").status == "succeeded"
-    assert "waits for a place in pool warehouse: 1 of 1 taken" in up.command("show", str(waiting[0])).stdout
+    shown = " ".join(up.command("show", str(waiting[0])).stdout.split())
+    assert "waits for a place in pool warehouse: 1 of 1 taken, by command of holder" in shown
 
     os.kill(int(owner.split("/")[2]), signal.SIGKILL)
     up.command("cancel", str(holder), check=True)
