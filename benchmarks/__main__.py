@@ -35,7 +35,7 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--active", type=int, default=1000, help="steps that are at work (default 1,000)")
     found.add_argument("--kills", type=int, default=5, help="of the only process of a worker (default 5)")
     found.add_argument("--losses", type=int, default=2, help="of a whole machine (default 2)")
-    found.add_argument("--steps", type=int, default=400, help="empty, that recovery is measured by (default 400)")
+    found.add_argument("--steps", type=int, default=1000, help="empty, that recovery is measured by (default 1,000)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
     found.add_argument("--runs", type=int, default=1_000_000, help="of the history behind HTTP (default 1,000,000)")
