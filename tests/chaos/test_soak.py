@@ -1,6 +1,6 @@
 """2,000 messages on their way while a process that sends is killed every second: nobody is left out or mailed twice.
 
-Real workers with their pools, a real SMTP server whose fsynced log is the truth. `make chaos` prints the table.
+Real workers with their pools, a real SMTP server whose fsynced log is the truth. `make soak` prints the table.
 """
 
 from __future__ import annotations

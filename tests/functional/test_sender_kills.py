@@ -233,7 +233,7 @@ def test_a_kill_while_posting_costs_one_repeat_under_the_same_key_at_most(
 
 
 def test_a_soak_with_senders_killed_at_random_loses_and_doubles_nothing(place: Place) -> None:
-    """`make chaos` has the long one, with real workers."""
+    """`make soak` has the long one, with real workers."""
     dice, kills, recipients = random.Random(7), 12, 300
     run = make_batches(recipients, batches=6)
     alive = [place.senders.start(run.id) for _ in range(2)]
