@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def sentence(answer: Answer, run_status: str) -> str:
     """`ACME: "Your shipments" for 16-22 Nov 2026 was handed over to relay smtp.example …`."""
-    again = f", sent once more ({answer.repeat})," if answer.repeat else ""
+    asked_for = answer.status == DeliveryStatus.DEFERRED and not answer.reply  # the reason says that it is a repeat
+    again = f", sent once more ({answer.repeat})," if answer.repeat and not asked_for else ""
     what = f'{_whose(answer)}: "{answer.title}" for {answer.period["title"]}{again}'
     if answer.address is None:
         return f"{what} {_of_document(answer)}"
