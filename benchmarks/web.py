@@ -172,7 +172,8 @@ def _fill(runs: int, deliveries: int) -> str:
         same = {name: json.dumps(getattr(row, name)) for name in ("period", "params", "scope", "definition")}
         session.execute(text(_RUNS), {**same, "runs": runs, "schedules": SCHEDULES})
         session.execute(text(_DELIVERIES), {"some": runs // 10})
-        session.execute(text(_LARGE), {"run": run.id, "many": deliveries})
+        for statement in (_LARGE, _DOCUMENTS, _STEPS, _ATTEMPTS):
+            session.execute(text(statement), {"run": run.id, "many": deliveries})
         session.execute(text(_RECIPIENTS))
     with db.engine().connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
@@ -201,6 +202,25 @@ _LARGE = """
         CASE WHEN n % 500 = 3 THEN 'failed' ELSE 'accepted' END, 1, '{}', 0, 'smtp.example', '250 queued as ' || n,
         CASE WHEN n % 500 = 3 THEN '550 no such user' END
     FROM generate_series(1, :many) n
+"""
+_DOCUMENTS = """
+    INSERT INTO documents (id, run_id, key, batch, rows, status, pages, context)
+    SELECT gen_random_uuid(), :run, 'K' || n, n / 100, 42, CASE WHEN n % 5000 = 3 THEN 'failed' ELSE 'rendered' END, 3,
+        json_build_object('title', 'Document ' || n, 'summary', repeat('words ', 50))
+    FROM generate_series(1, :many) n
+"""
+_STEPS = """
+    INSERT INTO steps (id, run_id, name, task, args, kwargs, takes_results, canvas, stage, ordinal, tolerated,
+        generation, status, queue, priority, retry, task_id, published, fence, started_at, finished_at)
+    SELECT gen_random_uuid(), :run, kind || ':' || n, 'report.' || kind, '[]', '{}', false, 2, stage, n, false, 1,
+        'succeeded', 'default', 5, '{"attempts": 5, "first": 30.0, "factor": 2.0, "ceiling": 900.0}',
+        gen_random_uuid(), 1, 1, now(), now()
+    FROM generate_series(1, :many / 100) n, (VALUES ('render', 3), ('deliver', 5)) kinds (kind, stage)
+"""
+_ATTEMPTS = """
+    INSERT INTO attempts (id, run_id, step_id, generation, fence, worker, outcome, progressed, started_at, finished_at)
+    SELECT gen_random_uuid(), run_id, id, 1, 1, 'worker-1/5f2b/4711/99', 'succeeded', false, now(), now() FROM steps
+    WHERE run_id = :run
 """
 _RECIPIENTS = """
     INSERT INTO recipients (id, address, seen_at) SELECT gen_random_uuid(), address, now()

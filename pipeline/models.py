@@ -587,6 +587,8 @@ class Document(Base):
         UniqueConstraint("run_id", "key"),
         one_of("status", DocumentStatus),
         Index("ix_documents_run_id_batch", "run_id", "batch"),
+        # What is counted by status, and listed where something went wrong: not through all that a document says.
+        Index("ix_documents_run_id_status", "run_id", "status"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
