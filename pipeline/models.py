@@ -370,6 +370,10 @@ _OPEN = "finish_by IS NOT NULL AND finished_at IS NULL"
 _TIMED = "stop_at IS NOT NULL AND finished_at IS NULL"
 
 
+# As `ix_runs_triggered` says it, see ACTIVE_STEP.
+TRIGGERED = text("runs.trigger <> 'schedule'")
+
+
 class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
@@ -380,6 +384,14 @@ class Run(Base):
         Index("ix_runs_created_at", "created_at"),
         # Pages of those that failed, say, among a million others.
         Index("ix_runs_status_created_at", "status", "created_at"),
+        # What somebody triggered, among what schedules did.
+        Index(
+            "ix_runs_triggered",
+            "trigger",
+            "created_at",
+            postgresql_where=text("trigger <> 'schedule'"),
+            sqlite_where=text("trigger <> 'schedule'"),
+        ),
         # What is asked at every fire: it must not grow with finished runs.
         Index(
             "ix_runs_open",
@@ -508,7 +520,12 @@ class Step(Base):
     @property
     def kind(self) -> str:
         """`render` of `render:3`: what the schedule file's retry goes by."""
-        return self.name.partition(":")[0].partition("/")[0]
+        return kind_of(self.name)
+
+
+def kind_of(step: str) -> str:
+    """The kind of a step by its name."""
+    return step.partition(":")[0].partition("/")[0]
 
 
 class Attempt(Base):

@@ -24,6 +24,8 @@ from pipeline.models import (
     Run,
     RunEvent,
     Step,
+    StepStatus,
+    kind_of,
 )
 from pipeline.services.answers import advice, pools
 from pipeline.services.answers.summary import RunSummary, summarise
@@ -145,9 +147,12 @@ def show(session: Session, run: Run, *, stories: int | None = None) -> RunDetail
     so many reasons at most; without, each is listed.
     """
     summary = summarise(session, [run])[0]
-    steps = session.scalars(select(Step).where(Step.run_id == run.id).order_by(Step.stage, Step.ordinal)).all()
-    attempts = session.scalars(select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.started_at)).all()
-    details = _steps(steps, attempts, pools.waits(session, run, steps))
+    mine = select(*_OF_A_STEP).where(Step.run_id == run.id).order_by(Step.stage, Step.ordinal)
+    tried = select(*_OF_AN_ATTEMPT).where(Attempt.run_id == run.id).order_by(Attempt.started_at)
+    steps, attempts = session.execute(mine).all(), session.execute(tried).all()
+    wants_a_place = (Step.run_id == run.id, Step.status == StepStatus.QUEUED, Step.place_wanted_at.is_not(None))
+    waiting = session.scalars(select(Step).where(*wants_a_place)).all()
+    details = _steps(steps, attempts, pools.waits(session, run, waiting))
     return RunDetail(
         run=summary,
         params=run.params,
@@ -164,17 +169,28 @@ def show(session: Session, run: Run, *, stories: int | None = None) -> RunDetail
     )
 
 
-def _steps(steps: Sequence[Step], attempts: Sequence[Attempt], waits: Mapping[UUID, str]) -> list[StepDetail]:
+# Just what is told of them, as plain rows: a run may have thousands, and their results may be large.
+_OF_A_STEP = (
+    Step.id, Step.name, Step.status, Step.queue, Step.task_id, Step.retry, Step.queued_at, Step.published_at,
+    Step.not_before, Step.started_at, Step.finished_at, Step.lease_owner, Step.error, Step.generation,
+)  # fmt: skip
+_OF_AN_ATTEMPT = (
+    Attempt.step_id, Attempt.generation, Attempt.fence, Attempt.worker, Attempt.outcome, Attempt.started_at,
+    Attempt.finished_at, Attempt.error, Attempt.traceback, Attempt.output,
+)  # fmt: skip
+
+
+def _steps(steps: Sequence[Any], attempts: Sequence[Any], waits: Mapping[UUID, str]) -> list[StepDetail]:
     outcomes: dict[tuple[UUID, int], Counter[str]] = defaultdict(Counter)
     for attempt in attempts:
         outcomes[attempt.step_id, attempt.generation][attempt.outcome] += 1
     return [_step(step, outcomes[step.id, step.generation], waits.get(step.id)) for step in steps]
 
 
-def _step(step: Step, outcomes: Counter[str], waits: str | None) -> StepDetail:
+def _step(step: Any, outcomes: Counter[str], waits: str | None) -> StepDetail:
     return StepDetail(
         name=step.name,
-        kind=step.kind,
+        kind=kind_of(step.name),
         status=step.status,
         queue=step.queue,
         task_id=step.task_id,
@@ -192,7 +208,7 @@ def _step(step: Step, outcomes: Counter[str], waits: str | None) -> StepDetail:
     )
 
 
-def _attempts(steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[AttemptDetail]:
+def _attempts(steps: Sequence[Any], attempts: Sequence[Any]) -> list[AttemptDetail]:
     names = {step.id: step.name for step in steps}
     return [
         AttemptDetail(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.errors import Refused
 from pipeline.mistakes import did_you_mean
-from pipeline.models import Delivery, Recipient, Run, RunStatus, Trigger
+from pipeline.models import TRIGGERED, Delivery, Recipient, Run, RunStatus, Trigger
 from pipeline.services.answers import marks
 from pipeline.services.answers.lists import known
 from pipeline.services.answers.summary import RunSummary, summarise
@@ -82,6 +82,8 @@ def _fitting(session: Session, wanted: RunFilter) -> Select[Run]:
         runs = runs.where(Run.schedule_key == known(session, wanted.schedule).key)
     if wanted.trigger is not None:
         runs = runs.where(Run.trigger == _trigger(wanted.trigger))
+        if wanted.trigger != Trigger.SCHEDULE:
+            runs = runs.where(TRIGGERED)
     if wanted.backfill_id is not None:
         runs = runs.where(Run.backfill_id == wanted.backfill_id)
     if wanted.since is not None:
@@ -97,10 +99,11 @@ def _fitting(session: Session, wanted: RunFilter) -> Select[Run]:
 def addresses(session: Session, text: str) -> list[str]:
     """The addresses that `text` means: itself, else those of its domain, else all that hold it or whose names do."""
     text = text.strip()
-    exactly = select(Recipient.address).where(func.lower(Recipient.address) == text.lower())
     if "@" in text.lstrip("@"):
-        found = list(session.scalars(exactly))
-        return found or [text]
+        if session.scalar(select(Recipient.address).where(Recipient.address == text)) is not None:
+            return [text]  # as it is written: by its index, not by a look at all of them
+        alike = select(Recipient.address).where(func.lower(Recipient.address) == text.lower())
+        return list(session.scalars(alike)) or [text]
     if text.startswith("@"):
         fits: Any = Recipient.address.iendswith(text, autoescape=True)
     else:
