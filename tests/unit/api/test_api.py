@@ -1,12 +1,16 @@
 """Doors over HTTP: who is let in, what is opened, and how a mistake is told."""
 
 import re
+import threading
 from datetime import timedelta
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from pipeline import tasks
 from pipeline.db import reading, transaction
+from pipeline.errors import Refused
 from pipeline.models import ApiToken, Audit, Run, Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
@@ -98,6 +102,28 @@ def test_a_token_is_kept_as_a_digest_and_its_use_is_written_down_once_a_minute(h
         assert row.last_used_at is not None
         assert secret not in {str(value) for value in vars(row).values()}
         assert secret.startswith(row.prefix)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])
+def test_a_token_has_a_name_that_can_stand_in_a_record(http, name):
+    with pytest.raises(Refused, match="a token needs a name"):
+        token(name)
+
+
+def test_what_is_opened_is_published_behind_the_answer(app, shared_database, monkeypatch):
+    """By the thread of the application: nobody waits for the broker, and many are published together."""
+    make_schedule()
+    handed, published = [], threading.Event()
+
+    def publish_all(run_ids):
+        handed.extend(run_ids)
+        published.set()
+
+    monkeypatch.setattr(tasks, "publish_all", publish_all)
+    with TestClient(app) as http:
+        opened = http.post("/api/runs", json={"schedule": "shipments"}, headers=bearer(token())).json()
+        assert published.wait(10)
+    assert [str(one) for one in handed] == [opened["id"]]
 
 
 def test_one_at_a_time_is_told_with_the_run_that_is_at_work(http, published):
