@@ -37,6 +37,7 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--losses", type=int, default=2, help="of a whole machine (default 2)")
     found.add_argument("--steps", type=int, default=1000, help="empty, that recovery is measured by (default 1,000)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
+    found.add_argument("--planned", type=int, default=1_000_000, help="deliveries (default 1,000,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
     found.add_argument("--runs", type=int, default=1_000_000, help="of the history behind HTTP (default 1,000,000)")
     found.add_argument("--deliveries", type=int, default=100_000, help="of its largest run (default 100,000)")
@@ -122,6 +123,12 @@ def recovering(asked: argparse.Namespace) -> Result:
     return recovering.measure(asked.kills, asked.losses, asked.steps, asked.rounds)
 
 
+def planning(asked: argparse.Namespace) -> Result:
+    from benchmarks import planning
+
+    return planning.measure(asked.planned)
+
+
 def sending(asked: argparse.Namespace) -> Result:
     from benchmarks import sending
 
@@ -150,12 +157,13 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
         recovering,
         postgresql,
         sending,
+        planning,
         web,
     )
 }
 
 # Parts that are measured when they are asked for.
-ON_DEMAND = {"postgresql", "sending", "healing_postgresql", "web"}
+ON_DEMAND = {"postgresql", "planning", "sending", "healing_postgresql", "web"}
 # Parts that send nothing, and need no server that takes it.
 WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "recovering", "rows", "web"}
 

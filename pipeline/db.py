@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, text
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, event, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -34,6 +34,7 @@ IMPATIENT = {
     "keepalives_count": 3,
 }
 
+Columns = TypeVarTuple("Columns")
 logger = log.get(__name__)
 _engine: tuple[int, Engine] | None = None
 
@@ -153,6 +154,25 @@ def one_at_a_time(session: Session, what: str) -> None:
     """Wait until no other transaction does `what`, to the end of this one; SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"pipeline.{what}"))))
+
+
+def among(session: Session, rows: Select[*Columns], values: Sequence[Any]) -> Iterator[Row[*Columns]]:
+    """The `rows` whose first column is one of `values`, asked for portion by portion.
+
+    For more values than there are rows, all rows are read once: a million addresses would be thousands of questions.
+    """
+    if len(values) > CHUNK and _are_at_most(session, rows, len(values)):
+        wanted = set(values)
+        yield from (row for row in session.execute(rows) if row[0] in wanted)  # type: ignore[misc]  # it has one
+        return
+    (column, *_) = rows.selected_columns
+    for at in range(0, len(values), CHUNK):
+        yield from session.execute(rows.where(column.in_(values[at : at + CHUNK])))
+
+
+def _are_at_most(session: Session, rows: Select[*tuple[Any, ...]], count: int) -> bool:
+    counted = select(func.count()).select_from(rows.limit(count + 1).subquery())
+    return (session.scalar(counted) or 0) <= count
 
 
 def insert_all(session: Session, table: Any, rows: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pipeline import fingerprint
 from pipeline.adapters import copies
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import CHUNK, insert_new
+from pipeline.db import CHUNK, among, insert_new
 from pipeline.models import (
     Delivery,
     DeliveryDocument,
@@ -84,12 +84,8 @@ def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
 
 def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:
     """Why nothing is sent to these addresses: those that are suppressed, with the reason."""
-    found: dict[str, str] = {}
-    for at in range(0, len(addresses), CHUNK):
-        chunk = addresses[at : at + CHUNK]
-        rows = session.execute(select(Suppression.address, Suppression.reason).where(Suppression.address.in_(chunk)))
-        found |= {address: f"suppressed: {reason}" for address, reason in rows}
-    return found | _forgotten(session, addresses)
+    rows = among(session, select(Suppression.address, Suppression.reason), addresses)
+    return {address: f"suppressed: {reason}" for address, reason in rows} | _forgotten(session, addresses)
 
 
 def _forgotten(session: Session, addresses: Sequence[str]) -> dict[str, str]:

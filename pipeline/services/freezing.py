@@ -18,7 +18,7 @@ RENDER_BATCHES, LARGEST_RENDER_BATCH = 50, 250
 DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 40, 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Addressee:
     """Somebody who gets the document of `key`; `problem` says why nothing can be sent to the address.
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipeline import tokens
-from pipeline.db import CHUNK, clock, insert_new
+from pipeline.db import among, clock, insert_new
 from pipeline.errors import NotFound
 from pipeline.models import Delivery, OptOut, Run
 from pipeline.services import audit, documents, subscriptions
@@ -61,12 +61,9 @@ def opt_out(session: Session, address: str, schedule: str, source: str) -> bool:
 
 def opted_out(session: Session, addresses: Sequence[str], schedule: str) -> dict[str, str]:
     """Why nothing of the schedule is sent to these addresses: those that opted out, with how."""
-    found: dict[str, str] = {}
-    for at in range(0, len(addresses), CHUNK):
-        mine = (OptOut.schedule_key == schedule, OptOut.address.in_(addresses[at : at + CHUNK]))
-        rows = session.execute(select(OptOut.address, OptOut.created_at, OptOut.source).where(*mine))
-        found |= {address: f"unsubscribed on {when:%Y-%m-%d} by {source}" for address, when, source in rows}
-    return found
+    out = select(OptOut.address, OptOut.created_at, OptOut.source).where(OptOut.schedule_key == schedule)
+    rows = among(session, out, addresses)
+    return {address: f"unsubscribed on {when:%Y-%m-%d} by {source}" for address, when, source in rows}
 
 
 def barred(session: Session, addresses: Sequence[str], schedule: str) -> dict[str, str]:

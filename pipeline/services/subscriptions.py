@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, clock
+from pipeline.db import CHUNK, among, clock
 from pipeline.models import Subscription, SubscriptionStatus
 
 # What a run is planned by: the columns of the dataset that subscriptions are frozen in.
@@ -39,11 +39,7 @@ def end(session: Session, schedule: str, address: str, by: str, key: str | None 
 
 def ended(session: Session, addresses: Sequence[str], schedule: str) -> dict[tuple[str, str], str]:
     """Why nothing of one key is sent to an address: by address and key, those subscriptions that were ended."""
-    found: dict[tuple[str, str], str] = {}
     columns = select(Subscription.address, Subscription.key, Subscription.ended_at, Subscription.ended_by)
     over = (Subscription.schedule_key == schedule, Subscription.status == SubscriptionStatus.UNSUBSCRIBED)
-    for at in range(0, len(addresses), CHUNK):
-        rows = columns.where(*over, Subscription.address.in_(addresses[at : at + CHUNK]))
-        for address, key, when, by in session.execute(rows):
-            found[address, key] = f"unsubscribed on {when:%Y-%m-%d} by {by}"
-    return found
+    rows = among(session, columns.where(*over), addresses)
+    return {(address, key): f"unsubscribed on {when:%Y-%m-%d} by {by}" for address, key, when, by in rows}

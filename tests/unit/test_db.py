@@ -125,6 +125,17 @@ def test_a_forked_process_has_an_engine_of_its_own():
 # ---- rows that are new
 
 
+@pytest.mark.parametrize("strangers", [3, db.CHUNK, 5 * db.CHUNK], ids=["few", "portions", "more than rows"])
+def test_rows_are_found_among_few_values_and_among_many(strangers):
+    names = [f"beat {number}" for number in range(2 * db.CHUNK)]
+    with db.transaction(durable=False) as session:
+        db.insert_all(session, Heartbeat, [{"name": name, "at": NOON, "detail": None} for name in names])
+    asked = [*names[100:103], *(f"nobody {number}" for number in range(strangers))]
+    with db.reading() as session:
+        found = sorted(db.among(session, select(Heartbeat.name, Heartbeat.at), asked))
+    assert found == [(name, NOON) for name in names[100:103]]
+
+
 def test_only_new_rows_are_inserted_and_counted():
     with db.transaction() as session:
         assert db.insert_new(session, Suppression, [suppression("a"), suppression("b")]) == 2

@@ -26,12 +26,21 @@ def domain_of(sender: str) -> str:
     return split_address(sender)[1].rpartition("@")[2] or "localhost"
 
 
+def is_plain(address: str) -> bool:
+    """Whether it is an address that looks like nearly all, as rows and SMTP have it."""
+    return (
+        PLAIN.fullmatch(address) is not None and address.index("@") <= 64 and not address.endswith(("invalid", "onion"))
+    )
+
+
 @lru_cache(maxsize=4096)
 def valid_address(text: str, field: str = "address") -> str:
     """The address as it is written in rows: domain in lower case and in Unicode, spaces around it gone.
 
     Only its form is checked, no DNS: addresses of an intranet without a dot are fine. Raises PermanentError.
     """
+    if is_plain(text):
+        return text
     import email_validator
 
     # Reports go to root@localhost and ops@mail.corp.local as well; the list is the library's own switch for that.
@@ -50,7 +59,7 @@ def wire_address(address: str, field: str = "address") -> str:
 
     Not ASCII only where the part before the @ is not (RFC 6531). Raises PermanentError for what is no address.
     """
-    if PLAIN.fullmatch(address) and address.index("@") <= 64 and not address.endswith(("invalid", "onion")):
+    if is_plain(address):
         return address
     local, _, domain = valid_address(address, field).rpartition("@")
     return f"{local}@{ascii_domain(domain)}"
