@@ -1,4 +1,4 @@
-"""The HTTP API over a long history on PostgreSQL: opening runs, lists, a large run's pages, and those who watch."""
+"""The HTTP API and the console over a long history on PostgreSQL: lists, a large run, opening runs, those who watch."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def measure(runs: int, deliveries: int) -> Result:
             httpx.Client(
                 base_url=root,
                 headers={"Authorization": f"Bearer {token}"},
+                cookies=_cookies(),
                 timeout=30,
                 limits=httpx.Limits(max_connections=None),
             ) as http,
@@ -64,6 +65,16 @@ def _measured(http: httpx.Client, process: subprocess.Popen[bytes], large: str, 
         "its deliveries": f"/api/runs/{large}/deliveries?limit=50",
         "its accepted deliveries": f"/api/runs/{large}/deliveries?limit=50&status=accepted",
         "its deliveries, searched": f"/api/runs/{large}/deliveries?limit=50&text=person77",
+        "console: Today": "/",
+        "console: Runs": "/runs",
+        "console: Runs that failed": "/runs?status=failed",
+        "console: Runs of one recipient": "/runs?q=person7@acme.example",
+        "console: the large run": f"/runs/{large}",
+        "console: the large run, kept current": f"/runs/{large}/live",
+        "console: its deliveries": f"/runs/{large}/deliveries",
+        "console: Schedules": "/schedules",
+        "console: a schedule": "/schedules/bench_7",
+        "console: System": "/system",
     }
     took = {name: _p95(lambda path=path: http.get(path)) for name, path in asked.items()}
     opening = _opened(http)
@@ -236,6 +247,23 @@ def _token() -> str:
 
     with transaction() as session:
         return api_tokens.create(session, "benchmark", Scope.OPERATE, Actor("benchmark", Door.CLI))[1]
+
+
+def _cookies() -> dict[str, str]:
+    """What a browser has of somebody who is logged in."""
+    from pipeline import tokens
+    from pipeline.adapters.secret_keys import secret_keys
+    from pipeline.console.visitors import COOKIE
+    from pipeline.db import transaction
+    from pipeline.models import Door
+    from pipeline.services import logins
+    from pipeline.services.audit import Actor
+    from pipeline.settings import settings
+
+    actor = Actor("benchmark", Door.CONSOLE)
+    with transaction() as session:
+        login = logins.follow(session, logins.make_link(session, actor), actor)
+    return {COOKIE: tokens.issue(secret_keys(settings()), tokens.Purpose.LOGIN, login.id.bytes)}
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pipeline.console import filters
 from pipeline.console.visitors import Forbidden, LoginWanted, Visitor, is_secure
 from pipeline.db import is_away
 from pipeline.errors import NotFound, PipelineError, TransientError
+from pipeline.report import WHOLE
 from pipeline.settings import settings
 
 logger = log.get(__name__)
@@ -50,7 +51,7 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    made.globals |= {"version": __version__, "asset": asset, "csrf": _csrf}
+    made.globals |= {"version": __version__, "asset": asset, "csrf": _csrf, "whole": WHOLE}
     filters.install(made)
     return made
 
@@ -99,7 +100,8 @@ def fragment(template: str, **context: Any) -> str:
 def said(request: Request, to: str, text: str, *, wrong: bool = False) -> RedirectResponse:
     """Go to a page after an act, and say there what became of it."""
     response = RedirectResponse(to, 303, headers=HEADERS)
-    packed = base64.urlsafe_b64encode(json.dumps([text[:1500], wrong]).encode()).decode()
+    # A cookie has room for 4 kB.
+    packed = base64.urlsafe_b64encode(json.dumps([text[:700], wrong], ensure_ascii=False).encode()).decode()
     response.set_cookie(SAID, packed, 60, httponly=True, samesite="lax", secure=is_secure(request))
     return response
 

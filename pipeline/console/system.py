@@ -30,11 +30,11 @@ def system(request: Request, visitor: Looking) -> Response:
         return page(
             request, "system.html", visitor,
             load=answers.load(session),
-            flower=configured.flower_url,
             mail=answers.mail(
                 session, configured.mail, [str(one) for one in configured.rates], list(mail_routes.relays(configured))
             ),
             notices=notices(session, limit=NOTICES, kept_back=True),
+            flower=configured.flower_url,
             acts=answers.audit(session, limit=ACTS),
             users=users.every(session) if visitor.may("admin") else [],
             tokens=api_tokens.summaries(session) if visitor.may("admin") else [],

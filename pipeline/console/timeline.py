@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 # A bar that is narrower than this cannot be seen, or hit.
-NARROWEST = 0.35
+NARROWEST = 0.5
 # Lanes that one picture has at most, and bars that one lane has.
 LANES, BARS = 16, 240
 # Distances between marks on an axis, and how an instant on it is written.

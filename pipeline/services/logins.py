@@ -8,7 +8,7 @@ import secrets
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock, one_at_a_time
@@ -30,8 +30,8 @@ LINK_LASTS = timedelta(minutes=30)
 # ---- tries
 
 
-def try_again(session: Session, name: str, address: str) -> UUID:
-    """Count a try before it is looked at, so that a hundred at once are a hundred; its id, for `succeeded`.
+def try_again(session: Session, name: str, address: str) -> None:
+    """Count a try before it is looked at, so that a hundred at once are a hundred; one that succeeds is taken back.
 
     Raises Refused when there were too many wrong ones lately.
     """
@@ -44,10 +44,7 @@ def try_again(session: Session, name: str, address: str) -> UUID:
         if tried >= allowed:
             minutes = max(1, round((first + WINDOW - now).total_seconds() / 60))
             raise Refused(f"too many wrong passwords: try again in {minutes} minute{'s' if minutes > 1 else ''}")
-    row = LoginAttempt(who=who, address=network, at=now)
-    session.add(row)
-    session.flush()
-    return row.id
+    session.add(LoginAttempt(who=who, address=network, at=now))
 
 
 def password_of(session: Session, name: str) -> str | None:
@@ -130,7 +127,7 @@ def log_out(session: Session, login_id: UUID) -> None:
     session.execute(delete(Login).where(Login.id == login_id))
 
 
-def _over(now: datetime):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _over(now: datetime) -> ColumnElement[bool]:
     return (Login.seen_at < now - IDLE) | (Login.created_at < now - LONGEST)
 
 
