@@ -11,6 +11,7 @@ import heapq
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -110,6 +111,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder, whatever is found")
     said = parser.parse_args()
     seed = said.seed if said.seed is not None else random.SystemRandom().randrange(10_000)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and everything with it
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {seed}, {said.seconds:g} s of faults, in {folder}", flush=True)
     wrong = ["it did not get to its end"]
