@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg  # here, not later: loaded while a test has frozen time it warns of a foreign datetime
@@ -76,7 +77,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                preexec_fn=_die_with_parent, **_as_user(),  # noqa: PLW1509 - it takes no lock that a thread may hold
+                preexec_fn=partial(die_with_parent, signal.SIGINT), **_as_user(),  # noqa: PLW1509 - it takes no lock
             )  # fmt: skip
         _wait_until_ready(self.folder, self._process)
 
@@ -131,9 +132,9 @@ def _as_user() -> dict[str, str]:
     return {"user": UNPRIVILEGED} if os.geteuid() == 0 else {}
 
 
-def _die_with_parent() -> None:
-    """Ask Linux for a fast shutdown of the server when this process is gone (prctl(2), PR_SET_PDEATHSIG)."""
-    LIBC.prctl(1, signal.SIGINT)
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """In a child: ask Linux for this signal when the process that started it is gone (prctl(2), PR_SET_PDEATHSIG)."""
+    LIBC.prctl(1, number)
 
 
 def _wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.db import make_engine
 from tests.chaos.wire import Wire, Wires
 from tests.functional.running import Running
-from tests.postgresql import Server, administer
+from tests.postgresql import Server, administer, die_with_parent
 from tests.smtp_server import ScriptedServer
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,10 @@ class Site(Running):
             return
         command = [sys.executable, "-m", "tests.smtp_server", str(self.smtp.port), str(self.smtp.log), "1"]
         with (self.home / "mail.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            self.processes[name] = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
+            )  # fmt: skip
 
     def supervise(self) -> None:
         """Start again what has ended, as systemd or Kubernetes does; the broker is its fault's own affair."""

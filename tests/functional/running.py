@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from pipeline.db import make_engine
 from pipeline.embedded.broker import binary
 from pipeline.models import FINAL_RUN, Attempt, Delivery, DeliveryAttempt, Document, Run, RunStatus, Step
+from tests.postgresql import die_with_parent
 from tests.smtp_server import ScriptedServer
 
 Row = TypeVar("Row")
@@ -194,7 +195,7 @@ class Running:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "pipeline", *words],
                 cwd=self.home, env=self.environment | environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
             )  # fmt: skip
 
     def start_broker(self) -> None:
@@ -205,8 +206,9 @@ class Running:
         words += ["--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(self.home / "var")]
         with (self.home / "broker.log").open("ab") as log:
             self.processes["broker"] = subprocess.Popen(
-                [binary(), *words], stdout=log, stderr=log, start_new_session=True
-            )
+                [binary(), *words], stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
+            )  # fmt: skip
         self.until(lambda: socket.exists() or None, 10)
 
     def revive(self, name: str) -> bool:
