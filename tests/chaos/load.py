@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.chaos.site import Site
 
-KEYS = [f"k{number:02}" for number in range(20)]
+KEYS = [f"k{number:02}" for number in range(12)]
 # Seconds between two slots of each schedule.
-EVERY = 5
+EVERY = 6
 # Steps of the workflow that run beside each other.
 PARTS = 6
 REPORT = f"""
