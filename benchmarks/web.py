@@ -226,7 +226,8 @@ _STEPS = """
     SELECT gen_random_uuid(), :run, kind || ':' || n, 'report.' || kind, '[]', '{}', false, 2, stage, n, false, 1,
         'succeeded', 'default', 5, '{"attempts": 5, "first": 30.0, "factor": 2.0, "ceiling": 900.0}',
         gen_random_uuid(), 1, 1, now(), now()
-    FROM generate_series(1, :many / 100) n, (VALUES ('render', 3), ('deliver', 5)) kinds (kind, stage)
+    FROM (VALUES ('render', 3, 250), ('deliver', 5, 500)) kinds (kind, stage, size),
+        LATERAL generate_series(1, CAST(:many AS integer) / size) n
 """
 _ATTEMPTS = """
     INSERT INTO attempts (id, run_id, step_id, generation, fence, worker, outcome, progressed, started_at, finished_at)
