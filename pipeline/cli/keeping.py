@@ -21,10 +21,12 @@ def totals(
 ) -> None:
     """Count runs, documents and deliveries by schedule and month, those that were purged among them."""
     from pipeline.cli import purging
-    from pipeline.services import answers
+    from pipeline.services import answers, schedules
 
     with looking() as session:
         found = answers.totals(session, name)
+        if name and not found:
+            schedules.current(session, name)  # one that there is none of is told as such
     if as_json:
         print_json(found)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
     from pipeline.services.answers import Holder, PoolStatus
 
-# Of those who have a place, and of those who wait, as many as a screen has room for.
-SHOWN = 5
+# Runs, and steps of each, of those who have a place and of those who wait: as many as a screen has room for.
+SHOWN = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -55,10 +56,20 @@ def _show(found: list[PoolStatus]) -> None:
 
 
 def _named(some: list[Holder], count: int) -> Text:
+    """By their runs: which schedule's, and which of its steps."""
     from pipeline.cli import tables
     from pipeline.services.answers import wording
 
-    lines = [f"{one.step or 'run'} of {one.schedule} ({wording.short(one.run_id)})" for one in some[:SHOWN]]
-    if count > len(lines):
-        lines.append(f"and {count - len(lines)} more")
+    lines: list[str] = []
+    shown = 0
+    for (run_id, schedule), found in groupby(some, key=lambda one: (one.run_id, one.schedule)):
+        same = list(found)
+        if len(lines) == SHOWN:
+            break
+        shown += len(same)
+        steps = [one.step for one in same if one.step]
+        more = f", {len(steps) - SHOWN} more" if len(steps) > SHOWN else ""
+        lines.append(f"{schedule} ({wording.short(run_id)})" + (f": {', '.join(steps[:SHOWN])}{more}" if steps else ""))
+    if count > shown:
+        lines.append(f"and {count - shown} more")
     return tables.words("\n".join(lines) or "-", "" if lines else "dim")

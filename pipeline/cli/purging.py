@@ -97,8 +97,8 @@ def show(found: Purge) -> None:
 def show_done(found: Purge) -> None:
     """Say what went."""
     said = ", ".join(f"{count:,} {name}" for name, count in found.rows.items()) or "no rows"
-    files = wording.counted(found.files, "file")
-    tables.console().print(tables.words(f"Deleted: {said}; {files}, {filing.size(found.bytes)}."))
+    files = f"; {wording.counted(found.files, 'file')}, {filing.size(found.bytes)}" if found.files else ""
+    tables.console().print(tables.words(f"Deleted: {said}{files}."))
 
 
 def show_totals(found: Sequence[MonthTotal], name: str | None) -> None:

@@ -66,4 +66,4 @@ def test_totals_are_by_schedule_and_month_the_newest_first(typed, as_json):
     shown = typed("totals").stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert f"{NOW:%Y-%m}" in shown
-    assert "No run yet of nothing" in typed("totals", "nothing").stdout
+    assert "did you mean shipments?" in typed("totals", "shipmets").stderr

@@ -31,7 +31,7 @@ def test_pools_are_shown_with_those_who_have_a_place_and_those_who_wait(typed, a
     assert max(map(len, shown.splitlines())) <= 80
     assert "1 of 1" in shown
     assert "0 of 8" in shown
-    assert "and 2 more" in shown
+    assert "fetch:2, 4 more" in " ".join(shown.split())
     warehouse, pdf = as_json("pools")
     assert (warehouse["name"], warehouse["places"], warehouse["waiting"]) == ("warehouse", 1, 7)
     assert [one["step"] for one in warehouse["holders"]] == ["fetch:a"]
