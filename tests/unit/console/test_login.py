@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from pipeline.adapters import passwords
 from pipeline.db import reading, transaction
@@ -164,3 +165,14 @@ def test_a_wrong_address_is_a_page_for_people_and_a_problem_for_machines(http):
     assert (
         http.get("/api/nothing", headers={"Accept": "text/html"}).headers["Content-Type"] == "application/problem+json"
     )
+
+
+def test_a_database_that_is_away_is_a_page_that_says_so(http, monkeypatch):
+    def gone(*_, **__):
+        raise OperationalError("select", {}, Exception("connection refused"))
+
+    monkeypatch.setattr("pipeline.console.runs.answers.run_page", gone)
+    answer = http.get("/runs")
+    assert answer.status_code == 503
+    assert "database does not answer" in text_of(answer.text)
+    assert "select" not in text_of(answer.text).partition("Not now")[2]
