@@ -1,0 +1,207 @@
+"""A day at the console, in a real browser: every page looked at, and everything done that people do there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser.conftest import Site
+from tests.browser.looking import Eyes
+
+PATIENCE = 40_000
+SECRET = "correct horse battery"
+
+
+@pytest.mark.timeout(300)
+def test_a_day_at_the_console(site: Site, browser: Browser, request: pytest.FixtureRequest) -> None:
+    """One tree and one browser for all of it: to start them takes longer than any of its parts."""
+    eyes = Eyes(draws=request.config.getoption("--pictures", default=False))
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    eyes.watch(context)
+    page = context.new_page()
+
+    log_in_by_link(page, site, eyes)
+    review = trigger_and_watch(page, site)
+    open_a_pdf(page, context, site)
+    eyes.draw(page, "run", height=1500)
+    cancel(page, site)
+    resend_what_failed(page, site, eyes)
+    approve(page, site, eyes)
+    pause_and_resume(page, site, eyes)
+    search(page, site, eyes)
+    look_everywhere(page, site, eyes, review)
+    page.goto(f"{site.url}/")
+    eyes.draw(page, "today")
+    unsubscribe(context, site, eyes)
+    log_out(page, site)
+    assert not eyes.faults, "\n".join(eyes.faults)
+    log_in_with_a_password_and_without_scripts(browser, site)
+
+
+def log_in_by_link(page: Page, site: Site, eyes: Eyes) -> None:
+    page.goto(site.link)
+    eyes.check(page)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_title("Today · Reports")
+
+
+def trigger_and_watch(page: Page, site: Site) -> str:
+    """A form made from the parameters; the page of the run goes on by itself until all is delivered."""
+    page.keyboard.press("s")
+    page.get_by_role("link", name="Carrier review").click()
+    page.get_by_text("Run now …").click()
+    page.get_by_label("Period").fill("2013-W37")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("It is opened.")
+    address = page.url
+    expect(page.locator(".run-head .pill")).to_have_text("succeeded")
+    expect(page.get_by_text("19 of 19")).to_be_visible()
+    page.wait_for_load_state()
+    assert page.url == address
+    return address
+
+
+def open_a_pdf(page: Page, context: BrowserContext, site: Site) -> None:
+    picture = page.locator(".thumb img").first
+    picture.scroll_into_view_if_needed()
+    expect(picture).to_have_js_property("complete", value=True)
+    assert picture.evaluate("one => one.naturalWidth") == 320
+    link = page.get_by_role("link", name="as PDF").first
+    answer = context.request.get(site.url + (link.get_attribute("href") or ""))
+    assert (answer.headers["content-type"], answer.body()[:5]) == ("application/pdf", b"%PDF-")
+    assert answer.headers["content-disposition"].startswith("inline")
+    for one in page.locator(".thumb img").all():
+        one.scroll_into_view_if_needed()
+        expect(one).to_have_js_property("complete", value=True)
+    page.evaluate("scrollTo(0, 0)")
+
+
+def run(page: Page, site: Site, name: str) -> None:
+    page.goto(f"{site.url}/schedules/{name}")
+    page.get_by_text("Run now …").click()
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def cancel(page: Page, site: Site) -> None:
+    run(page, site, "long_import")
+    expect(page.locator(".run-head .pill")).to_have_text("running")
+    expect(page.locator("svg rect.busy").first).to_be_visible()
+    page.get_by_text("Cancel …").click()
+    page.get_by_label("Why").fill("wrong day")
+    page.get_by_role("button", name="Cancel this run").click()
+    expect(page.locator(".run-head .pill")).to_have_text("cancelled")
+    expect(page.locator(".callout")).to_contain_text("wrong day")
+
+
+def resend_what_failed(page: Page, site: Site, eyes: Eyes) -> None:
+    run(page, site, "late_arrivals")
+    expect(page.locator(".run-head .pill")).to_have_text("partial")
+    expect(page.locator(".problems")).to_contain_text("not taken before noon")
+    eyes.check(page)
+    eyes.draw(page, "problem", height=900)
+    page.get_by_role("button", name="Resend 1 failed").click()
+    expect(page.get_by_role("status")).to_contain_text("It runs again, as generation 2.")
+    expect(page.locator(".run-head .pill")).to_have_text("succeeded")
+    expect(page.get_by_text("2 of 2").first).to_be_visible()
+    page.get_by_text("Rerun …").click()
+    page.get_by_label("everything, with fresh data").check()
+    page.get_by_role("button", name="Rerun", exact=True).click()
+    expect(page.locator(".run-head .pill")).to_have_text("succeeded")
+    expect(page.get_by_text("generation 3", exact=True)).to_be_visible()
+
+
+def approve(page: Page, site: Site, eyes: Eyes) -> None:
+    run(page, site, "prices")
+    expect(page.locator(".run-head .pill")).to_have_text("waiting for approval")
+    assert not any(b"ok+carla" in one for one in site.smtp.contents)
+    page.get_by_text("Approve …").click()
+    eyes.check(page)
+    page.get_by_label("Note").fill("looks right")
+    page.get_by_role("button", name="Approve and send").click()
+    expect(page.locator(".run-head .pill")).to_have_text("succeeded")
+    assert any(b"ok+carla" in one for one in site.smtp.contents)
+
+
+def pause_and_resume(page: Page, site: Site, eyes: Eyes) -> None:
+    page.goto(f"{site.url}/schedules/late_arrivals")
+    eyes.draw(page, "schedule", height=860)
+    page.get_by_text("Pause …").click()
+    page.get_by_label("Why").fill("the warehouse moves")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".callout")).to_contain_text("the warehouse moves")
+    page.get_by_text("Resume …").click()
+    page.get_by_role("button", name="Resume", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("Resumed.")
+
+
+def search(page: Page, site: Site, eyes: Eyes) -> None:
+    """From the keyboard alone."""
+    page.goto(f"{site.url}/runs")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator("[data-row] a.row").nth(1)).to_be_focused()
+    page.keyboard.press("/")
+    page.keyboard.type("553x1+bob@example.org")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("was handed over to relay").first).to_be_visible()
+    eyes.draw(page, "recipient", height=620)
+
+
+def look_everywhere(page: Page, site: Site, eyes: Eyes, review: str) -> None:
+    paths = ["/", "/runs", "/schedules", "/schedules/late_arrivals", "/recipients", "/system"]
+    for address in [*(site.url + path for path in paths), review, *(f"{review}/{part}" for part in PARTS)]:
+        page.goto(address)
+        eyes.check_all_over(page)
+    page.goto(f"{site.url}/system")
+    expect(page.get_by_text("2 processes")).to_be_visible()
+
+
+PARTS = ("deliveries", "documents", "attempts")
+
+
+def unsubscribe(context: BrowserContext, site: Site, eyes: Eyes) -> None:
+    """The link of a message: a look ends nothing, the button does."""
+    message = next(one for one in site.smtp.contents if b"To: ok+anna@example.org" in one)
+    link = re.search(rb"List-Unsubscribe: <([^>]+)>", message.replace(b"\r\n ", b" "))
+    assert link
+    page = context.new_page()
+    page.goto(link[1].decode())
+    eyes.check(page)
+    page.get_by_role("button").click()
+    expect(page.locator("main")).to_contain_text("any more")
+    expect(page.get_by_role("button")).to_have_count(0)
+    page.close()
+
+
+def log_out(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/runs")
+    page.locator(".who summary").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_title("Log in · Reports")
+    page.goto(site.link)
+    expect(page.locator("main")).to_contain_text("was used already")
+
+
+def log_in_with_a_password_and_without_scripts(browser: Browser, site: Site) -> None:
+    site.typed("user", "add", "eve", "--role", "operate", answer=f"{SECRET}\n")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site.url}/runs?status=partial")
+    page.get_by_label("Name").fill("eve")
+    page.get_by_label("Password").fill("a guess of somebody")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not right")
+    page.get_by_label("Password").fill(SECRET)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("h1")).to_have_text("Runs")
+    assert page.url.endswith("/runs?status=partial")
+    run(page, site, "long_import")
+    expect(page.get_by_role("status")).to_have_text("It is opened.")
+    page.get_by_text("Cancel …").click()
+    page.get_by_role("button", name="Cancel this run").click()
+    expect(page.get_by_role("status")).to_contain_text("cancelled")
+    context.close()
