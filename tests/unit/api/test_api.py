@@ -93,13 +93,16 @@ def test_only_a_living_token_of_enough_scope_gets_in(http):
     assert http.get(f"/api/runs/{run.id}", headers=bearer(reader)).status_code == 401
 
 
-def test_a_token_is_kept_as_a_digest_and_its_use_is_written_down_once_a_minute(http):
+def test_a_token_is_kept_as_a_digest_and_its_use_is_written_down_once_a_minute(http, monkeypatch):
     run, secret = make_run(), token()
+    written, used = [], api_tokens.used
+    monkeypatch.setattr(api_tokens, "used", lambda session, row: written.append(used(session, row)))
     for _ in range(3):
         assert http.get(f"/api/runs/{run.id}", headers=bearer(secret)).status_code == 200
     with reading() as session:
         row = session.scalar(select(ApiToken))
         assert row.last_used_at is not None
+        assert len(written) == 1
         assert secret not in {str(value) for value in vars(row).values()}
         assert secret.startswith(row.prefix)
 
