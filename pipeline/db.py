@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from pipeline import log
-from pipeline.settings import settings
+from pipeline.errors import PermanentError
+from pipeline.settings import masked, settings
 
 # Rows that one writing transaction inserts at most: SQLite's writers take turns, and nobody waits long.
 CHUNK = 500
@@ -224,14 +225,23 @@ def migrations() -> Path:
 
 
 def migrate(revision: str = "head") -> None:
-    """Bring the database to `revision`; several callers at once take turns."""
+    """Bring the database to `revision`; several callers at once take turns. Raises PermanentError for a newer one."""
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
-    with _writers_turn():
-        command.upgrade(config, revision)
+    try:
+        with _writers_turn():
+            command.upgrade(config, revision)
+    except CommandError as error:
+        if "Can't locate revision" not in str(error):
+            raise
+        raise PermanentError(
+            f"{masked(settings().database_url)} was migrated by a newer version than this one: run that version, or go "
+            "back to a backup"
+        ) from error
 
 
 def is_migrated() -> bool:
