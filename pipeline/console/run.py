@@ -31,6 +31,8 @@ Mark = Annotated[str | None, Query(max_length=1000)]
 RunText = Annotated[str, Path(max_length=200)]
 # Reasons that are told apart, attempts that are told in full, and the end of a traceback that is shown.
 STORIES, TOLD, TRACE = 8, 6, 6000
+# Rows of the page of attempts: it stays light.
+ATTEMPTS = 100
 # More steps than these are drawn as one lane for each kind.
 SINGLE = 12
 EVENTS = 30
@@ -72,7 +74,6 @@ def show(request: Request, visitor: Looking, run_id: RunText) -> Response:
         if str(run.id) != run_id:
             return RedirectResponse(f"/runs/{run.id}", 303, headers=HEADERS)
         context = seen(session, run, visitor)
-        context["documents"] = answers.document_page(session, run, limit=12)
         context["deliveries"] = answers.delivery_page(session, run, DeliveryFilter(), limit=12)
         context["history"] = answers.audit(session, str(run.id), limit=EVENTS)
     return page(request, "run.html", visitor, zone=context["detail"].run.zone, **context)
@@ -132,7 +133,13 @@ def attempts(request: Request, visitor: Looking, run_id: UUID) -> Response:
         detail = answers.show(session, run, stories=1)
     newest = sorted(detail.attempts, key=lambda one: one.started_at, reverse=True)
     return page(
-        request, "run_attempts.html", visitor, zone=run.zone, run=detail.run, attempts=newest[:200], trace=TRACE
+        request,
+        "run_attempts.html",
+        visitor,
+        zone=run.zone,
+        run=detail.run,
+        attempts=newest[:ATTEMPTS],
+        trace=TRACE // 2,
     )
 
 

@@ -15,7 +15,7 @@ SECRET = "correct horse battery"
 
 
 @pytest.mark.timeout(300)
-def test_a_day_at_the_console(site: Site, browser: Browser, request: pytest.FixtureRequest) -> None:
+def test_a_day_at_the_console(browser: Browser, site: Site, request: pytest.FixtureRequest) -> None:
     """One tree and one browser for all of it: to start them takes longer than any of its parts."""
     eyes = Eyes(draws=request.config.getoption("--pictures", default=False))
     context = browser.new_context(viewport={"width": 1280, "height": 860})
