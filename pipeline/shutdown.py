@@ -21,6 +21,7 @@ from celery import signals
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import log, stopping
+from pipeline.adapters import owners
 from pipeline.db import clock, reading, transaction
 from pipeline.services import steps
 from pipeline.settings import settings
@@ -50,13 +51,13 @@ def _asked(**_: Any) -> None:
 
 def _end_in_time() -> None:
     _hurry.wait(settings().stop_within)
-    owners = {steps.owner_of(pid): pid for pid in _children()}
-    logger.warning("the worker stops: what is still at work is given back", processes=len(owners))
-    for pid in owners.values():
+    names = {owners.owner_of(pid): pid for pid in _children()}
+    logger.warning("the worker stops: what is still at work is given back", processes=len(names))
+    for pid in names.values():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     # At once: whoever heals would take it for the steps' own doing.
-    give_back(owners)
+    give_back(names)
     os.kill(os.getpid(), signal.SIGQUIT)
     time.sleep(LAST)
     os._exit(1)
@@ -68,14 +69,14 @@ def _children() -> list[int]:
     return [int(pid) for path in found for pid in path.read_text().split()]
 
 
-def give_back(owners: Collection[str]) -> None:
+def give_back(names: Collection[str]) -> None:
     """Queue the steps of these processes, which are ending, again, for whichever worker comes first."""
     deadline = time.monotonic() + 1
-    while not all(map(steps.is_dead, owners)) and time.monotonic() < deadline:
+    while not all(map(owners.is_dead, names)) and time.monotonic() < deadline:
         time.sleep(0.005)
     try:
         with reading() as session:
-            left = [(one.run_id, one.id) for one in steps.owned_by(session, owners)]
+            left = [(one.run_id, one.id) for one in steps.owned_by(session, names)]
         for run_id, step_id in left:
             with transaction(durable=False) as session:
                 steps.hand_back(session, step_id, clock(session), WHY)

@@ -19,6 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from pipeline import leases, log
+from pipeline.adapters import owners
 from pipeline.celery import HARD_AFTER, QUEUES, TIME_LIMITS, app, broken_workflows, load_workflows
 from pipeline.db import clock, is_away, persist, reading, transaction
 from pipeline.errors import (
@@ -41,6 +42,7 @@ from pipeline.schedule import Schedule
 from pipeline.services import (
     approvals,
     cancelling,
+    canvases,
     limits,
     priorities,
     publishing,
@@ -247,7 +249,7 @@ def _hand_on(pool: str | None) -> None:
 # ---- canvases: Celery's own words for what comes next, kept as rows
 
 
-def _read(returned: Any, handle: RunHandle) -> tuple[Any, list[list[steps.Planned]]]:
+def _read(returned: Any, handle: RunHandle) -> tuple[Any, list[list[canvases.Planned]]]:
     """What a step returned: a result to keep, or the stages of the canvas to run next."""
     if isinstance(returned, Signature):
         return None, [[_planned(one, handle.definition) for one in stage] for stage in stages_of(returned)]
@@ -288,12 +290,12 @@ def _members(members: Any) -> list[Signature]:
     return found
 
 
-def _planned(signature: Signature, definition: Schedule) -> steps.Planned:
+def _planned(signature: Signature, definition: Schedule) -> canvases.Planned:
     if signature.task not in STEPS:
         raise Refused(f'"{signature.task}" is no step: decorate the function with @step')
     declared = STEPS[signature.task]
     said = [str(one) for one in (*signature.args, *signature.kwargs.values())]
-    return steps.Planned(
+    return canvases.Planned(
         name=":".join([declared.kind, *said]),
         task=signature.task,
         args=json.loads(json.dumps(signature.args, default=str)),
@@ -409,7 +411,7 @@ def failed(task_id: str) -> None:
         row = session.scalar(select(Step).where(Step.task_id == UUID(task_id)))
         if row is None:
             return
-        if row.status == StepStatus.RUNNING and row.lease_owner and steps.is_dead(row.lease_owner):
+        if row.status == StepStatus.RUNNING and row.lease_owner and owners.is_dead(row.lease_owner):
             steps.release(session, row, clock(session), _killed(row))
         elif row.finished_at is not None:
             steps.carries_nothing(session, row)

@@ -21,7 +21,7 @@ from pipeline.models import (
     StepStatus,
     WaitingFor,
 )
-from pipeline.services import runs, steps
+from pipeline.services import canvases, runs
 
 # Batches that one pass of the sweep gives a new step.
 SWEEP = 5000
@@ -60,11 +60,11 @@ def _add_steps(session: Session, run_id: UUID, numbers: Sequence[int], now: date
     if not late:
         return False
     if finish is not None and finish.status == StepStatus.PENDING:
-        steps.join_stage(session, run, delivering[-1], late, now)
+        canvases.join_stage(session, run, delivering[-1], late, now)
         return True
     if _is_at_work(session, run_id):
         return False
-    steps.add_canvas(session, run, [late, [_finish(run, [row for row in rows if row.task == FINISH])]], now)
+    canvases.add_canvas(session, run, [late, [_finish(run, [row for row in rows if row.task == FINISH])]], now)
     if not runs.is_final(run):
         runs.go_on(run, now)
     return True
@@ -75,14 +75,14 @@ def _is_at_work(session: Session, run_id: UUID) -> bool:
     return session.scalar(select(Step.id).where(*open_ones).limit(1)) is not None
 
 
-def _deliver(run: Run, number: int, before: Sequence[Step]) -> steps.Planned:
+def _deliver(run: Run, number: int, before: Sequence[Step]) -> canvases.Planned:
     again = 1 + sum(row.args[0] == number for row in before)
     retry = schedule.parse(run.definition, f"schedule {run.schedule_key}").retry_for("deliver")
     pool = pools.of_kind(run.definition, "deliver")
     name = f"deliver:{number}/{again}" if again > 1 else f"deliver:{number}"
-    return steps.Planned(name, DELIVER, args=[number], tolerated=True, queue="deliver", pool=pool, retry=retry)
+    return canvases.Planned(name, DELIVER, args=[number], tolerated=True, queue="deliver", pool=pool, retry=retry)
 
 
-def _finish(run: Run, before: Sequence[Step]) -> steps.Planned:
+def _finish(run: Run, before: Sequence[Step]) -> canvases.Planned:
     retry = schedule.parse(run.definition, f"schedule {run.schedule_key}").retry_for("plan")
-    return steps.Planned(f"finish/{1 + len(before)}" if before else "finish", FINISH, retry=retry)
+    return canvases.Planned(f"finish/{1 + len(before)}" if before else "finish", FINISH, retry=retry)

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from pipeline.adapters import owners
 from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Run, RunStatus, Step, StepStatus
 from pipeline.services import approvals, backfills, late, limits, pausing, runs, steps, turns, waiting
@@ -87,7 +88,7 @@ def _at_work(session: Session) -> Iterable[Any]:
 
 
 def _why_dead(owner: str | None, until: datetime | None, now: datetime) -> str | None:
-    if owner and steps.is_dead(owner):
+    if owner and owners.is_dead(owner):
         return f"process {owner} is gone"
     return f"{owner} let its lease lapse" if until and until < now else None
 

@@ -13,8 +13,7 @@ from pipeline.db import clock
 from pipeline.errors import Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import FINAL_STEP, DeliveryStatus, Run, RunStatus, Step, Trigger, WaitingFor
-from pipeline.services import audit, beginning, repeating, runs, thawing
-from pipeline.services import steps as rows_of_steps
+from pipeline.services import audit, beginning, canvases, repeating, runs, thawing
 from pipeline.services.audit import Actor
 
 PLAN, RENDER, GATE, DELIVER = "report.plan", "report.render", "report.gate", "report.deliver"
@@ -64,7 +63,7 @@ def rerun(session: Session, run_id: UUID, actor: Actor, wish: Wish) -> tuple[Run
     if begin:
         run.status = RunStatus.QUEUED
         _thaw(session, run, begin, wish)
-        rows_of_steps.repeat(session, run, begin.again, begin.later, clock(session))
+        canvases.repeat(session, run, begin.again, begin.later, clock(session))
         said = _names(begin.again)
     else:
         run.status, run.waiting_for = RunStatus.WAITING, WaitingFor.DEFERRED

@@ -36,7 +36,7 @@ from pipeline.models import (
 )
 from pipeline.policies import Overlap
 from pipeline.report import Report, Scalar
-from pipeline.services import audit, deadlines, limits, steps, turns
+from pipeline.services import audit, canvases, deadlines, limits, turns
 from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
@@ -205,16 +205,16 @@ def add_all(session: Session, drafts: Sequence[Run]) -> None:
     """
     columns = [column.key for column in Run.__table__.columns]
     insert_all(session, Run, [{name: getattr(run, name) for name in columns} for run in drafts])
-    insert_all(session, Step, [row for run in drafts for row in steps.first_rows(run, _first_steps(run))])
+    insert_all(session, Step, [row for run in drafts for row in canvases.first_rows(run, _first_steps(run))])
 
 
-def _first_steps(run: Run) -> list[steps.Planned]:
-    start = steps.Planned(name="start", task=START_TASK)
+def _first_steps(run: Run) -> list[canvases.Planned]:
+    start = canvases.Planned(name="start", task=START_TASK)
     condition = run.definition.get("ready_when")
     if run.scope.get("now") or not (condition or run.definition.get("after")):
         return [start]
     pool = pools.of_kind(run.definition, "ready", (condition or {}).get("database"))
-    return [steps.Planned(name="ready", task=READY_TASK, pool=pool), start]
+    return [canvases.Planned(name="ready", task=READY_TASK, pool=pool), start]
 
 
 def add(

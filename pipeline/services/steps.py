@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, clock
-from pipeline.errors import ApprovalWanted, Blocked, Cancelled, Parked, PipelineError, Refused, StaleClaim, Waiting
+from pipeline.adapters import owners
+from pipeline.db import clock
+from pipeline.errors import ApprovalWanted, Blocked, Cancelled, Parked, PipelineError, StaleClaim, Waiting
 from pipeline.models import (
     ACTIVE_STEP,
     FINAL_STEP,
@@ -31,45 +27,15 @@ from pipeline.models import (
     new_id,
 )
 from pipeline.retry import Retry
-from pipeline.services import approvals, blocks, limits, priorities, runs
+from pipeline.services import approvals, blocks, canvases, limits, runs
 from pipeline.settings import settings
 
 # A step that kills its process this often is not tried again.
 POISONOUS = 3
 # Messages after which a step is given up whose task the workers do not know: seven minutes of them, by default.
 UNKNOWN = 4
-# What a step that is carried out again in another generation forgets.
-_ANEW: dict[str, Any] = dict.fromkeys(
-    (
-        "published_at",
-        "not_before",
-        "lease_owner",
-        "lease_until",
-        "result",
-        "memory",
-        "place_wanted_at",
-        "error",
-        "started_at",
-        "finished_at",
-    )
-) | {"published": 0}
 # How a step waits for what is outside, such as a dead relay (delivery.md: 30 s to 15 min), and for how long.
 PARKING = Retry(attempts=1_000_000, first=30, factor=2, ceiling=900, give_up_after=86400)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A step that a canvas asks for."""
-
-    name: str
-    task: str
-    args: Sequence[Any] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    takes_results: bool = False
-    tolerated: bool = False
-    queue: str = "default"
-    pool: str | None = None
-    retry: Retry = field(default_factory=Retry)
 
 
 @dataclass(frozen=True)
@@ -92,118 +58,6 @@ class Claim:
         return _remembered(self.step.memory, self.step.generation)
 
 
-# ---- planning
-
-
-def add_canvas(session: Session, run: Run, stages: Sequence[Sequence[Planned]], now: datetime) -> None:
-    """Append the stages of a canvas behind whatever the run has; its first stage is queued.
-
-    In a rerun a step of a name that the run had before is that step again, with its history. Raises Refused when two
-    steps of the canvas have one name, or one that this generation has already.
-    """
-    known = _check_names(session, run, [planned.name for stage in stages for planned in stage])
-    last = session.scalar(select(func.max(Step.stage)).where(Step.run_id == run.id)) or 0
-    canvas = (session.scalar(select(func.max(Step.canvas)).where(Step.run_id == run.id)) or 0) + 1
-    rows = [
-        _row(run, planned, canvas=canvas, stage=last + 1 + number, ordinal=ordinal, queued=number == 0, now=now)
-        for number, stage in enumerate(stages)
-        for ordinal, planned in enumerate(stage)
-    ]
-    new = [row for row in rows if row["name"] not in known]
-    for at in range(0, len(new), CHUNK):
-        session.execute(insert(Step), new[at : at + CHUNK])
-    _make_again(session, run, [{**row, **known[row["name"]]} for row in rows if row["name"] in known])
-
-
-def repeat(session: Session, run: Run, again: Sequence[Step], later: Sequence[Step], now: datetime) -> None:
-    """Queue the steps `again` once more, in the generation that the run, whose row is locked, has now.
-
-    `later` are those of the stages after them, which wait for them.
-    """
-    rows = [{"id": one.id, "fence": one.fence, "status": StepStatus.QUEUED, "queued_at": now} for one in again]
-    rows += [{"id": one.id, "fence": one.fence, "status": StepStatus.PENDING, "queued_at": None} for one in later]
-    _make_again(session, run, [{**row, "generation": run.generation} for row in rows])
-
-
-def _make_again(session: Session, run: Run, rows: Sequence[dict[str, Any]]) -> None:
-    """Write to steps of an earlier generation, by their ids: what is left of that are their tries."""
-    fresh = [{**_ANEW, **row, "task_id": task_id(row["id"], run.generation, row["fence"])} for row in rows]
-    for at in range(0, len(fresh), CHUNK):
-        session.execute(update(Step), fresh[at : at + CHUNK])
-
-
-def first_rows(run: Run, planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """The rows of a new run's steps, one a stage; the first is queued, or pending where the run was opened to wait."""
-    queued = run.status == RunStatus.QUEUED
-    rows = [
-        _row(run, one, canvas=1, stage=stage, ordinal=0, queued=queued and stage == 1, now=run.created_at)
-        for stage, one in enumerate(planned, start=1)
-    ]
-    return [{**row, "not_before": run.not_before if row["stage"] == 1 else None} for row in rows]
-
-
-def join_stage(session: Session, run: Run, beside: Step, planned: Sequence[Planned], now: datetime) -> None:
-    """Add queued steps to the stage of one that is there; the stage after it, which has not begun, waits for them too.
-
-    The run's row is locked. Raises Refused as `add_canvas` does.
-    """
-    known = _check_names(session, run, [one.name for one in planned])
-    if known:
-        raise Refused(f'the run already has a step "{min(known)}": give this one another name')
-    of_stage = (Step.run_id == run.id, Step.stage == beside.stage)
-    last = session.scalar(select(func.max(Step.ordinal)).where(*of_stage)) or 0
-    rows = [
-        _row(run, one, canvas=beside.canvas, stage=beside.stage, ordinal=last + number, queued=True, now=now)
-        for number, one in enumerate(planned, start=1)
-    ]
-    session.execute(insert(Step), rows)
-
-
-def _check_names(session: Session, run: Run, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Id and fence of those names that steps of an earlier generation have. Raises Refused for one that is taken."""
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice:
-        raise Refused(f'two steps are called "{twice}": give one another argument or name')
-    known = session.execute(select(Step.name, Step.id, Step.fence, Step.generation).where(Step.run_id == run.id))
-    again = {row.name: row for row in known if row.name in set(names)}
-    taken = [name for name, row in again.items() if row.generation == run.generation]
-    if taken:
-        raise Refused(f'the run already has a step "{min(taken)}": give this one another argument or name')
-    return {name: {"id": row.id, "fence": row.fence} for name, row in again.items()}
-
-
-def _row(
-    run: Run, planned: Planned, *, canvas: int, stage: int, ordinal: int, queued: bool, now: datetime
-) -> dict[str, Any]:
-    step_id = new_id()
-    return {
-        "id": step_id,
-        "run_id": run.id,
-        "name": planned.name,
-        "task": planned.task,
-        "args": list(planned.args),
-        "kwargs": dict(planned.kwargs),
-        "takes_results": planned.takes_results,
-        "tolerated": planned.tolerated,
-        "canvas": canvas,
-        "stage": stage,
-        "ordinal": ordinal,
-        "generation": run.generation,
-        "status": StepStatus.QUEUED if queued else StepStatus.PENDING,
-        "queued_at": now if queued else None,
-        "queue": planned.queue,
-        "pool": planned.pool,
-        "priority": priorities.of_step(run.trigger, ordinal),
-        "retry": planned.retry.to_json(),
-        "task_id": task_id(step_id, run.generation, 0),
-    }
-
-
-def task_id(step_id: UUID, generation: int, fence: int) -> UUID:
-    """The Celery task id of one try of a step: the same for the same try, so that a repeated message is known."""
-    return uuid5(step_id, f"{generation}/{fence}")
-
-
 # ---- claim
 
 
@@ -219,7 +73,7 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
     run = None
     if step.stage == 1 or step.generation > 1 or step.task == runs.START_TASK:
         run = runs.lock(session, step.run_id)  # it may begin the run: before the step, as whoever cancels does
-    if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
+    if step.status == StepStatus.RUNNING and step.lease_owner and owners.is_dead(step.lease_owner):
         release(session, step, now)
         if step.status == StepStatus.QUEUED:
             step.task_id, step.published_at = UUID(task), now  # this message carries it on
@@ -234,7 +88,7 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
         .values(
             status=StepStatus.RUNNING,
             fence=Step.fence + 1,
-            lease_owner=owner(),
+            lease_owner=owners.owner(),
             lease_until=now + timedelta(seconds=settings().lease),
             started_at=func.coalesce(Step.started_at, now),
             not_before=None,
@@ -252,12 +106,12 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
         step_id=step_id,
         generation=step.generation,
         fence=claimed,
-        worker=owner(),
+        worker=owners.owner(),
         outcome=Outcome.RUNNING,
         started_at=now,
     )
     session.add(attempt)
-    return Claim(run, step, claimed, attempt.id, owner(), now, _inputs(session, step))
+    return Claim(run, step, claimed, attempt.id, owners.owner(), now, _inputs(session, step))
 
 
 def _begun(session: Session, run_id: UUID, now: datetime) -> Run:
@@ -304,7 +158,12 @@ def _write(session: Session, claim: Claim, **values: Any) -> None:
 
 
 def record(
-    session: Session, claim: Claim, result: Any, stages: Sequence[Sequence[Planned]] = (), *, carried: bool = False
+    session: Session,
+    claim: Claim,
+    result: Any,
+    stages: Sequence[Sequence[canvases.Planned]] = (),
+    *,
+    carried: bool = False,
 ) -> None:
     """The step succeeded, with its result, the canvas it returned, or the verdict it ends its run with.
 
@@ -326,7 +185,7 @@ def record(
         runs.apply(session, run, verdict)
         return
     if stages and run.status != RunStatus.CANCELLING:
-        add_canvas(session, run, stages, now)
+        canvases.add_canvas(session, run, stages, now)
     advance(session, run, claim.step.stage, now, carried=carried)
 
 
@@ -366,7 +225,7 @@ def record_failure(
 def _queue_again(session: Session, claim: Claim, now: datetime, wait: float, **values: Any) -> None:
     again = {
         "not_before": now + timedelta(seconds=wait),
-        "task_id": task_id(claim.step.id, claim.step.generation, claim.fence),
+        "task_id": canvases.task_id(claim.step.id, claim.step.generation, claim.fence),
         "published_at": None,
         "published": 0,
         "queued_at": now,
@@ -572,7 +431,7 @@ def release(
         _after_failure(session, run, step, step.error, now)
         return
     step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
-    step.task_id = task_id(step.id, step.generation, step.fence)
+    step.task_id = canvases.task_id(step.id, step.generation, step.fence)
 
 
 def owned_by(session: Session, owners: Collection[str]) -> Sequence[Step]:
@@ -583,7 +442,7 @@ def owned_by(session: Session, owners: Collection[str]) -> Sequence[Step]:
 def hand_back(session: Session, step_id: UUID, now: datetime, why: str) -> None:
     """Queue a step again whose process was ended on purpose, unless it is somebody else's by now."""
     step = session.get_one(Step, step_id)
-    if step.status == StepStatus.RUNNING and step.lease_owner and is_dead(step.lease_owner):
+    if step.status == StepStatus.RUNNING and step.lease_owner and owners.is_dead(step.lease_owner):
         release(session, step, now, why, blameless=True)
 
 
@@ -668,44 +527,3 @@ def at_work(session: Session, queue: str) -> int:
     """How many steps of this queue are being carried out, by all workers."""
     running = (ACTIVE_STEP, Step.status == StepStatus.RUNNING, Step.queue == queue)
     return session.scalar(select(func.count()).where(*running)) or 0
-
-
-# ---- owners
-
-
-def owner() -> str:
-    """This process, so that a dead one is told from a living one: host, boot, pid and its start."""
-    return _own(os.getpid())
-
-
-def owner_of(pid: int) -> str:
-    """What the process `pid` of this machine, which lives, calls itself as an owner."""
-    return f"{socket.gethostname()}/{_boot()}/{pid}/{_started(pid)}"
-
-
-@lru_cache(maxsize=4)
-def _own(pid: int) -> str:
-    return owner_of(pid)
-
-
-@lru_cache(maxsize=1)
-def _boot() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip()[:8] if path.is_file() else "-"
-
-
-def _started(pid: int) -> str | None:
-    """The process's start in clock ticks since boot (proc(5), field 22), or None when it is gone, or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in {"Z", "X"} else fields[19]
-
-
-def is_dead(name: str) -> bool:
-    """Whether the owner ran on this host since its boot and is gone; an owner elsewhere has its lease."""
-    host, boot, pid, started = name.rsplit("/", 3)
-    if host != socket.gethostname() or boot != _boot() or not Path("/proc/self/stat").is_file():
-        return False
-    return _started(int(pid)) != started

@@ -191,13 +191,13 @@ def test_a_sender_killed_before_it_records_repeats_one_letter_under_the_same_key
 
 def test_a_dead_sender_on_this_host_is_noticed_at_once(webhook, monkeypatch):
     tell(webhook.url)
-    monkeypatch.setattr(outbox.steps, "owner", lambda: outbox.steps.owner_of(2**22 + 1))  # a process that never was
+    monkeypatch.setattr(outbox.owners, "owner", lambda: outbox.owners.owner_of(2**22 + 1))  # a process that never was
     failpoints.arm("notice.taken", die)
     with pytest.raises(Killed):
         send(mail=False)
     monkeypatch.undo()
 
-    assert outbox.steps.is_dead(outbox.steps.owner_of(2**22 + 1))
+    assert outbox.owners.is_dead(outbox.owners.owner_of(2**22 + 1))
     assert send(mail=False) == 1
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from pipeline import healing, tasks
-from pipeline.adapters import folders
+from pipeline.adapters import folders, owners
 from pipeline.db import reading, transaction
 from pipeline.errors import DefinitionError, NotFound, Parked, PermanentError, Refused, Skip, TransientError
 from pipeline.failpoints import arm
@@ -723,7 +723,7 @@ def test_a_process_that_was_killed_is_replaced_by_the_error_path(story):
     run_id = story.trigger()
     story.worker.carry_out(story.worker.take()[0])
     (message,) = story.worker.take()
-    host, boot, pid, _ = steps.owner().split("/")
+    host, boot, pid, _ = owners.owner().split("/")
     with transaction() as session:
         claim = steps.claim(session, story_step(session, run_id, "download").id, message.headers["id"])
         session.get_one(Step, claim.step.id).lease_owner = f"{host}/{boot}/{pid}/1"

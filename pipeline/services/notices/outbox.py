@@ -11,11 +11,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from pipeline.adapters import owners
 from pipeline.db import clock, one_at_a_time
 from pipeline.models import Notice, NoticeDelivery, NoticeStatus, new_id
 from pipeline.notice import Kind
 from pipeline.retry import Retry
-from pipeline.services import steps
 
 # Longer than a letter can be on its way (adapters/notices): whoever holds it beyond that is gone.
 LEASE = timedelta(minutes=4)
@@ -64,7 +64,7 @@ def take(session: Session, *, mail: bool) -> Taken | None:
         .where(NoticeDelivery.id.in_(mine))
         .values(
             letter_id=letter_id,
-            lease_owner=steps.owner(),
+            lease_owner=owners.owner(),
             lease_until=now + LEASE,
             attempts=NoticeDelivery.attempts + 1,
         )
@@ -72,14 +72,14 @@ def take(session: Session, *, mail: bool) -> Taken | None:
     )
     attempts = max(delivery.attempts for delivery, _ in rows) + 1
     notices = sorted((notice for _, notice in rows), key=lambda notice: notice.id)
-    return Taken(letter_id, first.target, steps.owner(), notices, mine, attempts)
+    return Taken(letter_id, first.target, owners.owner(), notices, mine, attempts)
 
 
 def _free(session: Session, now: datetime) -> None:
     """Give back what a process that died on this host had taken; elsewhere the lease tells."""
     held = select(NoticeDelivery).where(*_waiting(), NoticeDelivery.lease_until > now)
     for row in session.scalars(held):
-        if row.lease_owner and steps.is_dead(row.lease_owner):
+        if row.lease_owner and owners.is_dead(row.lease_owner):
             row.lease_until = None
     session.flush()
 

@@ -13,7 +13,8 @@ from pipeline.db import clock, reading, transaction
 from pipeline.models import Attempt, Run, Step
 from pipeline.retry import Retry
 from pipeline.services import publishing, runs, steps
-from pipeline.services.steps import Claim, Planned
+from pipeline.services.canvases import Planned
+from pipeline.services.steps import Claim
 
 RETRY = Retry(attempts=3, first=30, factor=2, ceiling=900, jitter=0)
 

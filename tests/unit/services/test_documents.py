@@ -11,6 +11,7 @@ from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError
 from pipeline.models import Channel, Delivery, Document, new_id
 from pipeline.services import documents, freezing
+from pipeline.services.canvases import Planned
 from pipeline.services.freezing import (
     Addressee,
     Freeze,
@@ -19,7 +20,6 @@ from pipeline.services.freezing import (
     planned_deliveries,
     planned_documents,
 )
-from pipeline.services.steps import Planned
 from tests.factories import make_document, make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin

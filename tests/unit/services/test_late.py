@@ -10,8 +10,8 @@ from pipeline.db import transaction
 from pipeline.models import RunStatus, WaitingFor, new_id
 from pipeline.retry import Retry
 from pipeline.services import late, ledger
+from pipeline.services.canvases import Planned
 from pipeline.services.runs import Verdict
-from pipeline.services.steps import Planned
 from tests.factories import make_delivery, make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin, carry_out, heal, statuses

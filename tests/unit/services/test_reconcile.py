@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from pipeline.adapters import owners
 from pipeline.db import reading, transaction
 from pipeline.errors import TransientError
 from pipeline.models import Run, RunEvent, RunStatus, Step
@@ -60,14 +61,14 @@ def test_a_lapsed_lease_frees_the_step_under_a_new_task_id(run, time):
     assert (freed.status, freed.lease_owner, freed.published_at) == ("queued", None, None)
     assert freed.task_id != before
     assert [one.outcome for one in acts.attempts(run, "start")] == ["abandoned"]
-    assert story_of(run) == [f"start: {steps.owner()} let its lease lapse; queued again"]
+    assert story_of(run) == [f"start: {owners.owner()} let its lease lapse; queued again"]
     assert publishable(run) == [["start"]]
 
 
 def test_a_dead_process_of_this_host_loses_its_step_before_its_lease_lapses(run, time):
     publish(run)
     claim(run, "start")
-    host, boot, _, _ = steps.owner().split("/")
+    host, boot, _, _ = owners.owner().split("/")
     change(acts.step(run, "start"), lease_owner=f"{host}/{boot}/{os.getpid()}/1")
 
     assert heal() == {run.id}
@@ -95,7 +96,7 @@ def test_a_step_that_kills_three_processes_is_poisonous(run, time):
     assert acts.reread(run).status == RunStatus.FAILED
     assert error == (
         "start: abandoned: 3 processes died or fell silent while carrying it out, "
-        f"the last one: {steps.owner()} let its lease lapse"
+        f"the last one: {owners.owner()} let its lease lapse"
     )
     assert [one.outcome for one in acts.attempts(run, "start")] == ["abandoned"] * 3
     assert story_of(run)[-1].endswith("given up")

@@ -10,10 +10,10 @@ from pipeline.errors import PermanentError, Refused
 from pipeline.models import Audit, Delivery, Document, Run, RunEvent, RunStatus, Step
 from pipeline.services import deliveries, documents, freezing, rerunning, runs, thawing
 from pipeline.services.audit import Actor
+from pipeline.services.canvases import Planned
 from pipeline.services.freezing import Addressee, Freeze
 from pipeline.services.rerunning import Wish
 from pipeline.services.runs import Verdict
-from pipeline.services.steps import Planned
 from tests import factories
 from tests.factories import make_delivery, make_delivery_attempt, make_document, make_run, make_schedule
 from tests.unit.services import acts

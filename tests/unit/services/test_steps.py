@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from pipeline.adapters import owners
 from pipeline.db import transaction
 from pipeline.errors import Parked, PermanentError, Refused, StaleClaim, TransientError
 from pipeline.models import RunStatus, WaitingFor
@@ -35,7 +36,7 @@ def another_process():
     process = subprocess.Popen(
         [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
-    yield process, steps.owner_of(process.pid)
+    yield process, owners.owner_of(process.pid)
     process.kill()
     process.communicate()
 
@@ -120,7 +121,7 @@ def test_a_dead_owner_on_this_host_is_taken_over_at_once(run, another_process):
 
     assert taken is not None
     assert [one.outcome for one in acts.attempts(run, "start")] == ["abandoned", "running"]
-    assert acts.step(run, "start").lease_owner == steps.owner()
+    assert acts.step(run, "start").lease_owner == owners.owner()
 
 
 def test_a_killed_owner_that_nobody_waited_for_is_dead_too(run, another_process):
@@ -128,7 +129,7 @@ def test_a_killed_owner_that_nobody_waited_for_is_dead_too(run, another_process)
     owned_by(run, "start", owner)
     process.kill()
     # A zombie: its parent has not asked for its exit status yet.
-    while not steps.is_dead(owner):
+    while not owners.is_dead(owner):
         pass
 
     assert claim(run, "start") is not None
@@ -204,8 +205,8 @@ def test_a_new_process_with_a_dead_ones_number_is_not_taken_for_it(another_proce
     _, owner = another_process
     host_boot_pid, _, started = owner.rpartition("/")
 
-    assert not steps.is_dead(owner)
-    assert steps.is_dead(f"{host_boot_pid}/{int(started) - 1}")
+    assert not owners.is_dead(owner)
+    assert owners.is_dead(f"{host_boot_pid}/{int(started) - 1}")
 
 
 def at_once(work, count):
@@ -363,7 +364,7 @@ def test_every_attempt_is_kept_with_its_error_and_traceback(run, time):
         ("retry", "no answer", "Traceback: no answer", 1),
         ("failed", "no such table: flights", "Traceback: no such table: flights", 2),
     ]
-    assert all(one.finished_at and one.worker == steps.owner() for one in acts.attempts(run, "start"))
+    assert all(one.finished_at and one.worker == owners.owner() for one in acts.attempts(run, "start"))
 
 
 def test_what_the_other_side_asks_for_is_waited_for(run, time):
