@@ -1,7 +1,8 @@
 """Beat's clock is set two minutes forth and back while it runs: each slot is decided once, whoever's clock counts.
 
 The clock that everyone reads is the database's: PostgreSQL's does not care for beat's, SQLite's is beat's own. Needs
-Debian's package faketime: setting the machine's clock would set everybody's, and no namespace has one of its own.
+Debian's package faketime: setting the machine's clock would set everybody's, and no namespace has one of its own. It
+sets beat's monotonic clock as well, which is harder than what happens: without that it breaks Python's sleep.
 """
 
 from __future__ import annotations
@@ -50,21 +51,18 @@ def test_no_slot_fires_twice_or_never_when_the_clock_is_set_forth_and_back(up: R
         LD_PRELOAD=str(FAKETIME),
         FAKETIME_TIMESTAMP_FILE=str(clock),
         FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
     )
     up.schedule("tick", TICK)
     up.until(lambda: up.rows(Run), 60)
     for setting in ("+120\n", "+0\n", "-120\n", "+0\n"):
         clock.write_text(setting)
-        time.sleep(3 * EVERY)
+        time.sleep(2 * EVERY)
     # Where beat's clock counts, it waits for the slots that it has had two minutes too early.
     last = max(slot.due_at for slot in up.rows(Slot))
-    up.until(lambda: max(slot.due_at for slot in up.rows(Slot)) > last, 150)
+    up.until(lambda: max(slot.due_at for slot in up.rows(Slot)) > last, 180)
 
     slots = sorted(up.rows(Slot), key=lambda one: one.due_at)
     assert {(after.due_at - before.due_at).total_seconds() for before, after in pairwise(slots)} == {EVERY}
     assert {one.decision for one in slots} == {"fired"}
     assert Counter(one.run_id for one in slots) == dict.fromkeys([run.id for run in up.rows(Run)], 1)
     sys.stdout.write(f"clock set four times: {len(slots)} slots, each with one run\n")
-    if up.engine.dialect.name == "sqlite":
-        assert "the clock was set" in (up.home / "beat.log").read_text()
