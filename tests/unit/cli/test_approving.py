@@ -10,6 +10,7 @@ from pipeline.api.app import create_app
 from pipeline.db import transaction
 from pipeline.errors import Refused
 from pipeline.models import Scope
+from pipeline.publisher import Publisher
 from pipeline.services import api_tokens, approvals
 from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
@@ -81,7 +82,7 @@ def test_an_application_answers_by_a_task(run):
 
 def test_over_http_it_takes_the_right_to_operate(run, monkeypatch):
     published = []
-    monkeypatch.setattr(tasks, "publish", published.append)
+    monkeypatch.setattr(Publisher, "put", lambda _self, run_ids: published.extend(run_ids))
     with transaction() as session:
         secrets = [
             api_tokens.create(session, scope, scope, Actor("anna", "cli"))[1] for scope in (Scope.READ, Scope.OPERATE)
