@@ -74,7 +74,9 @@ def show(request: Request, visitor: Looking, run_id: RunText) -> Response:
         if str(run.id) != run_id:
             return RedirectResponse(f"/runs/{run.id}", 303, headers=HEADERS)
         context = seen(session, run, visitor)
-        context["deliveries"] = answers.delivery_page(session, run, DeliveryFilter(), limit=12)
+        context["deliveries"] = answers.delivery_page(
+            session, run, DeliveryFilter(), limit=12, counts=context["run"].deliveries
+        )
         context["history"] = answers.audit(session, str(run.id), limit=EVENTS)
     return page(request, "run.html", visitor, zone=context["detail"].run.zone, **context)
 
@@ -98,8 +100,8 @@ def deliveries(
     with reading() as session:
         run = runs.find(session, str(run_id))
         wanted = DeliveryFilter((chosen,) if chosen else (), text=q.strip() or None)
-        found = answers.delivery_page(session, run, wanted, after=after)
         detail = answers.summarise(session, [run])[0]
+        found = answers.delivery_page(session, run, wanted, after=after, counts=detail.deliveries)
     return page(
         request, "run_deliveries.html", visitor, zone=run.zone, run=detail, found=found, chosen=chosen,
         link=lambda **changes: address(request, **{"after": None, **changes}),
