@@ -13,18 +13,17 @@ from pipeline.settings import settings
 from tests.factories import make_run, make_step
 from tests.unit.console.visits import logged_in, send, text_of
 
-NOW = datetime.now(UTC)
-
 
 def test_beats_queues_and_bad_files_are_told_as_the_rows_have_them(http):
-    run = make_run(due_at=NOW, status="running")
+    now = datetime.now(UTC)
+    run = make_run(due_at=now, status="running")
     make_step(run, "render:0", status="running", attempts=("running",), queue="render", lease_owner="host-7/a/1/2")
-    make_step(run, "render:1", status="queued", queue="render", not_before=NOW + timedelta(hours=1))
+    make_step(run, "render:1", status="queued", queue="render", not_before=now + timedelta(hours=1))
     with transaction() as session:
-        session.add(Heartbeat(name="beat@host-1:77", at=NOW))
-        session.add(Heartbeat(name="beat@host-2:78", at=NOW - timedelta(minutes=5)))
-        session.add(Heartbeat(name="beat@long-gone:1", at=NOW - timedelta(days=9)))
-        session.add(BadFile(file="schedules/weekly.yaml", schedule_key="weekly", error="hour <25>", since=NOW))
+        session.add(Heartbeat(name="beat@host-1:77", at=now))
+        session.add(Heartbeat(name="beat@host-2:78", at=now - timedelta(minutes=5)))
+        session.add(Heartbeat(name="beat@long-gone:1", at=now - timedelta(days=9)))
+        session.add(BadFile(file="schedules/weekly.yaml", schedule_key="weekly", error="hour <25>", since=now))
     said = text_of(http.get("/system").text)
     assert "well host-1:77" in said
     assert "silent host-2:78" in said
