@@ -27,7 +27,7 @@ check: setup  ## what CI checks besides: lint, format, types, layers
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 
-unit: setup  ## the fast half of the tests, in half a minute
+unit: setup  ## the tests of single parts, without PostgreSQL
 	@.venv/bin/python -m pytest -n 2 -m "not chaos and not postgresql" tests/unit $(ARGS)
 
 chaos: setup  ## everything fails at random for 20 minutes; a table of what was lost or doubled
