@@ -92,7 +92,7 @@ def tell(story: Story, found: checks.Found, took: float) -> None:
         "lost": found.lost,
         "doubled": found.doubled,
         "uncertain": found.uncertain,
-        "longest recovery": f"{max(lasted):.1f} s",
+        "longest recovery": f"{max(lasted, default=0.0):.1f} s",
         "all done after": f"{took:.0f} s",
     }
     widths = [max(len(name), len(str(value))) for name, value in columns.items()]

@@ -185,10 +185,11 @@ def settled(site: Site) -> bool:
 
 
 def recoveries(site: Site, ends: Sequence[datetime]) -> list[float]:
-    """For each of these instants the seconds until the first step after it succeeded."""
+    """For each of these instants the seconds until the first step after it succeeded, if anything was left to do."""
     with Session(site.engine) as session:
         done = session.scalars(select(Attempt.finished_at).where(Attempt.outcome == "succeeded")).all()
-    return [min((one - end).total_seconds() for one in done if one and one >= end) for end in ends]
+    after = ([one for one in done if one and one >= end] for end in ends)
+    return [(min(found) - end).total_seconds() for end, found in zip(ends, after, strict=True) if found]
 
 
 def healed(site: Site) -> Counter[str]:
