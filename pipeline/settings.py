@@ -270,9 +270,9 @@ class Settings(BaseSettings):
             raise ValueError("must be user:password, the password of 8 characters or more, without commas")
         return value
 
-    @field_validator("flower_url")
+    @field_validator("flower_url", "heartbeat_url")
     @classmethod
-    def _flower_is_http(cls, value: str) -> str:
+    def _it_is_http(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[^\s/]+\S*", value):
             raise ValueError("must start with http:// or https://")
         return value
@@ -292,13 +292,6 @@ class Settings(BaseSettings):
         if value.strip():
             notice.digest_plan(value)
         return value.strip()
-
-    @field_validator("heartbeat_url")
-    @classmethod
-    def _monitor_is_http(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s/]+\S*", value):
-            raise ValueError("must start with http:// or https://")
-        return value
 
     @field_validator("timezone")
     @classmethod
