@@ -163,7 +163,8 @@ def bound_parameters(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _carry_out(task: Task, step_id: str) -> None:
-    with transaction(durable=False) as session:
+    # Durable: a claim that a crashed database forgot would leave no trace of this try, and its fence to somebody else.
+    with transaction() as session:
         claim = steps.claim(session, UUID(step_id), task.request.id)
     if claim is None:
         logger.debug("nothing to do", step=step_id, task=task.request.id)

@@ -364,7 +364,7 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
 def lose_message(session: Session, step_id: UUID, task: str) -> None:
     """Who was brought this message has done nothing that counts: if the step still waits for it, it is sent once more.
 
-    So it does when a database that crashed has forgotten the claim, which was not yet on its disk.
+    So it does where a standby has taken over from a database before it had heard of the claim.
     """
     session.execute(
         update(Step)

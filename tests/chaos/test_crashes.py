@@ -80,7 +80,8 @@ from pipeline.tasks import step, workflow
 
 @step
 def wait(run):
-    (run.home / "waits").touch()
+    with (run.home / "waits").open("a") as file:
+        file.write("waits ")
     while not (run.home / "go").exists():
         time.sleep(0.05)
     return "done"
@@ -92,7 +93,7 @@ def patient(run):
 """
 
 
-def test_what_was_done_while_the_database_was_gone_is_recorded_when_it_is_back(tmp_path: Path) -> None:
+def test_who_has_begun_is_known_and_recorded_although_the_database_crashed_meanwhile(tmp_path: Path) -> None:
     with site(tmp_path / "home", parts=("worker1", "beat1")) as place:
         (place.home / "workflows" / "patient.py").write_text(PATIENT)
         place.schedule("patient", "workflow: patient\n")
@@ -107,9 +108,11 @@ def test_what_was_done_while_the_database_was_gone_is_recorded_when_it_is_back(t
         run = place.finished(run_id)
         (step,) = place.rows(Step, Step.run_id == run_id, Step.name == "wait")
         outcomes = [one.outcome for one in place.attempts(step)]
+        begun = (place.home / "waits").read_text().split()
     assert (run.status, step.result) == ("succeeded", "done")
     # By the process that did it; if it came back after its lease only, it was done again by another one.
     assert outcomes in (["succeeded"], ["abandoned", "succeeded"])
+    assert len(begun) == len(outcomes)
 
 
 def test_what_a_step_had_made_is_there_although_the_database_crashed_before_it_was_recorded(tmp_path: Path) -> None:

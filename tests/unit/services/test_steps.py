@@ -149,7 +149,7 @@ def test_an_owner_on_another_host_has_its_lease(run):
     assert claim(run, "start") is None
 
 
-def test_a_claim_that_a_crashed_database_has_forgotten_is_made_again(run):
+def test_a_claim_that_a_standby_had_not_heard_of_when_it_took_over_is_made_again(run):
     task = acts.step(run, "start").task_id
     acts.publish(run)
     with suppress(ConnectionError), transaction() as session:
