@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from pipeline import healing
 from pipeline.db import clock, reading, transaction
-from pipeline.models import Attempt, Run, Step
+from pipeline.models import Attempt, Run, RunStatus, Step
 from pipeline.retry import Retry
 from pipeline.services import publishing, runs, steps
 from pipeline.services.canvases import Planned
@@ -97,4 +97,4 @@ def reread(run: Run) -> Run:
 
 def cancel(run: Run) -> None:
     with transaction(durable=False) as session:
-        runs.close(session, runs.lock(session, run.id), runs.RunStatus.CANCELLED, "somebody said so")
+        runs.close(session, runs.lock(session, run.id), RunStatus.CANCELLED, "somebody said so")

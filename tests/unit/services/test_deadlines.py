@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from pipeline import schedule as definitions
 from pipeline.db import clock, reading, transaction
-from pipeline.models import Notice, Run
+from pipeline.models import Notice, Run, RunStatus
 from pipeline.services import deadlines, runs
 from pipeline.services.notices.context import context
 from pipeline.settings import settings
@@ -48,7 +48,7 @@ def start(run):
 
 def end(run, status="succeeded"):
     with transaction(durable=False) as session:
-        runs.close(session, runs.lock_to_close(session, run.id), runs.RunStatus(status))
+        runs.close(session, runs.lock_to_close(session, run.id), RunStatus(status))
 
 
 def test_a_slots_run_has_to_start_and_finish_within_its_deadlines(time):

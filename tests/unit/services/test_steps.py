@@ -14,7 +14,7 @@ import pytest
 from pipeline.adapters import owners
 from pipeline.db import transaction
 from pipeline.errors import Parked, PermanentError, Refused, StaleClaim, TransientError
-from pipeline.models import RunStatus, WaitingFor
+from pipeline.models import RunStatus, Step, WaitingFor
 from pipeline.retry import Retry
 from pipeline.services import publishing, steps
 from pipeline.services.runs import Verdict
@@ -45,7 +45,7 @@ def owned_by(run, name, owner, **values):
     """The step as it stands in the database when another process has claimed it."""
     claim(run, name)
     with transaction() as session:
-        row = session.get_one(steps.Step, acts.step(run, name).id)
+        row = session.get_one(Step, acts.step(run, name).id)
         for column, value in {"lease_owner": owner, **values}.items():
             setattr(row, column, value)
 

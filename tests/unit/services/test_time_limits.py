@@ -7,7 +7,7 @@ import pytest
 from pipeline import celery
 from pipeline.db import transaction
 from pipeline.errors import ApprovalWanted, Cancelled, TransientError, Waiting
-from pipeline.models import RunStatus
+from pipeline.models import RunStatus, Step
 from pipeline.services import approvals, cancelling, rerunning, steps
 from pipeline.services.audit import Actor
 from tests.factories import make_delivery, make_run, make_schedule
@@ -149,7 +149,7 @@ def dies(run, name, *, making=None, minutes=1):
         found = steps.suspicion(session, claimed)
         if making is not None and found.careful:
             steps.working_on(session, claimed.attempt_id, making)
-        steps.release(session, session.get_one(steps.Step, claimed.step.id), claimed.at)
+        steps.release(session, session.get_one(Step, claimed.step.id), claimed.at)
     return found
 
 

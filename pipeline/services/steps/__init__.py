@@ -1,0 +1,33 @@
+"""Steps as rows: claimed under a fence and a lease, recorded, joined, and taken from what died."""
+
+from pipeline.services.steps.advancing import advance, carries_nothing, lose_message
+from pipeline.services.steps.claiming import Claim, claim, renew
+from pipeline.services.steps.recording import keep_output, record, record_failure, tries
+from pipeline.services.steps.releasing import POISONOUS, hand_back, not_known, owned_by, release
+from pipeline.services.steps.suspecting import Suspicion, progressed, suspicion, working_on
+from pipeline.services.steps.waking import at_work, call, wake
+
+__all__ = [
+    "POISONOUS",
+    "Claim",
+    "Suspicion",
+    "advance",
+    "at_work",
+    "call",
+    "carries_nothing",
+    "claim",
+    "hand_back",
+    "keep_output",
+    "lose_message",
+    "not_known",
+    "owned_by",
+    "progressed",
+    "record",
+    "record_failure",
+    "release",
+    "renew",
+    "suspicion",
+    "tries",
+    "wake",
+    "working_on",
+]
