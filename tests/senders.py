@@ -130,7 +130,7 @@ def carry_out(run: UUID) -> None:
             with transaction(durable=False) as session:
                 claim = steps.claim(session, step.id, str(step.task_id))
             if claim is not None:
-                tasks._act_and_record(tasks.STEPS[step.task], claim, carried=False)
+                tasks.act_and_record(tasks.STEPS[step.task], claim, carried=False)
                 break
         else:
             time.sleep(0.02)

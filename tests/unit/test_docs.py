@@ -129,7 +129,7 @@ def test_every_celery_call_names_a_task_and_its_arguments(path):
     for words in typed(TEXTS[path]):
         if words[:1] == ["celery"] and "--kwargs" in words:
             wished = json.loads(words[words.index("--kwargs") + 1])
-            inspect.signature(tasks.app.tasks[words[words.index("call") + 1]].run).bind(**wished)
+            inspect.signature(tasks.start.app.tasks[words[words.index("call") + 1]].run).bind(**wished)
             assert wished.get("schedule", wished.get("run")) in known_schedules()
 
 

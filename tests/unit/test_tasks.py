@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from pipeline import healing, tasks
 from pipeline.adapters import folders, owners
+from pipeline.celery import app, load_workflows
 from pipeline.db import reading, transaction
 from pipeline.errors import DefinitionError, NotFound, Parked, PermanentError, Refused, Skip, TransientError
 from pipeline.failpoints import arm
@@ -74,7 +75,7 @@ class Story:
 @pytest.fixture
 def story(shared_database, worker):
     """What a test declares is forgotten afterwards: workflows and steps are known to the whole process."""
-    tasks.load_workflows()
+    load_workflows()
     with freeze_time(MONDAY) as frozen:
         yield Story(worker, frozen)
     for registry in (tasks.WORKFLOWS, tasks.STEPS):
@@ -559,7 +560,7 @@ def test_an_empty_group_is_refused(story):
 
 
 def test_a_task_that_is_no_step_is_refused(story):
-    assert refused(story, tasks.app.signature("run.status", ("x",), immutable=True)) == (
+    assert refused(story, app.signature("run.status", ("x",), immutable=True)) == (
         '"run.status" is no step: decorate the function with @step'
     )
 
@@ -671,7 +672,7 @@ def test_what_a_broker_that_was_away_missed_is_published_when_it_is_back(story, 
         raise ConnectionRefusedError("111")
 
     with monkeypatch.context() as broken:
-        broken.setattr(tasks, "_canvas", away)
+        broken.setattr("pipeline.tasks.publishing._canvas", away)
         run_id = story.trigger()
     assert story.beat(seconds=6) == ["start", "download"]
     assert story.read(run_id).status == "succeeded"

@@ -12,6 +12,7 @@ from kombu import Queue
 from sqlalchemy import select
 
 from pipeline import healing, tasks
+from pipeline.celery import load_workflows
 from pipeline.db import reading, transaction
 from pipeline.models import Attempt, Run, Step
 from pipeline.services import runs
@@ -105,7 +106,7 @@ def known(monkeypatch):
 
 @pytest.fixture
 def story(shared_database, worker, known):
-    tasks.load_workflows()
+    load_workflows()
     other = Elsewhere()
     other.take()
     with freeze_time(MONDAY) as frozen:

@@ -10,6 +10,7 @@ from freezegun import freeze_time
 from sqlalchemy import select
 
 from pipeline import healing, tasks
+from pipeline.celery import load_workflows
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
 from pipeline.models import Attempt, Notice, Run, RunEvent, Step
@@ -74,7 +75,7 @@ class Story:
 def story(shared_database, worker, monkeypatch):
     monkeypatch.setenv("PIPELINE_SOURCE_WAREHOUSE_URL", f"sqlite:///{shared_database / 'warehouse.db'}")
     settings.cache_clear()
-    tasks.load_workflows()
+    load_workflows()
 
     @step
     def load_all(run):

@@ -1,0 +1,118 @@
+"""The messages of steps that are due, and what becomes of a step whose task ended outside of our hands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from celery import chain, chord, group
+from celery.canvas import Signature
+from celery.result import denied_join_result
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy import select
+
+from pipeline import log
+from pipeline.adapters import owners
+from pipeline.celery import HARD_AFTER, app
+from pipeline.db import clock, reading, transaction
+from pipeline.errors import BrokerAway
+from pipeline.failpoints import failpoint
+from pipeline.models import Step, StepStatus
+from pipeline.services import priorities, publishing, steps
+
+logger = log.get(__name__)
+
+
+def publish(run_id: UUID) -> bool:
+    """Publish the canvas of a run's steps that are due and have no message; True when there was one.
+
+    A broker that is away costs nothing but time: the steps stay unpublished, and reconcile comes back to them.
+    """
+    try:
+        return bool(publish_all([run_id]))
+    except BrokerAway as error:
+        logger.warning("the broker is away; reconcile publishes later", run=str(run_id), error=str(error))
+        return False
+
+
+def publish_all(run_ids: Sequence[UUID]) -> list[UUID]:
+    """Publish the canvases of several runs, see `publish`: the runs that there was one of.
+
+    Raises BrokerAway at the first one that cannot be; those before it are marked as published.
+    """
+    with reading() as session:
+        ready = publishing.publishable(session, run_ids, clock(session))
+    sent: list[UUID] = []
+    try:
+        # Nobody here waits for results: else every publish subscribes to them first, 20 s long if the broker is away.
+        with denied_join_result():
+            for run_id, stages in ready.items():
+                _canvas(stages).apply_async()
+                failpoint("publish.sent")
+                sent.append(run_id)
+    # What Celery's result store gives up with is a plain RuntimeError.
+    except (BrokerError, ConnectionError, OSError, RuntimeError) as error:
+        raise BrokerAway(str(error)) from error
+    finally:
+        if sent:
+            with transaction(durable=False) as session:
+                carried = [step for run_id in sent for stage in ready[run_id] for step in stage]
+                publishing.mark_published(session, carried, clock(session))
+    return sent
+
+
+def _canvas(stages: Sequence[Sequence[Step]]) -> Signature:
+    first, *later = [[_signature(one) for one in stage] for stage in stages]
+    links = [stage[0] for stage in later]
+    if len(first) == 1:
+        return chain(first[0], *links) if links else first[0]
+    if not links:
+        return group(first)
+    return chord(first, chain(*links) if len(links) > 1 else links[0])
+
+
+def _signature(row: Step) -> Signature:
+    """The message of one step: ids only; run and step stand in its headers, so that Flower's view matches ours."""
+    return app.signature(
+        row.task,
+        kwargs={"step_id": str(row.id)},
+        immutable=True,
+        task_id=str(row.task_id),
+        queue=row.queue,
+        priority=priorities.for_broker(row.priority, app.conf.broker_url),
+        headers={"run": str(row.run_id), "step": row.name},
+        kwargsrepr=repr({"run": str(row.run_id), "step": row.name}),
+        link_error=[failed.s()],
+        **_limits(row),
+    )
+
+
+def _limits(row: Step) -> dict[str, float]:
+    """The schedule's own limit of time for one attempt, where it says one: soft, and a while later hard."""
+    limit = row.retry.get("time_limit")
+    return {} if limit is None else {"soft_time_limit": limit, "time_limit": limit + HARD_AFTER}
+
+
+@app.task(name="run.failed", ignore_result=True)
+def failed(task_id: str) -> None:
+    """The one error path: a step's task ended outside of our hands (killed, past its hard limit, unknown task).
+
+    A dead process's claim is released here and now; a living one's is left to its lease. One that had recorded its step
+    has not brought along what comes next.
+    """
+    with transaction() as session:
+        row = session.scalar(select(Step).where(Step.task_id == UUID(task_id)))
+        if row is None:
+            return
+        if row.status == StepStatus.RUNNING and row.lease_owner and owners.is_dead(row.lease_owner):
+            steps.release(session, row, clock(session), _killed(row))
+        elif row.finished_at is not None:
+            steps.carries_nothing(session, row)
+        run_id = row.run_id
+    publish(run_id)
+
+
+def _killed(row: Step) -> str:
+    limit = row.retry.get("time_limit")
+    of = "hard time limit" if limit is None else f"time limit of {limit:g} s"
+    return f"its process was killed ({of}, memory or a signal)"
