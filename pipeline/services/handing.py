@@ -25,18 +25,15 @@ class Accepted:
 
 
 # One statement is one transaction. The server's own default for synchronous_commit may be off: it is said here, and
-# holds when this very statement commits.
+# holds when this very statement commits. It answers with a count of rows, which costs less than a row.
 _DOT = """
 WITH durable AS (SELECT set_config('synchronous_commit', 'on', true)),
 dotted AS (
     UPDATE deliveries SET phase = 'dot', relay = %(relay)s
     WHERE id = %(id)s AND attempt_id = %(attempt)s AND status = 'sending' RETURNING id
-),
-announced AS (
-    INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay, text)
-    SELECT %(event)s, id, %(attempt)s, clock_timestamp(), 'dot', %(relay)s, %(text)s FROM dotted
 ){answer}
-SELECT (SELECT count(*) FROM dotted), (SELECT count(*) FROM durable)
+INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay, text)
+SELECT %(event)s, dotted.id, %(attempt)s, clock_timestamp(), 'dot', %(relay)s, %(text)s FROM durable, dotted
 """
 _ANSWER = """,
 taken AS (
@@ -76,6 +73,5 @@ def dot(
             "a_event": new_id(),
             "unsettled": [str(status) for status in ledger.UNSETTLED],
         }
-    dotted = connection.exec_driver_sql(_WITH_ANSWER if answer else _ALONE, values).scalar()
-    if not dotted:
+    if not connection.exec_driver_sql(_WITH_ANSWER if answer else _ALONE, values).rowcount:
         raise StaleClaim(f"delivery {delivery_id} was taken over by another process")
