@@ -29,6 +29,7 @@ from pipeline.services import loading
 from pipeline.services.runs import Request
 from pipeline.settings import Settings, settings
 from pipeline.timing.periods import day_start
+from pipeline.when import When
 from tests.broker import broker, worker
 
 __all__ = ["broker", "worker"]
@@ -319,7 +320,7 @@ OF_DAYS = [row for row in table(SCHEDULES, "On which days") if row[0].startswith
 @pytest.mark.parametrize("row", OF_DAYS, ids=lambda row: row[0])
 def test_at_the_turn_of_the_year_a_schedule_fires_as_the_table_says(row):
     zone = "Europe/Berlin"
-    spec = schedule.When.model_validate(yaml.safe_load(row[0].strip("`"))).spec(zone)
+    spec = When.model_validate(yaml.safe_load(row[0].strip("`"))).spec(zone)
     ends = [day_start(day, zone) for day in (date(2026, 12, 24), date(2027, 1, 6))]
     fires = [slot.due_at for slot in timing.slots_between(spec, zone, *ends) if slot.fires]
     assert " ".join(str(at.astimezone(timing.find_zone(zone)).day) for at in fires) == row[1]
@@ -328,7 +329,7 @@ def test_at_the_turn_of_the_year_a_schedule_fires_as_the_table_says(row):
 @pytest.mark.parametrize("row", table(SCHEDULES, "When the clocks change"), ids=lambda row: row[0])
 def test_on_the_two_odd_days_a_schedule_fires_as_the_table_says(row):
     zone = "Europe/Berlin"
-    spec = schedule.When.model_validate(yaml.safe_load(row[0].strip("`"))).spec(zone)
+    spec = When.model_validate(yaml.safe_load(row[0].strip("`"))).spec(zone)
     for day, said in zip((date(2026, 3, 29), date(2026, 10, 25)), row[1:], strict=True):
         ends = [day_start(one, zone) for one in (day, day.replace(day=day.day + 1))]
         fires = [slot.due_at for slot in timing.slots_between(spec, zone, *ends) if slot.fires]

@@ -12,7 +12,8 @@ from pipeline import schedule, timing
 from pipeline.errors import DefinitionError
 from pipeline.report import Report, Source
 from pipeline.retry import Retry
-from pipeline.schedule import Person, Schedule, When
+from pipeline.schedule import Person, Schedule
+from pipeline.when import When
 
 PLACE = "schedules/weekly.yaml"
 REPORT = {"title": "Shipments", "database": "warehouse", "sql": "select 1"}

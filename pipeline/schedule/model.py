@@ -1,24 +1,22 @@
-"""What a schedule file says: when something runs, for whom, with which parameters and policies."""
+"""All that a schedule file may say."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline import conditions, notice, pools, readiness, requirements, targets, timing
 from pipeline.destinations import Destination, Folder, Webhook
-from pipeline.errors import DefinitionError
-from pipeline.mistakes import Owners, did_you_mean, no_field, sentences
-from pipeline.policies import CatchUp, Deadline, Duration, Keep, Late, Overlap, Size, Uncertain
+from pipeline.mistakes import did_you_mean
+from pipeline.policies import CatchUp, Deadline, Duration, Keep, Late, Overlap, Uncertain
 from pipeline.readiness import After, ReadyWhen
-from pipeline.report import NAME, Chart, Column, Model, OneOrMany, Report, Scalar, Source, Text
+from pipeline.report import NAME, Model, OneOrMany, Report, Scalar, Text
 from pipeline.retry import Retry
+from pipeline.schedule.message import Message
+from pipeline.schedule.recipients import Recipients, read_recipients
 from pipeline.targets import Command, ForeignTask
 from pipeline.when import When
 
@@ -32,57 +30,6 @@ RETRIES: dict[str, Retry] = {
     # A task of another application has its own retries; it is sent again only where the schedule says so.
     "task": Retry(attempts=1, first=60, factor=2, ceiling=900),
 }
-
-
-class Person(Model):
-    """One recipient written in the schedule file; a plain string is short for its e-mail address."""
-
-    email: str
-    key: Text | None = None
-    name: str | None = None
-    locale: str | None = None
-    zone: str | None = None
-
-
-class Recipients(Model):
-    """Who gets the documents: people listed here, rows with email and, for a split report, key, and subscribers."""
-
-    people: list[Person] = Field([], description="Written in the file.")
-    source: Source | None = None
-    subscriptions: bool = Field(
-        default=False, description="Also, or only, those that `pipeline subscribe` has on record for this schedule."
-    )
-
-
-# Recipients from a source are written with words of their own.
-_SOURCE_WORDS = {
-    "query": "sql",
-    "file": "url",
-    **{name: name for name in Source.model_fields if name not in {"sql", "url"}},
-}
-
-
-def _recipients(value: Any) -> Any:
-    if value == "subscriptions":
-        return {"subscriptions": True}
-    if isinstance(value, str | list):
-        return {"people": _people(value)}
-    if not isinstance(value, dict):
-        return value
-    long = {name: item for name, item in value.items() if name in Recipients.model_fields}
-    if "people" in long:
-        long["people"] = _people(long["people"])
-    short = {name: item for name, item in value.items() if name not in long}
-    for name in short.keys() - _SOURCE_WORDS.keys():
-        raise ValueError(f".{name} {no_field(str(name), [*_SOURCE_WORDS, *Recipients.model_fields])}")
-    if short and "source" in long:
-        raise ValueError(f"give either source or {', '.join(short)}, not both")
-    return {**({"source": {_SOURCE_WORDS[name]: item for name, item in short.items()}} if short else {}), **long}
-
-
-def _people(value: Any) -> Any:
-    value = [value] if isinstance(value, str) else value
-    return [{"email": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
 def _command(value: Any) -> Any:
@@ -101,28 +48,6 @@ def _share(value: Any) -> float:
 
 # What these run has a limit of its own.
 _OWN_LIMIT = ("command", "task")
-
-
-class Message(Model):
-    """How the e-mail around the documents looks; texts are Jinja2 templates over the delivery's context."""
-
-    subject: str | None = Field(None, description="Default: the template's subject.txt.")
-    sender: str | None = Field(None, alias="from", description="Default: PIPELINE_MAIL_FROM.")
-    reply_to: str | None = None
-    attach: Annotated[list[Literal["pdf", "xlsx", "csv", "html"]], OneOrMany] | None = Field(
-        None, description="Which formats are attached. Default: all of the report's; [] is none."
-    )
-    link_above: Size = Field(
-        7_000_000,
-        description="Files of a message that are larger together, such as 5MB, are links instead of attachments, where "
-        "PIPELINE_PUBLIC_URL is set; 0: always.",
-    )
-    link_for: Duration = Field("30d", description="How long such links work.")
-    unsubscribe: bool | None = Field(
-        None,
-        description="Whether the message has a link to unsubscribe, also as one click in mail programs; needs "
-        "PIPELINE_PUBLIC_URL. Default: where recipients are subscriptions.",
-    )
 
 
 class Schedule(Model):
@@ -144,7 +69,7 @@ class Schedule(Model):
     )
     ready_when: ReadyWhen | None = None
     after: Annotated[After, BeforeValidator(readiness.after)] | None = None
-    recipients: Annotated[Recipients, BeforeValidator(_recipients)] = Recipients()
+    recipients: Annotated[Recipients, BeforeValidator(read_recipients)] = Recipients()
     combine: bool = Field(
         default=False, description="Whether an address with several keys gets one message with all its documents."
     )
@@ -333,64 +258,3 @@ class Schedule(Model):
     def pool_for(self, kind: str, default: str | None = None) -> str | None:
         """The pool of one kind of step: what the file says over `default`, in lower case."""
         return pools.of_kind({"pools": self.pools}, kind, default)
-
-
-def parse(definition: Mapping[str, Any], place: str) -> Schedule:
-    """The schedule that `definition` (a mapping read from YAML or JSON) describes.
-
-    Raises DefinitionError: one line per mistake, each with `place`, the field and the way out.
-    """
-    if not isinstance(definition, Mapping):
-        raise DefinitionError("must be a mapping of fields such as report, when, recipients", place=place)
-    try:
-        return Schedule.model_validate(dict(definition))
-    except ValidationError as error:
-        found = sentences(error, place, Schedule, _OWNERS)
-        raise DefinitionError("\n".join(_as_written(line, definition) for line in found)) from None
-
-
-# What may stand under which name, for "did you mean".
-_OWNERS: Owners = {
-    "report": Report,
-    "when": When,
-    "catch_up": CatchUp,
-    "deadline": Deadline,
-    "keep": Keep,
-    "recipients": Recipients,
-    "source": Source,
-    "sources": Source,
-    "people": Person,
-    "message": Message,
-    "task": ForeignTask,
-    "command": Command,
-    "ready_when": ReadyWhen,
-    "after": After,
-    "columns": Column,
-    "chart": Chart,
-    "Folder": Folder,
-    "Webhook": Webhook,
-}
-# Where a short form was written, its mistakes are told in its own words.
-_SHORT = (
-    ("report.sources.rows", "report", ()),
-    ("recipients.source", "recipients", (("sql", "query"), ("url", "file"))),
-)
-
-
-def _as_written(line: str, definition: Mapping[str, Any]) -> str:
-    """The sentence with the names of the short forms that the file uses."""
-    for long, short, words in _SHORT:
-        part = definition.get(short)
-        if f": {long}" in line and isinstance(part, Mapping) and long.split(".")[1] not in part:
-            line = line.replace(long, short, 1)
-            for name, written in words:
-                line = re.sub(rf"\b{name}\b", written, line)
-    return line
-
-
-def revision(definition: Mapping[str, Any]) -> str:
-    """The sha256 of a definition with its queries written out: the same text, the same revision.
-
-    The order counts: it is the order of a report's columns, and the first of its sources is the one that is split.
-    """
-    return hashlib.sha256(json.dumps(definition, default=str).encode()).hexdigest()
