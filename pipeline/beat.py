@@ -19,6 +19,7 @@ from pipeline.brokermark import BrokerMark
 from pipeline.db import clock, reading, transaction
 from pipeline.endurance import Endurance
 from pipeline.failpoints import failpoint
+from pipeline.fetched import Fetched
 from pipeline.models import Heartbeat
 from pipeline.notifier import Notifier
 from pipeline.publisher import Publisher
@@ -145,9 +146,10 @@ class SqlScheduler(Scheduler):
             self._safely(self._reconcile)
 
     def _look_at_broker(self) -> None:
-        mark = BrokerMark()
+        mark, fetched = BrokerMark(), Fetched()
         while not self._stopped.wait(HEAL):
             self._publisher.put(self._safely(mark.look) or ())
+            self._safely(fetched.look)
 
     def _watch(self) -> None:
         pause = WATCH

@@ -1,8 +1,9 @@
-"""What a broker that was emptied has lost: messages of steps, and the counters of chords."""
+"""What a broker that was emptied, or a worker that was killed, has lost: messages of steps, counters of chords."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Broker, Step, StepStatus
-from pipeline.services import runs
+from pipeline.services import publishing, runs
 
 
 def mark(session: Session, name: str) -> str | None:
@@ -39,3 +40,16 @@ def forget_messages(session: Session, run_id: UUID) -> int:
         messages = "1 message" if count == 1 else f"{count} messages"
         runs.note(session, run.id, "healed", f"the broker was emptied: {messages} published again")
     return count
+
+
+def not_begun(session: Session, task_ids: Sequence[str]) -> Sequence[Step]:
+    """The steps that these messages name and that nobody has claimed yet, in the order of their runs."""
+    mine = (Step.task_id.in_(map(UUID, task_ids)), Step.status == StepStatus.QUEUED)
+    return session.scalars(select(Step).where(*mine).order_by(Step.run_id, Step.stage, Step.ordinal)).all()
+
+
+def note_put_back(session: Session, steps: Sequence[Step]) -> None:
+    """Tell in the history of their runs, by which the steps are ordered, that their messages lie in the queue again."""
+    for run_id, of_run in groupby(steps, lambda step: step.run_id):
+        names = publishing.named(list(of_run))
+        runs.note(session, run_id, "healed", f"{names}: fetched by a worker whose connection ended; put back")

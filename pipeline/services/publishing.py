@@ -13,6 +13,9 @@ from sqlalchemy.orm import Session
 from pipeline.db import CHUNK
 from pipeline.models import Step, StepStatus
 
+# Steps that a line of a run's history names.
+NAMED = 5
+
 
 def publishable(session: Session, run_ids: Sequence[UUID], now: datetime) -> dict[UUID, list[list[Step]]]:
     """By run, where there is one: the stages that one canvas can carry now.
@@ -53,3 +56,9 @@ def mark_published(session: Session, steps: Iterable[Step], now: datetime) -> No
             .values(published_at=now, published=Step.published + 1)
             .execution_options(synchronize_session=False)
         )
+
+
+def named(steps: Sequence[Step]) -> str:
+    """These steps in a line of their run's history: `render:1, render:2 and 3 more`, beyond five."""
+    names = ", ".join(step.name for step in steps[:NAMED])
+    return f"{names} and {len(steps) - NAMED} more" if steps[NAMED:] else names

@@ -17,15 +17,13 @@ from sqlalchemy.orm import Session
 from pipeline.adapters import owners
 from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Run, RunStatus, Step, StepStatus
-from pipeline.services import approvals, backfills, late, limits, pausing, runs, steps, turns, waiting
+from pipeline.services import approvals, backfills, late, limits, pausing, publishing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
 # Rows that one pass looks at: the rest comes two seconds later.
 LIMIT = 500
 # An unpublished step younger than this is being published by whoever just committed it.
 PUBLISHING = timedelta(seconds=5)
-# Steps that a line of a run's history names.
-NAMED = 5
 
 
 def ailing(session: Session) -> list[UUID]:
@@ -116,8 +114,7 @@ def _send_again(session: Session, run: Run, lost: Sequence[Step]) -> None:
         return
     for step in lost:
         step.published_at = None
-    names = ", ".join(step.name for step in lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if lost[NAMED:] else "")
-    runs.note(session, run.id, "healed", f"{names}: nobody took the message; it is sent again")
+    runs.note(session, run.id, "healed", f"{publishing.named(lost)}: nobody took the message; it is sent again")
 
 
 # ---- joins

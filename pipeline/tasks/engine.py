@@ -9,7 +9,7 @@ from uuid import UUID
 
 from celery import Task
 from celery.canvas import Signature
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
 from pipeline import leases, log
@@ -68,7 +68,7 @@ def carry_out(task: Task, step_id: str) -> None:
     with transaction() as session:
         claim = steps.claim(session, UUID(step_id), task.request.id)
     if claim is None:
-        logger.debug("nothing to do", step=step_id, task=task.request.id)
+        _pass_over(task, step_id)
         return
     failpoint(f"{claim.step.kind}.claimed")
     carried = bool(task.request.chord or task.request.chain)
@@ -83,6 +83,14 @@ def carry_out(task: Task, step_id: str) -> None:
         failpoint(f"{claim.step.kind}.recorded")
         publish(claim.run.id)
         _hand_on(claim.step.pool)
+
+
+def _pass_over(task: Task, step_id: str) -> None:
+    """There is nothing to do. Raises Ignore where somebody else is at it: a chord that counted this would end early."""
+    logger.debug("nothing to do", step=step_id, task=task.request.id)
+    with reading() as session:
+        if steps.is_being_done(session, UUID(step_id), task.request.id):
+            raise Ignore
 
 
 def act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: bool) -> None:

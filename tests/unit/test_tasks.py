@@ -205,6 +205,35 @@ def test_every_message_delivered_twice_does_its_work_once(story):
     assert worked == [0, 1, 2, "load"]
 
 
+def test_a_message_that_comes_again_while_it_is_worked_on_does_not_count_as_done(story):
+    worked, fetched = [], []
+
+    @step
+    def download(run, day):
+        if day == 2:
+            story.worker.carry_out(fetched[day])
+            worked.extend(message.headers["step"] for message in story.worker.take())
+        worked.append(day)
+
+    @step
+    def load(run):
+        worked.append("load")
+
+    @workflow
+    def nightly(run):
+        return chord([download.si(day) for day in range(3)], load.si())
+
+    run_id = story.trigger()
+    story.worker.carry_out(*story.worker.take())
+    fetched += story.worker.take()
+    for message in fetched:
+        story.worker.carry_out(message)
+    story.worker.work()
+
+    assert worked == [0, 1, 2, "load"]
+    assert story.read(run_id).status == "succeeded"
+
+
 def test_messages_hold_ids_alone(story):
     (only,) = declare("only")
 
@@ -618,6 +647,37 @@ def test_a_lost_message_is_published_again(story):
 
     assert story.beat(seconds=60) == []
     assert story.beat(seconds=1) == ["start", "download", "load"]
+    assert story.read(run_id).status == "succeeded"
+
+
+def test_what_follows_a_chord_of_which_a_message_was_sent_again_is_not_lost(story):
+    worked = []
+
+    @step
+    def download(run, day):
+        worked.append(day)
+
+    @step
+    def load(run):
+        worked.append("load")
+
+    @workflow
+    def nightly(run):
+        return chord([download.si(day) for day in range(2)], load.si())
+
+    run_id = story.trigger()
+    story.worker.carry_out(*story.worker.take())
+    _lost, late = story.worker.take()
+    story.frozen.tick(timedelta(seconds=61))
+    for healed in healing.heal():
+        tasks.publish(healed)
+    (again, _) = story.worker.take()
+    story.worker.carry_out(again)
+    story.worker.work()  # what it brings comes too early, and is refused
+    story.worker.carry_out(late)
+    story.worker.work()
+
+    assert worked == [0, 1, "load"]
     assert story.read(run_id).status == "succeeded"
 
 

@@ -1,7 +1,7 @@
 """Steps as rows: claimed under a fence and a lease, recorded, joined, and taken from what died."""
 
 from pipeline.services.steps.advancing import advance, carries_nothing, lose_message
-from pipeline.services.steps.claiming import Claim, claim, renew
+from pipeline.services.steps.claiming import Claim, claim, is_being_done, renew
 from pipeline.services.steps.recording import keep_output, record, record_failure, tries
 from pipeline.services.steps.releasing import POISONOUS, hand_back, not_known, owned_by, release
 from pipeline.services.steps.suspecting import Suspicion, progressed, suspicion, working_on
@@ -17,6 +17,7 @@ __all__ = [
     "carries_nothing",
     "claim",
     "hand_back",
+    "is_being_done",
     "keep_output",
     "lose_message",
     "not_known",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.models import FINAL_STEP, Run, RunStatus, Step, StepStatus
@@ -30,7 +30,9 @@ def advance(session: Session, run: Run, stage: int, now: datetime, *, carried: b
         return
     if next_stage <= stage:
         return
-    again = select(Step.id).where(Step.run_id == run.id, Step.stage == stage, Step.fence > 1).limit(1)
+    # Claimed again, or its message sent again: the chord's counter may have missed it.
+    anew = (Step.run_id == run.id, Step.stage == stage, or_(Step.fence > 1, Step.published > 1))
+    again = select(Step.id).where(*anew).limit(1)
     outside = {} if carried and session.scalar(again) is None else {"published_at": None}
     session.execute(
         update(Step)

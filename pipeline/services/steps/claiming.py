@@ -93,6 +93,12 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
     return Claim(run, step, claimed, attempt.id, owners.owner(), now, _inputs(session, step))
 
 
+def is_being_done(session: Session, step_id: UUID, task: str) -> bool:
+    """Whether somebody is carrying out the step on account of the same message, which has come twice."""
+    same = (Step.id == step_id, Step.task_id == UUID(task), Step.status == StepStatus.RUNNING)
+    return session.scalar(select(Step.id).where(*same)) is not None
+
+
 def _begun(session: Session, run_id: UUID, now: datetime) -> Run:
     """The run, marked as running from its first claim on, or again when late deliveries reopen it."""
     deferred = and_(Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.DEFERRED)

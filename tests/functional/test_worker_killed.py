@@ -1,0 +1,44 @@
+"""A worker is killed with what it had fetched and not begun: Redis lays that aside, and beat puts it back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from redis import Redis
+
+from pipeline.models import Run, RunEvent
+from tests.functional.running import Running
+
+ECHO = """
+command: [/bin/echo, done]
+overlap: allow
+"""
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_what_a_killed_worker_had_fetched_is_carried_out_by_the_next_one(sqlite_pipeline: Running) -> None:
+    up = sqlite_pipeline
+    up.schedule("fetched", ECHO)
+    assert up.run("fetched").status == "succeeded"
+    # Its children take their messages, and do no more with them.
+    for child in children(up.processes["worker"].pid):
+        os.kill(child, signal.SIGSTOP)
+    run_id = up.trigger("fetched")
+    up.celery("call", "run.start", "--kwargs", '{"schedule": "fetched"}')
+    with Redis(unix_socket_path=str(up.home / "var" / "broker.sock")) as broker:
+        up.until(lambda: broker.hlen("unacked") == 2, 30)
+    for part in ("worker", "beat"):
+        up.kill(part)
+    for part in ("worker", "beat"):
+        up.start(part)
+    assert up.finished(run_id).status == "succeeded"
+    # Else it would be an hour until somebody hears of it.
+    called = up.until(lambda: up.rows(Run, Run.schedule_key == "fetched", Run.trigger == "api"), 60)
+    assert up.finished(called[0].id).status == "succeeded"
+    healed = [one.text for one in up.rows(RunEvent, RunEvent.run_id == run_id, RunEvent.kind == "healed")]
+    assert healed == ["start: fetched by a worker whose connection ended; put back"]
