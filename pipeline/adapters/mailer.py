@@ -155,11 +155,12 @@ class Relay:
             raise RuntimeError("connect() comes first")
         limit = connection.size_limit
         if limit is not None and len(body) > limit:
-            text = f"the message has {len(body)} bytes, it takes {limit}"
+            text = f"the message has {len(body)} bytes, the relay takes {limit}"
             raise fault(self, Verdict(Kind.MESSAGE_TOO_LARGE, Stage.MAIL, 0, text))
-        utf8 = not (sender.isascii() and recipient.isascii() and body.partition(b"\r\n\r\n")[0].isascii())
+        head = body.partition(b"\r\n\r\n")[0]
+        utf8 = not (sender.isascii() and recipient.isascii() and head.isascii())
         if utf8 and not connection.takes_utf8():
-            text = f'"{recipient}" needs SMTPUTF8 (RFC 6531), which it does not offer'
+            text = f"{_beyond_ascii(sender, recipient, head)} needs SMTPUTF8 (RFC 6531), which the relay does not offer"
             raise fault(self, Verdict(Kind.POISON, Stage.MAIL, 0, text))
         connection.begin(sender, recipient, len(body), utf8=utf8)
         return connection
@@ -176,6 +177,14 @@ class Relay:
             self.close()
             return False
         return connection.answers() if since > IDLE_SECONDS or connection.in_transaction else True
+
+
+def _beyond_ascii(sender: str, recipient: str, head: bytes) -> str:
+    """The address that is not ASCII, or the header with one."""
+    if not sender.isascii() or not recipient.isascii():
+        return f'"{recipient if sender.isascii() else sender}"'
+    found = re.search(rb"^([!-9;-~]+):(?:[^\r\n]|\r\n[ \t])*?[\x80-\xff]", head, re.MULTILINE)
+    return f"its {found[1].decode()}" if found else "its header"
 
 
 def _lines(data: bytes) -> bytes:

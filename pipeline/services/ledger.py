@@ -191,7 +191,9 @@ def _leave_open(session: Session, run: Run, row: Delivery, why: str, *, again: b
         row.status = DeliveryStatus.UNCERTAIN
         session.flush()
         facts = {"reason": why, "command": f"pipeline deliveries {run.id} --status uncertain"}
-        notices.tell(session, Kind.UNCERTAIN, notices.about_run(run.id), str(row.id), run=run, facts=facts)
+        # Sent again, it may come to this again: that is another matter.
+        episode = f"{row.id} {row.attempt_id}"
+        notices.tell(session, Kind.UNCERTAIN, notices.about_run(run.id), episode, run=run, facts=facts)
     session.flush()
 
 

@@ -134,17 +134,31 @@ def answered(session: Session, name: str, now: datetime) -> bool:
 
 
 def failed(
-    session: Session, name: str, error: str, now: datetime, *, wait: float | None = None, at_once: bool = True
+    session: Session,
+    name: str,
+    error: str,
+    now: datetime,
+    *,
+    wait: float | None = None,
+    at_once: bool = True,
+    probe: bool = False,
 ) -> None:
     """It could not be reached, or sent us away: nobody tries it for a while, longer each time, at least `wait` seconds.
 
-    One that has just answered somebody, or fails not `at_once`, is given a few failures in a row.
+    One that has just answered somebody, or fails not `at_once`, is given a few failures in a row. Once it is down only
+    the one that tries whether it is back (`probe`) makes it longer: the others had begun before, and lost it together.
     """
     row = find(session, name)
-    row.failures, row.last_error, row.down_since = row.failures + 1, error, row.down_since or now
-    lately = row.last_answer_at is not None and row.last_answer_at > now - LATELY
-    if (lately or not at_once) and row.failures < IN_A_ROW:
+    row.last_error, row.down_since = error, row.down_since or now
+    if row.open_until is not None and row.open_until > now and not probe:
+        row.open_until = max(row.open_until, now + timedelta(seconds=wait or 0))
         return
+    row.failures += 1
+    if row.open_until is None:
+        lately = row.last_answer_at is not None and row.last_answer_at > now - LATELY
+        if (lately or not at_once) and row.failures < IN_A_ROW:
+            return
+        row.failures = 1
     seconds = min(settings().relay_retry * 2.0 ** min(row.failures - 1, 10), CEILING)
     row.open_until = now + timedelta(seconds=max(seconds, wait or 0))
 

@@ -76,7 +76,9 @@ def _is_webhook(to: str | None) -> bool:
 
 
 def _firsts(session: Session, run: Run, key: str, address: str | None) -> list[Delivery]:
-    """The deliveries of the key as they were planned; to another address one of them, best its own.
+    """The deliveries of the key as they were planned; to another address one of them: its own, or who has theirs.
+
+    What a repeat is linked to it makes good, and of several nobody can say whose failure a stranger's mail made good.
 
     They are those by mail or, where nobody was to be mailed or a webhook is asked for, those of webhooks.
     """
@@ -97,7 +99,7 @@ def _firsts(session: Session, run: Run, key: str, address: str | None) -> list[D
     if posted and _is_webhook(address) and address not in {one.address for one in found}:
         raise NotFound(f"the run posts nothing to {address}: it does to {posted}")
     if address is not None:
-        found = [next((one for one in found if one.address == address), found[0])]
+        found = sorted(found, key=lambda one: (one.address != address, one.status != DeliveryStatus.ACCEPTED))[:1]
     for one in found:
         _refuse_unsent(session, one)
     return found

@@ -22,8 +22,8 @@ def split_address(text: str) -> tuple[str, str]:
 
 
 def domain_of(sender: str) -> str:
-    """`example.com` of `Reports <reports@example.com>`; localhost where there is none."""
-    return split_address(sender)[1].rpartition("@")[2] or "localhost"
+    """`example.com` of `Reports <reports@example.com>`, as it travels: in ASCII; localhost where there is none."""
+    return ascii_domain(split_address(sender)[1].rpartition("@")[2] or "localhost")
 
 
 def is_plain(address: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -46,12 +47,15 @@ class Post:
         # The envelope's sender is the address alone.
         self.return_path = messages.split_address(letters.sender)[1]
         self._began, self._sent, self._refused = time.monotonic(), 0, 0
+        # Whether the delivery at hand tries if its relay is back.
+        self._probe = False
 
     def deliver(self, delivery: Delivery, share: Share) -> bool:
         """One delivery; a message or file that cannot be made fails alone, naming what is wrong.
 
         Returns whether the rest of the share may follow; else the relay, or the claim, is asked for anew.
         """
+        self._probe = share.probe
         if why := self.barred.get(delivery.id):
             self.journal.settle(delivery, DeliveryStatus.SUPPRESSED, why)
             return True
@@ -61,14 +65,14 @@ class Post:
                 self.journal.accepted(delivery, place, None, where)
                 return True
             if delivery.channel == Channel.WEBHOOK:
-                return self._post(delivery, share.relay, probe=share.probe)
-            return self._mail(delivery, share.relay, probe=share.probe)
+                return self._post(delivery, share.relay)
+            return self._mail(delivery, share.relay)
         except PermanentError as error:
             logger.warning("delivery failed", delivery=str(delivery.id), error=str(error))
             self.journal.settle(delivery, DeliveryStatus.FAILED, str(error), cause=Kind.POISON)
             return True
 
-    def _mail(self, delivery: Delivery, relay_name: str, *, probe: bool, linked: bool = False) -> bool:
+    def _mail(self, delivery: Delivery, relay_name: str, *, linked: bool = False) -> bool:
         data = self.letters.message(delivery, linked=linked)
         relay = mailer.relay_for(self.urls[relay_name])
         address = mail_routes.envelope(settings(), delivery.address)
@@ -83,12 +87,12 @@ class Post:
             return verdict
         if verdict.kind is Kind.MESSAGE_TOO_LARGE and self.letters.can_link and not linked:
             # It was certainly not sent: this relay gets the same message with links to its files.
-            return self._mail(delivery, relay_name, probe=probe, linked=True)
+            return self._mail(delivery, relay_name, linked=True)
         failpoint("mail.answered")
         self._settle(delivery, place, verdict)
-        return self._after(verdict, relay_name, place, probe=probe)
+        return self._after(verdict, relay_name, place)
 
-    def _post(self, delivery: Delivery, server: str, *, probe: bool) -> bool:
+    def _post(self, delivery: Delivery, server: str) -> bool:
         wanted = requests.request(self.letters, delivery)
         place = requests.place(wanted)
         failpoint("hook.claimed")
@@ -104,7 +108,7 @@ class Post:
         if verdict.kind is Kind.THROTTLED:
             self._slow_down(server)
         elif verdict.code < 500:
-            return self._after(verdict, server, place, probe=probe)
+            return self._after(verdict, server, place)
         # Once it may be this document, or chance: time and again its server is down.
         self._is_down(server, f"{verdict.code} {verdict.text}", verdict.wait, at_once=False)
         return False
@@ -177,7 +181,8 @@ class Post:
 
     def _is_down(self, relay: str, words: str, wait: float | None = None, *, at_once: bool = True) -> None:
         _told.pop(relay, None)
-        self._of_relay(lambda s, now: relays.failed(s, relay, words, now, wait=wait, at_once=at_once))
+        failed = partial(relays.failed, wait=wait, at_once=at_once, probe=self._probe)
+        self._of_relay(lambda s, now: failed(s, relay, words, now))
 
     def _judged(self, verdict: Verdict, relay: str, place: str) -> Verdict:
         """What the answer means after those before it, which other processes may have heard."""
@@ -188,13 +193,13 @@ class Post:
             alike = blocks.refused_alike(session, self.run.id, place, words)
         return replies.in_a_row(verdict, replies.SAME_REFUSALS, Kind.CONFIGURATION) if alike else verdict
 
-    def _after(self, verdict: Verdict, relay: str, place: str, *, probe: bool) -> bool:
+    def _after(self, verdict: Verdict, relay: str, place: str) -> bool:
         judged = self._judged(verdict, relay, place)
         if judged.kind in {Kind.RELAY_DOWN, Kind.UNKNOWN}:
             # Once it may be chance that it fell silent after a message: time and again it is down.
             self._is_down(relay, judged.text, judged.wait, at_once=judged.kind is Kind.RELAY_DOWN)
             return False
-        self._lives(relay, probe=probe)
+        self._lives(relay)
         if verdict.kind is Kind.CONTENT:
             self._refused += 1
             return self._content(judged)
@@ -206,8 +211,8 @@ class Post:
             return False
         return True
 
-    def _lives(self, relay: str, *, probe: bool) -> None:
-        if not probe and time.monotonic() - _told.get(relay, -SIGN_OF_LIFE) < SIGN_OF_LIFE:
+    def _lives(self, relay: str) -> None:
+        if not self._probe and time.monotonic() - _told.get(relay, -SIGN_OF_LIFE) < SIGN_OF_LIFE:
             return
         _told[relay] = time.monotonic()
 

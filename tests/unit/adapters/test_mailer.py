@@ -286,7 +286,7 @@ def test_a_greeting_that_is_none(connected, words, fault):
 def test_a_message_beyond_the_relays_size_is_not_even_tried(connected, smtp_server):
     smtp_server.options["data_size_limit"] = 1000
     relay = connected(smtp_server.url)
-    with pytest.raises(RecipientRefused, match="the message has 2055 bytes, it takes 1000") as caught:
+    with pytest.raises(RecipientRefused, match="the message has 2055 bytes, the relay takes 1000") as caught:
         relay.send(SENDER, "ok@example.org", message(body="x" * 1998 + "\r\n"), nothing)
     assert caught.value.verdict.kind is Kind.MESSAGE_TOO_LARGE
     assert smtp_server.commands["RCPT"] == 0
@@ -300,6 +300,8 @@ def test_an_international_domain_travels_in_ascii_and_an_international_mailbox_o
     with pytest.raises(RecipientRefused, match=r'"käthe@example\.org" needs SMTPUTF8') as caught:
         relay.send(SENDER, "käthe@example.org", message(), nothing)
     assert caught.value.verdict.kind is Kind.POISON
+    with pytest.raises(RecipientRefused, match="its Reply-To needs SMTPUTF8"):
+        relay.send(SENDER, "ok@example.org", "Reply-To:\r\n büro@example.org\r\n".encode() + message(), nothing)
     relay.close()
     smtp_server.options["enable_SMTPUTF8"] = True
     relay.send(SENDER, "käthe@example.org", message(), nothing)

@@ -18,6 +18,7 @@ from pipeline.adapters.messages import (
     Attachment,
     addresses,
     compose,
+    domain_of,
     encode,
     split_address,
     valid_address,
@@ -346,6 +347,8 @@ def test_an_international_sender_makes_identifiers_in_ascii():
     data = message(message_id="<1@bücher.example>", list_id="Wöchentlich <my_report.bücher.example>")
     assert_fit_to_send(data)
     assert b"\r\nMessage-ID: <1@xn--bcher-kva.example>\r\n" in data
+    # As it stands in the relay's log, so it stands in the ledger.
+    assert domain_of("Wöchentlich <berichte@bücher.example>") == "xn--bcher-kva.example"
     assert b" <my_report.xn--bcher-kva.example>\r\n" in data
 
 

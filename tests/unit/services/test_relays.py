@@ -47,6 +47,19 @@ def test_a_relay_that_fails_is_left_alone_longer_each_time_up_to_a_quarter_of_an
     assert waits == [30, 60, 120, 240, 480, 900, 900]
 
 
+def test_senders_that_lose_it_in_the_same_moment_count_once_and_who_tries_it_in_vain_counts_again(time):
+    do(relays.answered, FIRST, time.now)
+    for _ in range(6):
+        fails(time)
+    assert wait(time) == 30
+
+    time.passes(seconds=30)
+    assert choose(time, {FIRST: "aaaa"}).probe
+    fails(time, probe=True)
+    fails(time)
+    assert wait(time) == 60
+
+
 def test_the_one_that_is_next_stands_in_for_it_meanwhile(time):
     assert choose(time).name == FIRST
     fails(time)

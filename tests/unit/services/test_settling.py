@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound, PermanentError, Refused
-from pipeline.models import Audit, Delivery, DeliveryDocument, Door, Notice
-from pipeline.services import late, repeating, settling
+from pipeline.models import Audit, Delivery, DeliveryDocument, Door, Notice, new_id
+from pipeline.services import late, ledger, repeating, settling
 from pipeline.services.audit import Actor
 from pipeline.services.notices import about_run, tell
 from pipeline.services.runs import Verdict
@@ -79,6 +79,24 @@ def test_what_did_not_go_out_is_sent_again_with_its_message_id(run, time):
     assert delivery(run, "bob").message_id == before
 
 
+def test_what_was_sent_again_and_is_uncertain_once_more_is_told_once_more(run):
+    def falls_silent():
+        with transaction() as session:
+            row = session.get_one(Delivery, delivery(run, "bob").id)
+            row.status, row.phase, row.attempt_id = "sending", "dot", new_id()
+            ledger.doubt(session, run, [Delivery.id == row.id])
+
+    falls_silent()
+    do(settling.resolve, run, [], sent=False)
+    falls_silent()
+
+    with reading() as session:
+        first, end, again = session.query(Notice).order_by(Notice.id)
+    assert (first.kind, end.kind, again.kind) == ("uncertain", "recovered", "uncertain")
+    assert first.closed_at
+    assert again.closed_at is None
+
+
 def test_what_is_not_uncertain_is_not_touched(run):
     with pytest.raises(Refused, match=r"of run .* ACME to anna@acme.example is accepted; nothing was changed"):
         do(settling.resolve, run, ["bob@acme.example", "anna@acme.example"], sent=True)
@@ -137,6 +155,12 @@ def test_without_an_address_everybody_of_the_key_gets_theirs_again(run):
     do(settling.resolve, run, [], sent=True)
     made = do(repeating.resend, run, ["ACME"])
     assert [one.address for one in made] == ["anna@acme.example", "bob@acme.example", "cid@acme.example"]
+
+
+def test_a_stranger_who_gets_it_makes_nobodys_failure_good(run):
+    make_delivery(run, "abe@acme.example", status="failed", document_id=delivery(run, "anna").document_id)
+    (made,) = do(repeating.resend, run, ["ACME"], to="new@x.example")
+    assert made.repeat_of == delivery(run, "anna").id
 
 
 def test_a_combined_message_is_repeated_with_all_its_documents(run):

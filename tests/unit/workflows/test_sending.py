@@ -162,7 +162,7 @@ def test_a_relay_that_takes_less_gets_the_message_with_links(server, monkeypatch
     row = rows(run)["large"]
     assert row.cause == "message_too_large"
     assert row.reason.startswith("the message has 3")
-    assert row.reason.endswith("bytes, it takes 2000 (with PIPELINE_PUBLIC_URL set, its files would be links)")
+    assert row.reason.endswith("bytes, the relay takes 2000 (with PIPELINE_PUBLIC_URL set, its files would be links)")
 
     use(monkeypatch, server.url, PUBLIC_URL="https://reports.example.com")
     again = make_run(status="running")
