@@ -57,9 +57,12 @@ class Refused(PermanentError):
 
 
 class Occupied(Refused):
-    """Another run has to end first: the one with the id `run_id`."""
+    """Another run is in the way: the one with the id `run_id`.
 
-    def __init__(self, message: str, *, run_id: UUID) -> None:
+    None where the error was made anew from its text alone, as Celery does for whoever asks for a task's result.
+    """
+
+    def __init__(self, message: str, run_id: UUID | None = None) -> None:
         super().__init__(message)
         self.run_id = run_id
 

@@ -65,6 +65,12 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, lead: 
     return otherwise if near is None else f"{lead}did you mean {near}?"
 
 
+def listed(known: Collection[str], most: int = 12) -> str:
+    """The first of them, separated by commas, and how many more there are."""
+    more = f" and {len(known) - most:,} more" if len(known) > most else ""
+    return f"{', '.join(list(known)[:most])}{more}"
+
+
 def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str | None:
     """The one of `known` that is most like `name` in any case of letters; None if none is `alike` (0 to 1)."""
     folded = {one.casefold(): one for one in known}

@@ -1,4 +1,4 @@
-"""What is done to runs over HTTP: ended, done again, approved, rejected."""
+"""What is done to runs over HTTP: ended, done again, approved, rejected, let go on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.api.identity import Operator
 from pipeline.api.problems import RESPONSES
 from pipeline.api.standing import Standing, standing
 from pipeline.db import transaction
-from pipeline.services import approvals, cancelling, rerunning, runs
+from pipeline.services import approvals, cancelling, rerunning, runs, waiting
 
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
 
@@ -96,3 +96,16 @@ def reject_run(run_id: str, caller: Operator, answered: Answered | None = None) 
         run = approvals.reject(session, caller.actor, found.id, answered.note if answered else None)
         session.flush()
         return standing(session, run, caller)
+
+
+@router.post("/{run_id}/proceed", summary="Let a run go on without its data")
+def proceed(run_id: str, caller: Operator, request: Request) -> Standing:
+    """Where it waits for its data (`ready_when`, `after`): it goes on with what is there."""
+    with transaction() as session:
+        run = runs.find(session, run_id)
+        called = waiting.release(session, run, caller.actor)
+        session.flush()
+        answer = standing(session, run, caller)
+    if called:
+        hand_over(request, called)
+    return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from pipeline import __version__
@@ -20,8 +20,10 @@ from pipeline.api import (
     problems,
     runs,
     schedules,
+    suppressions,
     watching,
 )
+from pipeline.api.parameters import check_query
 from pipeline.api.shield import Shield
 from pipeline.console.app import install as install_console
 
@@ -48,7 +50,9 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.add_middleware(Shield)
     # Before the runs': a path of theirs, with the name of what is in a run, would fit these as well.
-    for part in (health, artifacts, deliveries, acts, runs, backfills, schedules, people, links):
+    for part in (artifacts, deliveries, acts, runs, backfills, schedules, people, suppressions):
+        app.include_router(part.router, dependencies=[Depends(check_query)])
+    for part in (health, links):
         app.include_router(part.router)
     install_console(app)
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it

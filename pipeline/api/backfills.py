@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
+from pipeline import timing
 from pipeline.api.acts import Ending
 from pipeline.api.handing import hand_over
 from pipeline.api.identity import Operator, Reader
-from pipeline.api.parameters import Instant, Limit
+from pipeline.api.parameters import After, Day, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Order
 from pipeline.services import answers, backfills, ranges
-from pipeline.services.answers import BackfillSummary
+from pipeline.services.answers import BackfillPage, BackfillSummary
 from pipeline.services.backfills import Cancelled
 from pipeline.services.ranges import Preview, Wish
 
@@ -30,11 +32,11 @@ class Range(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         populate_by_name=True,
-        json_schema_extra={"examples": [{"from": "2026-11-01T00:00:00Z", "to": "2026-11-15T00:00:00Z"}]},
+        json_schema_extra={"examples": [{"from": "2026-11-01", "to": "2026-11-15"}]},
     )
 
-    since: Instant = Field(alias="from", description="Slots from this instant on.")
-    until: Instant | None = Field(None, alias="to", description="Up to this instant; default: now.")
+    since: Day = Field(alias="from", description="Slots from this instant on, or from this day of the schedule's zone.")
+    until: Day | None = Field(None, alias="to", description="Up to this instant, or with this day; default: up to now.")
     order: Order = Field(Order.OLDEST, description="Which slots come first.")
     concurrency: int = Field(1, ge=1, le=backfills.CONCURRENCY, description="How many runs at a time.")
     again: bool = Field(default=False, description="Also slots that have a successful run.")
@@ -44,7 +46,7 @@ class Range(BaseModel):
 def preview(schedule: str, caller: Reader, asked: Range) -> Preview:
     """Its slots, in their order, and what is known of each; nothing is opened."""
     with reading() as session:
-        return ranges.preview(session, _wish(schedule, asked, clock(session)))
+        return ranges.preview(session, _wish(session, schedule, asked))
 
 
 @router.post("/schedules/{schedule}/backfills", status_code=202, summary="Run slots after the fact")
@@ -53,15 +55,21 @@ def open_backfill(
 ) -> BackfillSummary:
     """Those of the range that have no successful run, each about its own period; some at a time."""
     with transaction() as session:
-        backfill = backfills.open_backfill(session, _wish(schedule, asked, clock(session)), caller.actor)
+        backfill = backfills.open_backfill(session, _wish(session, schedule, asked), caller.actor)
         session.flush()
         found = answers.summarise_backfills(session, [backfill])[0]
     later.add_task(_fill, request, backfill.id)
     return found
 
 
-def _wish(schedule: str, asked: Range, now: datetime) -> Wish:
-    return Wish(schedule, asked.since, asked.until or now, asked.order, asked.concurrency, asked.again)
+def _wish(session: Session, schedule: str, asked: Range) -> Wish:
+    zone = answers.zone(session, schedule)
+    until = clock(session) if asked.until is None else _instant(asked.until, zone, end=True)
+    return Wish(schedule, _instant(asked.since, zone), until, asked.order, asked.concurrency, asked.again)
+
+
+def _instant(said: datetime | date, zone: str, *, end: bool = False) -> datetime:
+    return said if isinstance(said, datetime) else timing.day_instant(said, zone, end=end)
 
 
 def _fill(request: Request, backfill_id: UUID) -> None:
@@ -76,11 +84,14 @@ def _fill(request: Request, backfill_id: UUID) -> None:
 
 @router.get("/backfills", summary="List the backfills")
 def list_backfills(
-    caller: Reader, schedule: Annotated[str | None, Query(max_length=200)] = None, limit: Limit = 50
-) -> list[BackfillSummary]:
+    caller: Reader,
+    schedule: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 50,
+    after: After = None,
+) -> BackfillPage:
     """The newest first, with how far each is."""
     with reading() as session:
-        return answers.backfills(session, schedule, limit)
+        return answers.backfills(session, schedule, limit=limit, after=after)
 
 
 @router.get("/backfills/{backfill_id}", summary="One backfill")

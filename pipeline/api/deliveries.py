@@ -20,7 +20,7 @@ from pipeline.api.parameters import MOST, After, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import reading, transaction
 from pipeline.models import Delivery, Run
-from pipeline.services import answers, runs, settling
+from pipeline.services import answers, repeating, runs, settling
 from pipeline.services.answers import Deliveries, DeliveryDetail, DeliveryFilter, DeliveryPage, plain
 
 router = APIRouter(prefix="/api/runs", tags=["deliveries"], responses=RESPONSES)
@@ -120,6 +120,34 @@ def resolve(run_id: str, resolution: Resolution, caller: Operator) -> Deliveries
     return _act(
         run_id,
         lambda session, run: settling.resolve(session, caller.actor, run, resolution.addresses, sent=resolution.sent),
+    )
+
+
+class Resending(BaseModel):
+    """Stored documents that somebody is to get once more."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"keys": ["UA"], "to": "boss@ua.example", "reason": "by phone"}]},
+    )
+
+    keys: list[str] = Field(min_length=1, max_length=1000, description="The keys of the documents.")
+    to: str | None = Field(
+        None,
+        min_length=1,
+        max_length=500,
+        description="To this address, or webhook of the run; default: as the first time.",
+    )
+    reason: str | None = Field(None, max_length=1000)
+
+
+@router.post("/{run_id}/deliveries/resend", summary="Send stored documents once more", status_code=202)
+def resend(run_id: str, resending: Resending, caller: Operator) -> Deliveries:
+    """Also long after the run, each as a delivery of its own that is linked to the first; called twice, sent twice."""
+    said = resending
+    return _act(
+        run_id,
+        lambda session, run: repeating.resend(session, caller.actor, run, said.keys, to=said.to, reason=said.reason),
     )
 
 

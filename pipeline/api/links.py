@@ -18,6 +18,7 @@ from pipeline.db import reading, transaction
 from pipeline.errors import NotFound, PermanentError, Refused
 from pipeline.models import Door
 from pipeline.services import links, optouts
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 from pipeline.services.links import SharedFile
 from pipeline.services.optouts import Subscription
@@ -93,7 +94,7 @@ def _page(found: Subscription, sentence: str, button: str = "") -> HTMLResponse:
 
 def _refusal(error: PermanentError) -> HTMLResponse:
     ended = isinstance(error, Refused) and not isinstance(error, NotFound)
-    return _html(410 if ended else 404, "en", "This link leads nowhere", f"{error}.")
+    return _html(410 if ended else 404, "en", "This link leads nowhere", wording.sentence(error))
 
 
 def _html(status: int, lang: str, title: str, sentence: str, button: str = "") -> HTMLResponse:

@@ -11,7 +11,7 @@ from pipeline.api.parameters import After, Instant, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import reading
 from pipeline.services import answers
-from pipeline.services.answers import AuditEntry, RecipientPage, Who
+from pipeline.services.answers import AuditPage, RecipientPage, Who
 
 router = APIRouter(prefix="/api", tags=["people"], responses=RESPONSES)
 Since = Annotated[Instant | None, Query(description="Only since this instant.")]
@@ -47,7 +47,8 @@ def list_acts(
     subject: Annotated[str | None, Query(max_length=200, description="A schedule, or an id's beginning.")] = None,
     since: Since = None,
     limit: Limit = 50,
-) -> list[AuditEntry]:
+    after: After = None,
+) -> AuditPage:
     """The newest first: through which door, from which address. Needs the scope admin."""
     with reading() as session:
-        return answers.audit(session, subject, since, limit)
+        return answers.audit_page(session, subject, since, limit=limit, after=after)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
+from uuid import UUID
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from pipeline import log
+from pipeline.api.phrases import in_http, mistake
 from pipeline.api.urls import status_url
 from pipeline.db import is_away
 from pipeline.errors import NotFound, Occupied, PipelineError, Refused, TransientError
@@ -83,28 +85,43 @@ def install(app: FastAPI) -> None:
 
 
 def _of_ours(request: Request, error: Exception) -> JSONResponse:
+    said = in_http(str(error))
     match error:
         case NotFound():
-            return problem(404, str(error))
-        case Occupied():
-            return problem(409, str(error), run=str(error.run_id), status_url=status_url(request, error.run_id))
+            return problem(404, said)
+        case Occupied(run_id=UUID() as run_id):
+            return problem(409, said, run=str(run_id), status_url=status_url(request, run_id))
         case Refused(field=str() as field):
-            return problem(422, str(error), field=field, pointer=_pointer(request, field.split(".", 1)))
+            return problem(422, said, field=field, pointer=_pointer(request, field.split(".", 1)))
         case Refused():
-            return problem(409, str(error))
+            return problem(409, said)
         case TransientError():
-            return problem(503, str(error), headers={"Retry-After": "5"})
+            return problem(503, said, headers={"Retry-After": "5"})
         case _:
-            return problem(422, str(error))
+            return problem(422, said)
 
 
 def _of_the_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is installed for this class
     first = error.errors()[0]
     place, *path = (str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":  # its place is a number of bytes
+        path = []
     field = ".".join(path) or place
     pointer = _pointer(request, path) if place == "body" else None
-    return problem(422, f"{field}: {first['msg']}", field=field, pointer=pointer)
+    return problem(422, mistake(first, field, _fields(request)), field=field, pointer=pointer)
+
+
+def _fields(request: Request) -> Sequence[str]:
+    """What the body of such a request may hold."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    models = list(get_args(body.field_info.annotation) or [body.field_info.annotation]) if body else []
+    return [
+        field.alias or name
+        for model in models
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for name, field in model.model_fields.items()
+    ]
 
 
 def _pointer(request: Request, path: Sequence[str]) -> str | None:

@@ -28,7 +28,7 @@ from pipeline.services.answers import RunDetail, RunFilter, RunPage
 router = APIRouter(prefix="/api/runs", tags=["runs"], responses=RESPONSES)
 KeyHeader = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", max_length=200, description="The same key opens no second run."),
+    Header(alias="Idempotency-Key", min_length=1, max_length=200, description="The same key opens no second run."),
 ]
 # Documents and deliveries that went wrong in as many ways are told one by one.
 STORIES = 50

@@ -22,6 +22,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+# Whoever came over TLS, here or at a proxy in front, comes so for the next half year.
+TLS_ONLY = "max-age=15552000"
 
 
 class Shield:
@@ -43,6 +45,8 @@ class Shield:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", TLS_ONLY)
             await send(message)
 
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:

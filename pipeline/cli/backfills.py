@@ -131,7 +131,7 @@ def show_started(found: BackfillSummary) -> None:
 def every(schedule: str | None) -> list[BackfillSummary]:
     """The newest backfills, or a schedule's. Raises NotFound."""
     with reading() as session:
-        return answers.backfills(session, schedule, LISTED)
+        return answers.backfills(session, schedule, limit=LISTED).backfills
 
 
 def show_list(found: Sequence[BackfillSummary]) -> None:

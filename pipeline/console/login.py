@@ -17,6 +17,7 @@ from pipeline.db import reading, transaction
 from pipeline.errors import Refused
 from pipeline.models import Door, Login
 from pipeline.services import logins
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 
 router = APIRouter(include_in_schema=False, route_class=Page)
@@ -46,7 +47,7 @@ def log_in(request: Request, form: ReadForm) -> Response:
             kept = logins.password_of(session, name)
     except Refused as error:
         logger.warning("too many wrong passwords", address=address)
-        return _form(request, form["next"], f"{error}.", name, 429)
+        return _form(request, form["next"], wording.sentence(error), name, 429)
     login = None
     if passwords.is_right(password[:2000], kept) and kept is not None:
         with transaction() as session:
@@ -77,7 +78,7 @@ def log_in_by_link(request: Request, secret: str, form: ReadForm) -> Response:
         with transaction() as session:
             login = logins.follow(session, secret, Actor("link", Door.CONSOLE, visitors.address_of(request)))
     except Refused as error:
-        return _form(request, "/", f"{error}.".replace("`", ""), status=410)
+        return _form(request, "/", wording.sentence(error).replace("`", ""), status=410)
     return _go_on(request, login, "/")
 
 

@@ -29,7 +29,7 @@ def search(request: Request, visitor: Looking, q: Text = "", after: Text = "") -
     with reading() as session:
         people = answers.recipient_page(session, text or None, limit=PEOPLE, after=after or None)
         found = answers.who(session, text, limit=FOUND) if text else None
-        suppressed = answers.suppressions(session, text or None)[:LISTED]
+        suppressed = answers.suppressions(session, text or None, LISTED)
         subscribed = answers.subscriptions(session, text, limit=LISTED) if "@" in text else None
         now = clock(session)
     return page(

@@ -10,7 +10,7 @@ from pipeline.timing.periods import Period
 from pipeline.timing.slot import Slot, SlotKind
 from pipeline.timing.specs import EPOCH, At, Every, OnDays, Spec, read_instant
 from pipeline.timing.when import spec
-from pipeline.timing.zones import find_zone, instant_of, to_utc, written_instant
+from pipeline.timing.zones import day_instant, find_zone, instant_of, to_utc, written_instant
 
 __all__ = [
     "EPOCH",
@@ -25,6 +25,7 @@ __all__ = [
     "Slot",
     "SlotKind",
     "Spec",
+    "day_instant",
     "describe",
     "find_zone",
     "format_duration",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
@@ -64,6 +64,11 @@ def written_instant(written: str | datetime, zone: str) -> datetime:
     if not MINYEAR < moment.year < MAXYEAR:
         raise ValueError(f"the year {moment.year} is at an end of the calendar")
     return to_utc(moment) if moment.tzinfo else instant_of(moment, zone)
+
+
+def day_instant(day: date, zone: str, *, end: bool = False) -> datetime:
+    """The instant (UTC) at which a day begins by the clocks of `zone`, or at which it is over."""
+    return written_instant(datetime.combine(day + timedelta(days=end), time()), zone)
 
 
 def instant_of(wall: datetime, zone: str) -> datetime:

@@ -4,8 +4,8 @@ Each answer is a frozen dataclass that `as_json` turns into what machines read; 
 """
 
 from pipeline.services.answers.artifacts import ArtifactDetail, ArtifactPage, artifact, artifact_page
-from pipeline.services.answers.audit import AuditEntry, audit
-from pipeline.services.answers.backfills import BackfillSummary, backfills, summarise_backfills
+from pipeline.services.answers.audit import AuditEntry, AuditPage, audit, audit_page
+from pipeline.services.answers.backfills import BackfillPage, BackfillSummary, backfills, summarise_backfills
 from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
 from pipeline.services.answers.delivery_pages import DeliveryFilter, DeliveryPage, delivery_page
 from pipeline.services.answers.detail import WORST_FIRST, RunDetail, show
@@ -19,7 +19,9 @@ from pipeline.services.answers.people import (
     SubscriptionDetail,
     Subscriptions,
     SuppressionDetail,
+    SuppressionPage,
     subscriptions,
+    suppression_page,
     suppressions,
 )
 from pipeline.services.answers.plain import as_json
@@ -50,6 +52,8 @@ __all__ = [
     "ArtifactDetail",
     "ArtifactPage",
     "AuditEntry",
+    "AuditPage",
+    "BackfillPage",
     "BackfillSummary",
     "Deliveries",
     "DeliveryDetail",
@@ -83,6 +87,7 @@ __all__ = [
     "SubscriptionDetail",
     "Subscriptions",
     "SuppressionDetail",
+    "SuppressionPage",
     "Timeline",
     "Upcoming",
     "Who",
@@ -90,6 +95,7 @@ __all__ = [
     "artifact_page",
     "as_json",
     "audit",
+    "audit_page",
     "backfills",
     "deliveries",
     "delivery_page",
@@ -114,6 +120,7 @@ __all__ = [
     "subscriptions",
     "summarise",
     "summarise_backfills",
+    "suppression_page",
     "suppressions",
     "timeline",
     "totals",

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from pipeline.models import Audit
+from pipeline.services.answers import marks
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class AuditEntry:
     detail: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class AuditPage:
+    """Some acts, the newest first; `next` is the mark that the page behind them begins with, None for the last page."""
+
+    acts: list[AuditEntry]
+    next: str | None
+
+
 def audit(
     session: Session, subject: str | None = None, since: datetime | None = None, limit: int | None = None
 ) -> list[AuditEntry]:
@@ -37,13 +46,30 @@ def audit(
     `subject` is a schedule's key (all that was done to it and its runs), or the id, or its beginning, of a run or of
     whatever else was acted on.
     """
-    statement = select(Audit).order_by(Audit.at.desc(), Audit.id.desc()).limit(limit)
+    return [_entry(row) for row in session.scalars(_fitting(subject, since).limit(limit))]
+
+
+def audit_page(
+    session: Session, subject: str | None, since: datetime | None, *, limit: int, after: str | None
+) -> AuditPage:
+    """The same page by page, from the mark `after` on. Raises Refused for a mark that is none."""
+    statement = _fitting(subject, since)
+    if after is not None:
+        at, act = marks.place(after, datetime, UUID)
+        statement = statement.where(
+            tuple_(Audit.at, Audit.id) < tuple_(literal(at, Audit.at.type), literal(act, Audit.id.type))
+        )
+    found = [_entry(row) for row in session.scalars(statement.limit(limit + 1))]
+    shown = found[:limit]
+    return AuditPage(shown, marks.mark(shown[-1].at, shown[-1].id) if len(found) > limit else None)
+
+
+def _fitting(subject: str | None, since: datetime | None) -> Select[Audit]:
+    statement = select(Audit).order_by(Audit.at.desc(), Audit.id.desc())
     if subject is not None:
         begins = Audit.subject.startswith(subject.lower(), autoescape=True)
         statement = statement.where(or_(Audit.schedule_key == subject, Audit.subject == subject, begins))
-    if since is not None:
-        statement = statement.where(Audit.at >= since)
-    return [_entry(row) for row in session.scalars(statement)]
+    return statement if since is None else statement.where(Audit.at >= since)
 
 
 def _entry(row: Audit) -> AuditEntry:

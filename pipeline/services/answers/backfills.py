@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipeline.models import FINAL_RUN, Backfill, Decision, Run, Slot
+from pipeline.services.answers import marks
 from pipeline.services.answers.lists import known
 from pipeline.services.answers.slots import zone
 
@@ -46,12 +47,24 @@ class BackfillSummary:
         return sum(count for status, count in self.runs.items() if status in FINAL_RUN)
 
 
-def backfills(session: Session, schedule: str | None = None, limit: int | None = None) -> list[BackfillSummary]:
-    """The newest first. Raises NotFound for a schedule that there is none of."""
-    statement = select(Backfill).order_by(Backfill.id.desc()).limit(limit)
+@dataclass(frozen=True)
+class BackfillPage:
+    """Some backfills, the newest first; `next` is the mark of the page behind them, None for the last page."""
+
+    backfills: list[BackfillSummary]
+    next: str | None
+
+
+def backfills(session: Session, schedule: str | None = None, *, limit: int, after: str | None = None) -> BackfillPage:
+    """From the mark `after` on. Raises NotFound for an unknown schedule, Refused for a mark that is none."""
+    statement = select(Backfill).order_by(Backfill.id.desc()).limit(limit + 1)
     if schedule is not None:
         statement = statement.where(Backfill.schedule_key == known(session, schedule).key)
-    return summarise_backfills(session, session.scalars(statement).all())
+    if after is not None:
+        statement = statement.where(Backfill.id < marks.place(after, UUID)[0])
+    found = session.scalars(statement).all()
+    more = marks.mark(found[limit - 1].id) if len(found) > limit else None
+    return BackfillPage(summarise_backfills(session, found[:limit]), more)
 
 
 def summarise_backfills(session: Session, found: Sequence[Backfill]) -> list[BackfillSummary]:

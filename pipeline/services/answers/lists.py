@@ -14,12 +14,12 @@ from pipeline import schedule as definitions
 from pipeline import timing
 from pipeline.adapters.home import Loaded, ScheduleFile
 from pipeline.db import CHUNK
-from pipeline.errors import DefinitionError, NotFound
-from pipeline.mistakes import did_you_mean
+from pipeline.errors import DefinitionError
 from pipeline.models import Run, Schedule, ScheduleRevision
 from pipeline.services.answers import wording
 from pipeline.services.answers.summary import RunSummary, summarise, title
 from pipeline.services.due import zone_of
+from pipeline.services.schedules import unknown
 from pipeline.settings import settings
 
 
@@ -27,9 +27,7 @@ def known(session: Session, key: str) -> Schedule:
     """The schedule, also a retired one. Raises NotFound, with what there is, for a name that none has or ever had."""
     row = session.get(Schedule, key)
     if row is None:
-        keys = sorted(session.scalars(select(Schedule.key)))
-        hint = did_you_mean(key, keys, f"known schedules: {', '.join(keys) or 'none'}")
-        raise NotFound(f'there is no schedule "{key}": {hint}')
+        raise unknown(session, key)
     return row
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from pipeline import fingerprint
@@ -14,6 +14,7 @@ from pipeline.errors import NotFound
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Schedule, Subscription, Suppression
 from pipeline.models import SubscriptionStatus as Status
+from pipeline.services.answers import marks
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,39 @@ def _detail(row: Subscription, why: str | None) -> SubscriptionDetail:
     return SubscriptionDetail(schedule=row.schedule_key, since=row.created_at, suppressed=why, **said)
 
 
-def suppressions(session: Session, text: str | None = None) -> list[SuppressionDetail]:
+@dataclass(frozen=True)
+class SuppressionPage:
+    """Some of those that nothing is sent to, the newest first; `next` is the mark of the page behind them, or None."""
+
+    suppressions: list[SuppressionDetail]
+    next: str | None
+
+
+def suppressions(session: Session, text: str | None = None, limit: int | None = None) -> list[SuppressionDetail]:
     """To whom nothing is sent, the newest first; `text` narrows it to addresses and reasons that hold it."""
-    rows = select(Suppression).order_by(Suppression.created_at.desc(), Suppression.address)
-    if text:
-        fits = [column.icontains(text, autoescape=True) for column in (Suppression.address, Suppression.reason)]
-        rows = rows.where(or_(*fits))
-    return [
-        SuppressionDetail(
-            None if row.address.startswith(fingerprint.PREFIX) else row.address, row.reason, row.source, row.created_at
-        )
-        for row in session.scalars(rows)
-    ]
+    return [_suppression(row) for row in session.scalars(_suppressed(text).limit(limit))]
+
+
+def suppression_page(session: Session, text: str | None, *, limit: int, after: str | None) -> SuppressionPage:
+    """The same page by page, from the mark `after` on. Raises Refused for a mark that is none."""
+    rows = _suppressed(text)
+    if after is not None:
+        at, address = marks.place(after, datetime, str)
+        here = tuple_(literal(at, Suppression.created_at.type), literal(address, Suppression.address.type))
+        rows = rows.where(tuple_(Suppression.created_at, Suppression.address) < here)
+    found = session.scalars(rows.limit(limit + 1)).all()
+    more = marks.mark(found[limit - 1].created_at, found[limit - 1].address) if len(found) > limit else None
+    return SuppressionPage([_suppression(row) for row in found[:limit]], more)
+
+
+def _suppressed(text: str | None) -> Select[Suppression]:
+    rows = select(Suppression).order_by(Suppression.created_at.desc(), Suppression.address.desc())
+    if not text:
+        return rows
+    fits = [column.icontains(text, autoescape=True) for column in (Suppression.address, Suppression.reason)]
+    return rows.where(or_(*fits))
+
+
+def _suppression(row: Suppression) -> SuppressionDetail:
+    address = None if row.address.startswith(fingerprint.PREFIX) else row.address
+    return SuppressionDetail(address, row.reason, row.source, row.created_at)

@@ -32,6 +32,11 @@ def shortest(run_ids: Iterable[UUID]) -> dict[UUID, str]:
     return {UUID(one): one[:length] for one, length in zip(ids, lengths, strict=True)}
 
 
+def sentence(said: object) -> str:
+    """What is written as the end of a sentence, as one of its own."""
+    return f"{str(said)[:1].upper()}{str(said)[1:]}."
+
+
 def time_of(zone: str) -> str:
     """Whose clock it is: `Berlin time` for Europe/Berlin, `UTC` as it stands."""
     place = zone if zone.startswith("Etc/") else zone.rpartition("/")[2].replace("_", " ")

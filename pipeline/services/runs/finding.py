@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from pipeline import timing
 from pipeline.errors import NotFound, Refused
-from pipeline.mistakes import did_you_mean
+from pipeline.mistakes import did_you_mean, listed
 from pipeline.models import Run, Schedule, Step
 
 
@@ -74,5 +74,5 @@ def _nothing_called(session: Session, name: str) -> str:
     # By their schedules: to look for what is distinct among a million runs takes a second.
     has_run = exists().where(Run.schedule_key == Schedule.key)
     known = session.scalars(select(Schedule.key).where(has_run).order_by(Schedule.key)).all()
-    hint = did_you_mean(name, known, f"there are runs of {', '.join(known) or 'nothing'}")
+    hint = did_you_mean(name, known, f"there are runs of {listed(known) or 'nothing'}")
     return f'there is no run "{name}": {hint}'

@@ -89,9 +89,9 @@ def open_run(session: Session, request: Request) -> tuple[Run, bool]:
         known = session.scalar(select(Run).where(Run.idempotency_key == request.idempotency_key))
         if known is not None:
             if known.request_hash != request.hash:
-                raise Refused(
-                    f'the idempotency key "{request.idempotency_key}" was used for another request: run {known.id}'
-                )
+                # As whoever sent it knows it: doors put who sends it in front.
+                key = request.idempotency_key.partition("/")[2] or request.idempotency_key
+                raise Occupied(f'the idempotency key "{key}" was used for another request: run {known.id}', known.id)
             return known, False
     definition = schedule.parse(stored, f"schedule {row.key}")
     _refuse_a_second(session, row.key, definition)
@@ -113,7 +113,7 @@ def _refuse_a_second(session: Session, key: str, definition: schedule.Schedule) 
         raise Occupied(
             f"run {run.run_id} of {key} is {run.doing}, and its runs do not overlap (overlap: {definition.overlap}): "
             f"`pipeline show {run.run_id}` shows how far it is, `pipeline cancel {run.run_id}` ends it",
-            run_id=run.run_id,
+            run.run_id,
         )
 
 

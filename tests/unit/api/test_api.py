@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pipeline import tasks
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
-from pipeline.models import ApiToken, Audit, Run, Scope
+from pipeline.models import ApiToken, Audit, BadFile, Run, Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
 from tests.factories import MONDAY, finished_run, make_run, make_schedule, make_step
@@ -49,7 +49,10 @@ def test_the_same_idempotency_key_opens_no_second_run(http, published):
     assert first["id"] == second["id"]
     other = http.post("/api/runs", json={"schedule": "shipments", "keys": ["ACME"]}, headers=head)
     assert other.status_code == 409
-    assert "was used for another request" in other.json()["detail"]
+    assert other.json()["detail"] == f'the idempotency key "order-7" was used for another request: run {first["id"]}'
+    assert other.json()["run"] == first["id"]
+    empty = http.post("/api/runs", json={"schedule": "shipments"}, headers={**head, "Idempotency-Key": ""})
+    assert (empty.status_code, empty.json()["detail"]) == (422, "Idempotency-Key must not be empty")
     assert len(published) == 1
 
 
@@ -57,8 +60,8 @@ def test_the_same_idempotency_key_opens_no_second_run(http, published):
     ("body", "status", "field", "words"),
     [
         ({"schedule": "shipmets"}, 404, None, "did you mean shipments?"),
-        ({"schedule": "shipments", "parms": {}}, 422, "parms", "Extra inputs"),
-        ({}, 422, "schedule", "Field required"),
+        ({"schedule": "shipments", "parms": {}}, 422, "parms", "parms is not a field here: did you mean params?"),
+        ({}, 422, "schedule", "schedule is missing"),
         ({"schedule": "shipments", "params": {"limit": "many"}}, 422, "params.limit", "must be a whole number"),
         ({"schedule": "shipments", "params": {"regio": "us"}}, 422, "params.regio", "did you mean region?"),
         ({"schedule": "shipments", "to": ["anna"]}, 422, "to", "is not an e-mail address"),
@@ -74,6 +77,22 @@ def test_a_mistake_is_told_with_its_field_and_opens_nothing(http, published, bod
     assert answer.json().get("pointer") == (field and f"#/{field.replace('.', '/')}")
     assert words in answer.json()["detail"]
     assert published == []
+
+
+@pytest.mark.parametrize("body", ["nonsense", '{"schedule": '])
+def test_what_is_no_json_is_told_so(http, body):
+    head = {**bearer(token()), "Content-Type": "application/json"}
+    answer = http.post("/api/runs", content=body, headers=head).json()
+    assert (answer["field"], answer["detail"]) == ("body", "body is no JSON: Expecting value")
+
+
+def test_a_schedule_whose_file_is_wrong_is_told_so(http):
+    with transaction() as session:
+        session.add(
+            BadFile(file="schedules/bad.yaml", schedule_key="bad", error="hour 25 is outside 0-23", since=MONDAY)
+        )
+    answer = http.post("/api/runs", json={"schedule": "bad"}, headers=bearer(token()))
+    assert answer.json()["detail"] == 'there is no schedule "bad": its file is wrong: hour 25 is outside 0-23'
 
 
 def test_only_a_living_token_of_enough_scope_gets_in(http):

@@ -103,7 +103,7 @@ def test_a_link_leads_to_the_file_without_a_token_until_it_ends(as_, run):
     assert http.get(url[:9] + ("x" if url[9] != "x" else "y") + url[10:]).status_code == 410
     with freeze_time(datetime.now(UTC) + timedelta(days=2)):
         over = http.get(url)
-    assert (over.status_code, "this link ended on" in over.text) == (410, True)
+    assert (over.status_code, "This link ended on" in over.text) == (410, True)
     assert http.get(url.replace("/f/", "/d/")).status_code == 410
 
 

@@ -78,7 +78,7 @@ def test_what_a_message_says_of_itself_is_text(http):
 def test_a_link_that_is_none_says_so_and_ends_nothing(http, method):
     answer = getattr(http, method)("/u/nonsense")
     assert (answer.status_code, ended()) == (410, 0)
-    assert "this link is not one of ours, or not whole" in answer.text
+    assert "This link is not one of ours, or not whole" in answer.text
 
 
 def test_a_document_is_a_file_to_save_that_nobody_keeps_on_the_way(http):
@@ -103,7 +103,7 @@ def test_a_document_whose_link_has_ended_or_that_is_gone_says_so(http):
     document, delivery = make_document(run), make_delivery(run)
     keys, ago = secret_keys(settings()), datetime(2020, 1, 1, tzinfo=UTC)
     over = http.get(f"/d/{links.document_token(keys, delivery.id, document.id, 'pdf', ago)}")
-    assert (over.status_code, "this link ended on 2020-01-01" in over.text) == (410, True)
+    assert (over.status_code, "This link ended on 2020-01-01" in over.text) == (410, True)
     gone = http.get(f"/d/{links.document_token(keys, delivery.id, document.id, 'pdf', LATER)}")
     assert (gone.status_code, "is not kept any more" in gone.text) == (404, True)
     make_file(run, document, "document/00/lost.pdf")

@@ -7,7 +7,15 @@ from datetime import timedelta
 import pytest
 
 from pipeline.models import Scope
-from tests.factories import MONDAY, finished_run, make_delivery, make_delivery_attempt, make_run, make_schedule
+from tests.factories import (
+    MONDAY,
+    finished_run,
+    make_delivery,
+    make_delivery_attempt,
+    make_document,
+    make_run,
+    make_schedule,
+)
 
 WEEK = timedelta(days=7)
 
@@ -31,12 +39,17 @@ def test_runs_are_listed_page_by_page(as_):
     [
         ("runs?status=faild", "status", "did you mean failed?"),
         ("runs?after=nonsense", "after", "no mark of this list"),
-        ("runs?limit=501", "limit", "less than or equal to 500"),
-        ("runs?since=2026-11-01", "since", "timezone"),
+        ("runs?limit=501", "limit", "limit must be 500 or less"),
+        ("runs?since=2026-11-01", "since", "must say its zone, such as"),
+        ("runs?since=yesterday", "since", "since must be an instant, such as 2026-11-01T00:00:00Z"),
+        ("runs?statsu=failed", "statsu", "statsu is not a field here: did you mean status?"),
+        ("audit?after=bnVsbA", "after", "no mark of this list"),
+        ("backfills?after=bnVsbA", "after", "no mark of this list"),
+        ("suppressions?after=bnVsbA", "after", "no mark of this list"),
         ("runs/{run}/deliveries?status=faild", "status", "did you mean failed?"),
         ("runs/{run}/deliveries.csv?status=faild", "status", "did you mean failed?"),
         ("schedules/shipments/slots?decision=fird", "decision", "did you mean fired?"),
-        ("who", "text", "Field required"),
+        ("who", "text", "text is missing"),
         # At the ends of the calendar no zone can be reckoned with.
         ("runs?since=0001-01-01T00:00:00%2B14:00", "since", "must be between 1970 and 2200"),
         ("schedules/shipments/next?after=9999-12-31T23:59:59Z", "after", "must be between 1970 and 2200"),
@@ -44,7 +57,7 @@ def test_runs_are_listed_page_by_page(as_):
 )
 def test_a_mistake_in_a_filter_names_it(as_, path, field, words):
     run = make_run()
-    answer = as_().get(f"/api/{path.format(run=run.id)}")
+    answer = as_(Scope.ADMIN).get(f"/api/{path.format(run=run.id)}")
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert words in answer.json()["detail"]
 
@@ -144,7 +157,11 @@ def test_slots_after_the_fact_are_looked_at_run_and_ended(as_, published):
     wish = {"from": "2026-11-01T00:00:00Z", "to": "2026-11-04T00:00:00Z"}
     looked = http.post("/api/schedules/shipments/backfills/preview", json=wish).json()
     assert [slot["to_run"] for slot in looked["slots"]] == [True] * 3
-    assert http.get("/api/backfills").json() == []
+    assert http.get("/api/backfills").json() == {"backfills": [], "next": None}
+    days = {"from": "2026-11-01", "to": "2026-11-03"}  # by the schedule's clock, the last one with all of it
+    assert http.post("/api/schedules/shipments/backfills/preview", json=days).json() == looked
+    bad = http.post("/api/schedules/shipments/backfills/preview", json={"from": "2026-11-01T00:00:00"}).json()
+    assert bad["detail"] == "from: must be a day, such as 2026-11-01, or an instant such as 2026-11-01T00:00:00Z"
     opened = http.post("/api/schedules/shipments/backfills", json=wish)
     assert opened.status_code == 202
     one = http.get(f"/api/backfills/{opened.json()['id']}").json()
@@ -154,6 +171,7 @@ def test_slots_after_the_fact_are_looked_at_run_and_ended(as_, published):
     twice = http.post("/api/schedules/shipments/backfills", json=wish)
     assert (twice.status_code, "is at work on slots of this range" in twice.json()["detail"]) == (409, True)
     assert http.post(f"/api/backfills/{one['id']}/cancel").json()["waiting"] == 2
+    assert http.get("/api/backfills", params={"limit": 1}).json()["next"] is None
     assert [day["decisions"] for day in http.get("/api/schedules/shipments/days").json()] == [{"fired": 1}] * 3
     assert len(http.get("/api/schedules/shipments/slots").json()["slots"]) == 3
 
@@ -168,3 +186,52 @@ def test_did_they_get_theirs(as_):
     assert "anna@acme.example" in found["answers"][0]["sentence"]
     assert http.get("/api/recipients").json() == {"recipients": [], "next": None}
     assert http.get("/api/audit").status_code == 403
+
+
+def test_acts_are_listed_page_by_page(as_):
+    http = as_(Scope.ADMIN)
+    make_schedule()
+    for _ in range(2):
+        http.post("/api/schedules/shipments/pause")
+        http.post("/api/schedules/shipments/resume")
+    found, after = [], {}
+    while after is not None:
+        page = http.get("/api/audit", params={"subject": "shipments", "limit": 3, **after}).json()
+        found += [one["action"] for one in page["acts"]]
+        after = {"after": page["next"]} if page["next"] else None
+    assert found == ["resume", "pause", "resume", "pause", "sync"]
+
+
+def test_to_whom_nothing_is_sent_is_listed_and_changed(as_):
+    http = as_()
+    for number in range(3):
+        said = {"address": f"anna{number}@ACME.example", "reason": "asked by phone"}
+        answer = http.post("/api/suppressions", json=said)
+        assert answer.json() == {"address": f"anna{number}@acme.example", "suppressed": True, "new": True}
+    assert http.post("/api/suppressions", json={"address": "anna0@acme.example"}).json()["new"] is False
+    first = http.get("/api/suppressions", params={"limit": 2}).json()
+    rest = http.get("/api/suppressions", params={"limit": 2, "after": first["next"]}).json()
+    assert [one["address"] for one in (*first["suppressions"], *rest["suppressions"])] == [
+        f"anna{number}@acme.example" for number in (2, 1, 0)
+    ]
+    assert rest["next"] is None
+    assert http.post("/api/suppressions/lift", json={"address": "anna1@acme.example"}).json()["suppressed"] is False
+    again = http.post("/api/suppressions/lift", json={"address": "anna1@acme.example"})
+    assert (again.status_code, again.json()["detail"][:37]) == (404, "anna1@acme.example is not suppressed:")
+    assert len(http.get("/api/suppressions", params={"text": "phone"}).json()["suppressions"]) == 2
+    assert http.post("/api/suppressions", json={"address": "nobody"}).status_code == 422
+
+
+def test_a_stored_document_is_sent_once_more(as_):
+    run = finished_run()
+    first = make_delivery(run, document_id=make_document(run).id)
+    http = as_()
+    again = http.post(
+        f"/api/runs/{run.id}/deliveries/resend",
+        json={"keys": ["ACME"], "to": "boss@acme.example", "reason": "by phone"},
+    )
+    assert again.status_code == 202, again.text
+    (one,) = again.json()["deliveries"]
+    assert (one["address"], one["status"], one["repeat_of"]) == ("boss@acme.example", "deferred", str(first.id))
+    unknown = http.post(f"/api/runs/{run.id}/deliveries/resend", json={"keys": ["ACNE"]})
+    assert (unknown.status_code, "did you mean ACME?" in unknown.json()["detail"]) == (404, True)
