@@ -19,7 +19,7 @@ from pipeline.schedule import Person
 from pipeline.services.documents import file_name
 from pipeline.settings import settings
 from pipeline.timing import Period
-from pipeline.workflows.report import planning, rendering
+from pipeline.workflows.report import addressing, planning, rendering
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def _recipients(run: Rehearsal, report: Report, key: str) -> list[Person]:
     said = run.definition.recipients
     people = list(said.people)
     if said.source:
-        people += planning.people_in(run.get(f"dataset:{planning.RECIPIENTS}"), report)
+        named = addressing.people_in(run.get(f"dataset:{addressing.RECIPIENTS}"), report)
+        people += (Person.model_construct(**one._asdict()) for one in named if not report.split_by or one.key == key)
     return list({person.email: person for person in people if not report.split_by or person.key == key}.values())
 
 

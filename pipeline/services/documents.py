@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pipeline import fingerprint
 from pipeline.adapters import copies
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import CHUNK, among, insert_new
+from pipeline.db import CHUNK, PORTION, among, insert_new, is_one_of
 from pipeline.models import (
     Delivery,
     DeliveryDocument,
@@ -40,18 +40,14 @@ def insert(session: Session, table: Any, run_id: UUID, rows: Iterable[Mapping[st
     return insert_new(session, table, planned)
 
 
-def insert_carried(
-    session: Session, run_id: UUID, keys_of: Mapping[str, Sequence[str]], documents: Mapping[str, UUID]
-) -> None:
-    """Freeze which documents combined messages carry, by the rows that these have: a resume makes no new ones."""
+def insert_carried(session: Session, run_id: UUID, carried: Sequence[tuple[str, UUID]]) -> None:
+    """Freeze which documents the combined messages to these addresses carry; a resume makes no new messages."""
     of_run = (Delivery.run_id == run_id, Delivery.key == freezing.COMBINED, Delivery.repeat == 0)
+    addresses = list({address for address, _ in carried})
     # What went out before a rerun carries what it carried.
-    mine = (*of_run, Delivery.address.in_(list(keys_of)), Delivery.status.not_in(thawing.WENT_OUT))
-    rows = [
-        {"delivery_id": delivery_id, "document_id": documents[key]}
-        for delivery_id, address in session.execute(select(Delivery.id, Delivery.address).where(*mine))
-        for key in keys_of[address]
-    ]
+    mine = (*of_run, is_one_of(session, Delivery.address, addresses), Delivery.status.not_in(thawing.WENT_OUT))
+    ids = dict(session.execute(select(Delivery.address, Delivery.id).where(*mine)).all())
+    rows = [{"delivery_id": ids[address], "document_id": id_} for address, id_ in carried if address in ids]
     insert_new(session, DeliveryDocument, rows)
 
 
@@ -60,10 +56,11 @@ def ids(session: Session, run_id: UUID) -> dict[str, UUID]:
     return dict(session.execute(select(Document.key, Document.id).where(Document.run_id == run_id)).all())
 
 
-def wanted_ids(session: Session, run_id: UUID) -> dict[str, UUID]:
-    """The documents that are to be rendered, by key."""
+def wanted(session: Session, run_id: UUID) -> Iterator[tuple[str, UUID]]:
+    """The documents that are to be rendered: key and id of each."""
     mine = (Document.run_id == run_id, Document.batch.is_not(None))
-    return dict(session.execute(select(Document.key, Document.id).where(*mine)).all())
+    rows = select(Document.key, Document.id).where(*mine)
+    return ((key, id_) for key, id_ in session.execute(rows.execution_options(yield_per=PORTION)))
 
 
 def wanted_count(session: Session, run_id: UUID) -> int:

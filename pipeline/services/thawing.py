@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock
+from pipeline.db import clock, is_one_of
 from pipeline.models import (
     Delivery,
     DeliveryAttempt,
@@ -95,9 +95,9 @@ def take_up(session: Session, table: type[Document | Delivery], run: Run, rows: 
     named = ("key",) if table is Document else ("channel", "address", "key")
     kept = {"id", "message_id", "generation", "deferrals", *named}
     open_ = [table.run_id == run.id, table.status == "planned", table.batch.is_(None)]
-    open_.append(table.key.in_([row["key"] for row in rows]))
+    open_.append(is_one_of(session, table.key, list({row["key"] for row in rows})))
     if table is Delivery:
-        open_.append(Delivery.repeat == 0)
+        open_ += [Delivery.repeat == 0, is_one_of(session, Delivery.address, list({row["address"] for row in rows}))]
     known = {
         tuple(row[1:]): row[0]
         for row in session.execute(select(table.id, *(getattr(table, n) for n in named)).where(*open_))

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import timing
 from pipeline.adapters import datasets, home
+from pipeline.adapters.drafts import Addressee
 from pipeline.adapters.home import ScheduleFile
 from pipeline.authoring.check import check
 from pipeline.authoring.preview import render
@@ -22,7 +23,7 @@ from pipeline.report import Report
 from pipeline.schedule import Schedule
 from pipeline.settings import settings
 from pipeline.tasks import bound_parameters
-from pipeline.workflows.report import planning
+from pipeline.workflows.report import addressing, planning
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 16, 12, 0, tzinfo=UTC)
@@ -39,7 +40,7 @@ class Rehearsed:
     run: Rehearsal
     report: Report
     rows: dict[str | None, int]
-    addressees: list[planning.Addressee]
+    addressees: list[Addressee]
 
     @property
     def keys(self) -> list[str]:
@@ -78,8 +79,8 @@ def _rehearsed(run: Rehearsal) -> Rehearsed:
     report = planning.report_of(run.definition)
     rows = planning.rows_by_key(run.get(f"dataset:{report.main_source}"), report)
     source = run.definition.recipients.source
-    people = planning.people_in(run.get("dataset:recipients"), report) if source else run.definition.recipients.people
-    return Rehearsed(run, report, rows, [planning.addressee(person, report) for person in people])
+    people = addressing.people_in(run.get("dataset:recipients"), report) if source else run.definition.recipients.people
+    return Rehearsed(run, report, rows, [addressing.addressee(person, report) for person in people])
 
 
 @pytest.fixture(params=REPORTS)

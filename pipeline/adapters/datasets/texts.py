@@ -1,8 +1,9 @@
-"""Rows of texts as a dataset, written in chunks with flat memory."""
+"""Rows of texts as a dataset, written and read in chunks with flat memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,8 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.adapters.datasets.form import WRITTEN
+from pipeline.adapters.datasets.form import STREAMED, WRITTEN
+from pipeline.adapters.datasets.keys import as_text
 
 
 class TextFile:
@@ -31,3 +33,12 @@ class TextFile:
     def append(self, rows: Sequence[Sequence[Any]]) -> None:
         columns = [pa.array(values, pa.string()) for values in zip(*rows, strict=True)]
         self._file.write_table(pa.table(columns, schema=self._schema))
+
+
+def texts(path: Path, columns: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+    """Each row's values of these columns, as text (see `as_text`) or None; a column that is not there is None."""
+    with pq.ParquetFile(path, **STREAMED) as file:
+        known = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=8192, columns=known, use_threads=False):
+            there = {name: as_text(batch.column(name)).to_pylist() for name in known}
+            yield from zip(*(there.get(name, repeat(None, batch.num_rows)) for name in columns), strict=True)

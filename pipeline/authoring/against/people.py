@@ -12,11 +12,11 @@ from pipeline.adapters import sources
 from pipeline.authoring.against.sides import Side
 from pipeline.errors import PipelineError
 from pipeline.report import Report, Source
-from pipeline.schedule import Schedule
+from pipeline.schedule import Person, Schedule
 from pipeline.services import runs
 from pipeline.services.due import zone_of
 from pipeline.settings import settings
-from pipeline.workflows.report import planning
+from pipeline.workflows.report import addressing, planning
 
 # Seconds that a source may take: somebody waits, and counts are nice to have.
 ASK_WITHIN = 15.0
@@ -69,13 +69,13 @@ def _decides(definition: Schedule) -> tuple[object, ...]:
 
 def _people(definition: Schedule, side: Side, at: datetime) -> set[Pair]:
     said, report = definition.recipients, planning.report_of(definition)
-    people = list(said.people)
+    people: list[Person | addressing.Named] = list(said.people)
     if said.source:
         with tempfile.TemporaryDirectory(prefix="pipeline-against-") as folder:
             path = Path(folder) / "recipients.parquet"
             sources.fetch(
                 said.source,
-                name=planning.RECIPIENTS,
+                name=addressing.RECIPIENTS,
                 period=runs.period_of(definition.period_spec, at, zone_of(definition)),
                 parameters=runs.parameters(definition, {}),
                 destination=path,
@@ -84,7 +84,7 @@ def _people(definition: Schedule, side: Side, at: datetime) -> set[Pair]:
                 timeout=ASK_WITHIN,
                 max_bytes=settings().source_max_bytes,
             )
-            people += planning.people_in(path, report)
+            people += addressing.people_in(path, report)
     return {((one.email or "").casefold(), (one.key or "") if report.split_by else "") for one in people}
 
 

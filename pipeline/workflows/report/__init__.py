@@ -13,7 +13,7 @@ from pipeline.schedule import RETRIES
 from pipeline.services import deliveries, outcomes
 from pipeline.services.runs import Verdict
 from pipeline.tasks import step, workflow
-from pipeline.workflows.report import gating, planning, rendering, sending
+from pipeline.workflows.report import addressing, gating, planning, rendering, sending
 
 
 @workflow
@@ -22,7 +22,7 @@ def report(run: RunHandle) -> Signature:
     names = planning.source_names(run.definition)
     fetches = [fetch.si(name).set(pool=planning.source_named(run.definition, name).database) for name in names]
     if run.definition.recipients.subscriptions:
-        fetches.append(fetch.si(planning.SUBSCRIPTIONS))
+        fetches.append(fetch.si(addressing.SUBSCRIPTIONS))
     return chain(group(fetches), plan.si())
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import chain, islice, repeat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,20 @@ import pyarrow.parquet as pq
 from pipeline import example
 from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
-from pipeline.db import CHUNK, clock, insert_new, reading, transaction
+from pipeline.adapters.drafts import Draft
+from pipeline.db import portions, reading, transaction
 from pipeline.errors import PermanentError, Skip
 from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
 from pipeline.mistakes import did_you_mean
-from pipeline.models import Delivery, Document, Recipient, new_id
+from pipeline.models import Delivery, Document
 from pipeline.report import WHOLE, Report, Source
-from pipeline.schedule import Person, Recipients, Schedule
-from pipeline.services import documents, freezing, optouts, steps, subscriptions, thawing
-from pipeline.services.freezing import Addressee, Freeze
+from pipeline.schedule import Recipients, Schedule
+from pipeline.services import documents, freezing, recipients, steps, subscriptions, thawing
+from pipeline.services.freezing import Freeze
 from pipeline.settings import settings
+from pipeline.workflows.report.addressing import RECIPIENTS, SUBSCRIPTIONS, add_addressees
 
-RECIPIENTS, SUBSCRIPTIONS = "recipients", "subscriptions"
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -104,10 +103,12 @@ def freeze(run: RunHandle) -> list[int]:
     main = run.get(f"dataset:{report.main_source}")
     counted = scoped(rows_by_key(main, report), run.scope["keys"])
     _check_empty(run.definition, report, counted)
-    plan = _planned(run, report, counted)
-    known = _freeze_documents(run, plan)
-    failpoint("plan.documents")
-    _freeze_deliveries(run, plan, known)
+    combined = freezing.COMBINED if run.definition.combine else None
+    with Draft(run.scratch / "draft.db", combined=combined) as draft:
+        plan = _planned(run, report, counted, draft)
+        _freeze_documents(run, plan)
+        failpoint("plan.documents")
+        _freeze_deliveries(run, plan)
     if run.claim.run.generation > 1:
         with transaction() as session:
             steps.renew(session, run.claim)
@@ -144,107 +145,50 @@ def _check_empty(definition: Schedule, report: Report, counted: Mapping[str | No
         raise Skip(f'source "{report.main_source}" gave no rows for this period')
 
 
-def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int]) -> Freeze:
+def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int], draft: Draft) -> Freeze:
     definition = run.definition
     addressed = definition.recipients != Recipients() or run.scope["to"]
-    people = list(_addressees(run, report, counted)) if addressed else []
-    addresses = list({one.address for one in people})
-    with reading() as session:
-        suppressed = optouts.barred(session, addresses, run.name)
-        ended = subscriptions.ended(session, addresses, run.name)
-    if ended:
-        people = [replace(one, ended=ended.get((one.address, one.key))) for one in people]
+    if addressed:
+        add_addressees(run, draft, report, counted)
     # What is triggered for one reader goes to that reader alone.
     everywhere = run.scope["send"] and not run.scope["to"]
     return Freeze(
         rows_by_key=counted,
-        addressees=people,
+        draft=draft,
         unaddressed_wanted=bool(definition.deliver_to) or not addressed or not run.scope["send"],
         folders=[*definition.folders] if everywhere else (),
         webhooks=[*definition.webhooks] if everywhere else (),
-        combine=definition.combine,
         domain=messages.domain_of(definition.message.sender or settings().mail_from),
-        suppressed=suppressed,
     )
 
 
-def _addressees(run: RunHandle, report: Report, counted: Mapping[str | None, int]) -> Iterator[Addressee]:
-    """Who is to get what; somebody whose key was left out by the trigger's scope is not asked for at all."""
-    if run.scope["to"]:
-        yield from (addressee(Person(email=to, key=key), report) for key in counted if key for to in run.scope["to"])
-        return
-    said, wanted = run.definition.recipients, set(run.scope["keys"])
-    asked = [*([RECIPIENTS] if said.source else []), *([SUBSCRIPTIONS] if said.subscriptions else [])]
-    # Somebody whom several of them name is taken as the first one has it.
-    people = chain(said.people, *(people_in(run.get(f"dataset:{name}"), report) for name in asked))
-    yield from (one for one in (addressee(person, report) for person in people) if not wanted or one.key in wanted)
-
-
-def people_in(path: Path, report: Report) -> Iterator[Person]:
-    """The rows of the recipients' source. Raises PermanentError when it lacks the columns email or key."""
-    columns = set(pq.read_schema(path).names)
-    needed = {"email", "key"} if report.split_by else {"email"}
-    if needed - columns:
-        missing, found = " and ".join(sorted(needed - columns)), ", ".join(sorted(columns))
-        raise PermanentError(
-            f"the recipients' source has no column {missing}: it has {found}; name it with `as` in the query"
-        )
-    keys: Iterable[str | None] = repeat(None)
-    if "key" in columns:
-        keys = datasets.as_text(pq.read_table(path, columns=["key"]).column(0).combine_chunks()).to_pylist()
-    for key, row in zip(keys, datasets.rows(path), strict=False):
-        said = {name: row[name] for name in ("name", "locale", "zone") if name in columns}
-        yield Person.model_construct(email=row["email"], key=key, **said)
-
-
-def addressee(person: Person, report: Report) -> Addressee:
-    """The person as a recipient of one document; an address nothing can be sent to keeps its row and says why."""
-    key = person.key if report.split_by else WHOLE
-    problem = None if key else "the recipient has no key"
-    try:
-        address = messages.valid_address(person.email or "")
-    except PermanentError as error:
-        address, problem = repr(person.email)[1:-1] if person.email else "", str(error)
-    return Addressee(address, key or freezing.NULL_KEY, person.name, person.locale, person.zone, problem)
-
-
-def _freeze_documents(run: RunHandle, plan: Freeze) -> dict[str, Any]:
-    """Insert the documents; the ids of those that are to be rendered, by key."""
+def _freeze_documents(run: RunHandle, plan: Freeze) -> None:
+    """Insert the documents; those that are to be rendered are known to the draft."""
     with reading() as session:
         known = documents.ids(session, run.id)
-    for chunk in chunks(freezing.planned_documents(plan, known)):
+    for chunk in portions(freezing.planned_documents(plan, known)):
+        run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
             documents.insert(session, Document, run.id, chunk)
     with reading() as session:
-        return documents.wanted_ids(session, run.id)
+        plan.draft.know(documents.wanted(session, run.id))
 
 
-def _freeze_deliveries(run: RunHandle, plan: Freeze, known: Mapping[str, Any]) -> None:
-    for chunk in chunks(freezing.planned_deliveries(plan, known)):
+def _freeze_deliveries(run: RunHandle, plan: Freeze) -> None:
+    """Insert the deliveries and those who are new among their recipients, in the order of keys and addresses."""
+    for chunk in portions(freezing.planned_deliveries(plan)):
+        run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
             documents.insert(session, Delivery, run.id, chunk)
-    for carried in chunks(iter(freezing.carried_keys(plan, known).items())):
+            recipients.meet(session, chunk)
+        failpoint("plan.deliveries")
+    for some in portions(plan.draft.carried()):
+        run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
-            documents.insert_carried(session, run.id, dict(carried), known)
-    seen = {one.address: one for one in plan.addressees if not one.problem}
-    for people in chunks(iter(seen.values())):
-        with transaction() as session:
-            now = clock(session)
-            insert_new(session, Recipient, [_recipient(one, now) for one in people])
-
-
-def _recipient(one: Addressee, now: Any) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "address": one.address,
-        "name": one.name,
-        "locale": one.locale,
-        "zone": one.zone,
-        "seen_at": now,
-    }
+            documents.insert_carried(session, run.id, some)
 
 
 def _freeze_rows(run: RunHandle, report: Report) -> list[int]:
@@ -261,8 +205,3 @@ def _freeze_rows(run: RunHandle, report: Report) -> list[int]:
         for number, file in datasets.split(path, report.split_by, batch_of, run.scratch / name).items():
             run.put(f"batch:{name}:{number}", file, kind="batch", suffix=".parquet", media_type=PARQUET)
     return numbers
-
-
-def chunks(rows: Iterator[Any]) -> Iterable[list[Any]]:
-    """The rows in lists of at most what one transaction inserts."""
-    return iter(lambda: list(islice(rows, CHUNK)), [])

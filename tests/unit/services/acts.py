@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
 from pipeline import healing
+from pipeline.adapters.drafts import Addressee, Draft
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Attempt, Run, RunStatus, Step
 from pipeline.retry import Retry
-from pipeline.services import publishing, runs, steps
+from pipeline.services import freezing, publishing, runs, steps
 from pipeline.services.canvases import Planned
 from pipeline.services.steps import Claim
 
@@ -98,3 +99,21 @@ def reread(run: Run) -> Run:
 def cancel(run: Run) -> None:
     with transaction(durable=False) as session:
         runs.close(session, runs.lock(session, run.id), RunStatus.CANCELLED, "somebody said so")
+
+
+# ---- plans
+
+
+def plan_of(
+    rows_by_key: Mapping[str | None, int],
+    addressees: Iterable[Addressee] = (),
+    documents: Mapping[str, UUID] | None = None,
+    *,
+    combine: bool = False,
+    **values: Any,
+) -> freezing.Freeze:
+    """What planning decided: who was named, in this order, and the documents (id by key) that there are."""
+    draft = Draft(":memory:", combined=freezing.COMBINED if combine else None)
+    draft.add(addressees)
+    draft.know((documents or {}).items())
+    return freezing.Freeze(rows_by_key, draft, **values)

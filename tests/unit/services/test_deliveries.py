@@ -8,10 +8,10 @@ from sqlalchemy import select
 from pipeline.db import reading
 from pipeline.models import Delivery, DeliveryStatus, Suppression, new_id
 from pipeline.services import deliveries, documents, ledger
-from pipeline.services.freezing import Addressee, Freeze, carried_keys, planned_deliveries
+from pipeline.services.freezing import Addressee, planned_deliveries
 from tests.factories import make_delivery, make_document, make_run
 from tests.unit.services import acts
-from tests.unit.services.acts import begin, heal, planned
+from tests.unit.services.acts import begin, heal, plan_of, planned
 from tests.unit.services.sent import RELAY, claim, events, queued, read, write
 
 pytestmark = pytest.mark.usefixtures("time")
@@ -95,8 +95,8 @@ def test_a_suppressed_address_gets_nothing(run):
     document = make_document(run)
     write(deliveries.suppress, "gone@x.example", "550 5.1.1 unknown user", "relay a")
     known = write(documents.suppressions, ["gone@x.example", "anna@acme.example"])
-    people = [Addressee("gone@x.example", "ACME"), Addressee("anna@acme.example", "ACME")]
-    rows = list(planned_deliveries(Freeze({"ACME": 3}, people, suppressed=known), {"ACME": document.id}))
+    people = [Addressee(one, "ACME", barred=known.get(one)) for one in ("gone@x.example", "anna@acme.example")]
+    rows = list(planned_deliveries(plan_of({"ACME": 3}, people, {"ACME": document.id})))
     write(documents.insert, Delivery, run.id, rows)
     write(deliveries.release_to_send, run.id)
 
@@ -115,10 +115,10 @@ def test_a_combined_message_goes_out_with_what_is_there_and_a_resume_makes_no_se
     files = {"ACME": make_document(run, "ACME"), "Globex": make_document(run, "Globex", status="failed")}
     ids = {key: document.id for key, document in files.items()}
     people = [Addressee("anna@acme.example", key) for key in ids] + [Addressee("bob@globex.example", "Globex")]
-    plan = Freeze({"ACME": 3, "Globex": 1}, people, combine=True)
+    plan = plan_of({"ACME": 3, "Globex": 1}, people, ids, combine=True)
     for _ in range(2):
-        write(documents.insert, Delivery, run.id, list(planned_deliveries(plan, ids)))
-        write(documents.insert_carried, run.id, carried_keys(plan, ids), ids)
+        write(documents.insert, Delivery, run.id, list(planned_deliveries(plan)))
+        write(documents.insert_carried, run.id, list(plan.draft.carried()))
     write(deliveries.release_to_send, run.id)
 
     with reading() as session:

@@ -9,33 +9,32 @@ from sqlalchemy import select
 
 from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError
-from pipeline.models import Channel, Delivery, Document, new_id
-from pipeline.services import documents, freezing
+from pipeline.models import Channel, Delivery, Document, Recipient, new_id
+from pipeline.services import documents, freezing, recipients
 from pipeline.services.canvases import Planned
 from pipeline.services.freezing import (
     Addressee,
-    Freeze,
     batch_size,
-    carried_keys,
     planned_deliveries,
     planned_documents,
 )
 from tests.factories import make_document, make_run
 from tests.unit.services import acts
-from tests.unit.services.acts import begin
+from tests.unit.services.acts import begin, plan_of
 
 ANNA = Addressee("anna@acme.example", "ACME", "Anna Miller", "de_DE", "Europe/Berlin")
 BOB = Addressee("bob@globex.example", "Globex")
+BARRED = ANNA._replace(barred="suppressed: complained")
 ROWS = {"Globex": 3, "ACME": 5}
 
 
 def frozen(**values):
-    return [(row["key"], row["status"], row["batch"], row["error"]) for row in planned_documents(Freeze(**values), {})]
+    return [(row["key"], row["status"], row["batch"], row["error"]) for row in planned_documents(plan_of(**values), {})]
 
 
 def planned(keys=("ACME", "Globex"), **values):
     ids = {key: new_id() for key in keys}
-    return list(planned_deliveries(Freeze(rows_by_key=ROWS, **values), ids)), ids
+    return list(planned_deliveries(plan_of(ROWS, documents=ids, **values))), ids
 
 
 # ---- documents
@@ -68,7 +67,7 @@ def test_rows_without_a_key_are_counted():
 
 def test_a_resumed_plan_keeps_the_ids_of_the_first():
     known = {"ACME": new_id()}
-    rows = list(planned_documents(Freeze(rows_by_key=ROWS, addressees=[ANNA, BOB]), known))
+    rows = list(planned_documents(plan_of(rows_by_key=ROWS, addressees=[ANNA, BOB]), known))
 
     assert rows[0]["id"] == known["ACME"]
 
@@ -122,23 +121,27 @@ def test_one_address_with_several_keys_gets_one_message_a_key():
 def test_combined_an_address_gets_one_message_with_all_its_documents():
     both = Addressee("anna@acme.example", "Globex")
     idle = Addressee("anna@acme.example", "Idle")
-    freeze = Freeze(ROWS, [both, ANNA, BOB, ANNA, idle], combine=True)
     ids = {key: new_id() for key in ROWS}
-    rows = list(planned_deliveries(freeze, ids))
+    plan = plan_of(ROWS, [both, ANNA, BOB, ANNA, idle], ids, combine=True)
+    rows = list(planned_deliveries(plan))
 
     assert [(row["address"], row["key"], row["document_id"], row["status"]) for row in rows] == [
         ("anna@acme.example", "*", None, "planned"),
         ("bob@globex.example", "*", None, "planned"),
         ("anna@acme.example", "Idle", None, "skipped"),
     ]
-    assert carried_keys(freeze, ids) == {"anna@acme.example": ["Globex", "ACME"], "bob@globex.example": ["Globex"]}
-    assert carried_keys(Freeze(ROWS, [ANNA]), ids) == {}
+    assert {row["address"]: row["context"]["name"] for row in rows[:2]} == dict.fromkeys([both.address, BOB.address])
+    assert list(plan.draft.carried()) == [
+        ("anna@acme.example", ids["ACME"]),
+        ("anna@acme.example", ids["Globex"]),
+        ("bob@globex.example", ids["Globex"]),
+    ]
+    assert list(plan_of(ROWS, [ANNA], ids).draft.carried()) == []
 
 
 def test_a_combined_message_whose_address_is_suppressed_or_wrong_goes_to_nobody():
     wrong = Addressee("bob@@globex", "Globex", problem='"bob@@globex" is not an address')
-    suppressed = {"anna@acme.example": "suppressed: complained"}
-    rows, _ = planned(addressees=[ANNA, wrong], suppressed=suppressed, combine=True)
+    rows, _ = planned(addressees=[BARRED, wrong], combine=True)
 
     assert [(row["key"], row["status"], row["batch"]) for row in rows] == [
         ("*", "suppressed", None),
@@ -147,10 +150,9 @@ def test_a_combined_message_whose_address_is_suppressed_or_wrong_goes_to_nobody(
 
 
 def test_whoever_gets_nothing_has_a_row_that_says_why():
-    suppressed = {"anna@acme.example": "suppressed: complained"}
     wrong = Addressee("bob@@globex", "Globex", problem='"bob@@globex" is not an address')
     idle = Addressee("carl@idle.example", "Idle")
-    rows, _ = planned(addressees=[ANNA, wrong, idle], suppressed=suppressed)
+    rows, _ = planned(addressees=[BARRED, wrong, idle])
 
     assert {row["address"]: (row["status"], row["reason"], row["batch"]) for row in rows} == {
         "anna@acme.example": ("suppressed", "suppressed: complained", None),
@@ -197,8 +199,8 @@ def run(time):
 
 
 def test_what_an_earlier_attempt_froze_stays(run):
-    first = list(planned_documents(Freeze(rows_by_key={"ACME": 5}, unaddressed_wanted=True), {}))
-    again = list(planned_documents(Freeze(rows_by_key=ROWS, unaddressed_wanted=True), {}))
+    first = list(planned_documents(plan_of(rows_by_key={"ACME": 5}, unaddressed_wanted=True), {}))
+    again = list(planned_documents(plan_of(rows_by_key=ROWS, unaddressed_wanted=True), {}))
     with transaction() as session:
         assert documents.insert(session, Document, run.id, first) == 1
     with transaction() as session:
@@ -213,15 +215,40 @@ def test_what_an_earlier_attempt_froze_stays(run):
 def test_many_rows_are_frozen_in_chunks(run):
     rows = {f"{number:05}": 1 for number in range(1234)}
     with transaction() as session:
-        made = list(planned_documents(Freeze(rows_by_key=rows, unaddressed_wanted=True), {}))
+        made = list(planned_documents(plan_of(rows_by_key=rows, unaddressed_wanted=True), {}))
         assert documents.insert(session, Document, run.id, made) == 1234
         assert documents.counts(session, run.id) == {"planned": 1234}
-        assert len(documents.wanted_ids(session, run.id)) == 1234
+        assert len(list(documents.wanted(session, run.id))) == 1234
+
+
+def test_a_thousand_rows_go_in_at_once_with_whatever_they_say_and_only_once(run):
+    """On PostgreSQL by COPY, whose own signs are tabs, line ends and backslashes."""
+    document = make_document(run, "ACME")
+    names = ["Anna\tB.\r\nC", r"\N", "Zoë 😀", "", None, "NUL\0", '"{},"']
+    people = [Addressee(f"{number:04}@x.example", "ACME", names[number % 7]) for number in range(1000)]
+    rows = list(planned_deliveries(plan_of({"ACME": 5}, people, {"ACME": document.id})))
+    with transaction() as session:
+        assert documents.insert(session, Delivery, run.id, rows) == 1000
+        recipients.meet(session, rows)
+    with transaction() as session:
+        assert documents.insert(session, Delivery, run.id, [{**row, "id": new_id()} for row in rows]) == 0
+        recipients.meet(session, rows)
+        session.delete(session.get_one(Delivery, rows[7]["id"]))
+        session.flush()
+        assert documents.insert(session, Delivery, run.id, [{**row, "id": new_id()} for row in rows]) == 1
+
+    with reading() as session:
+        found = session.scalars(select(Delivery).order_by(Delivery.address)).all()
+        met = dict(session.execute(select(Recipient.address, Recipient.name)).all())
+    assert [(one.address, one.context["name"], one.repeat, one.sent_at) for one in found] == [
+        (one.address, one.name, 0, None) for one in people
+    ]
+    assert met == {one.address: one.name and one.name.replace("\0", "\N{REPLACEMENT CHARACTER}") for one in people}
 
 
 def test_a_step_tried_again_renders_what_is_left(run):
     with transaction() as session:
-        rows = planned_documents(Freeze(rows_by_key={"a": 1, "b": 1, "c": 1}, unaddressed_wanted=True), {})
+        rows = planned_documents(plan_of(rows_by_key={"a": 1, "b": 1, "c": 1}, unaddressed_wanted=True), {})
         documents.insert(session, Document, run.id, [{**row, "batch": 0} for row in rows])
         done, *_ = documents.to_render(session, run.id, 0)
         documents.mark(session, done.id, status="rendered", pages=2)
@@ -263,10 +290,10 @@ def test_a_document_is_planned_once_per_run_and_key(run):
     with transaction() as session:
         ids = {}
         for _ in range(2):
-            rows = list(planned_documents(Freeze(rows_by_key=ROWS, addressees=people), ids))
+            rows = list(planned_documents(plan_of(rows_by_key=ROWS, addressees=people), ids))
             documents.insert(session, Document, run.id, rows)
-            ids = documents.wanted_ids(session, run.id)
-            documents.insert(session, Delivery, run.id, planned_deliveries(Freeze(ROWS, people), ids))
+            ids = dict(documents.wanted(session, run.id))
+            documents.insert(session, Delivery, run.id, planned_deliveries(plan_of(ROWS, people, ids)))
 
         assert documents.counts(session, run.id) == {"planned": 2}
         assert len(session.scalars(select(Delivery)).all()) == 2

@@ -11,7 +11,7 @@ from pipeline.models import Audit, Delivery, Document, Run, RunEvent, RunStatus,
 from pipeline.services import deliveries, documents, freezing, rerunning, runs, thawing
 from pipeline.services.audit import Actor
 from pipeline.services.canvases import Planned
-from pipeline.services.freezing import Addressee, Freeze
+from pipeline.services.freezing import Addressee
 from pipeline.services.rerunning import Wish
 from pipeline.services.runs import Verdict
 from tests import factories
@@ -307,12 +307,12 @@ def test_another_plan_leaves_alone_what_went_out_and_says_what_is_no_longer_plan
     rerun(delivered, begin="plan")
     run = acts.reread(delivered)
     people = [Addressee("anna@acme.example", "ACME"), Addressee("cleo@initech.example", "Initech")]
-    freeze = Freeze({"ACME": 9, "Initech": 2}, people)
+    freeze = acts.plan_of({"ACME": 9, "Initech": 2}, people)
     with transaction() as session:
         plan = list(freezing.planned_documents(freeze, documents.ids(session, run.id)))
         documents.insert(session, Document, run.id, plan)
-        wanted = documents.wanted_ids(session, run.id)
-        documents.insert(session, Delivery, run.id, list(freezing.planned_deliveries(freeze, wanted)))
+        freeze.draft.know(documents.wanted(session, run.id))
+        documents.insert(session, Delivery, run.id, list(freezing.planned_deliveries(freeze)))
         thawing.leave_out(session, run)
 
     found = documents_of(run)
@@ -326,11 +326,12 @@ def test_another_plan_leaves_alone_what_went_out_and_says_what_is_no_longer_plan
 def test_another_plan_that_still_has_them_takes_up_rows_that_were_not_sent(delivered):
     before = documents_of(delivered)["Globex"]
     rerun(delivered, everything=True)
-    freeze = Freeze({"Globex": 7}, [Addressee("bob@globex.example", "Globex", name="Bob")])
+    freeze = acts.plan_of({"Globex": 7}, [Addressee("bob@globex.example", "Globex", name="Bob")])
     with transaction() as session:
         plan = list(freezing.planned_documents(freeze, documents.ids(session, delivered.id)))
         documents.insert(session, Document, delivered.id, plan)
-        planned = list(freezing.planned_deliveries(freeze, documents.wanted_ids(session, delivered.id)))
+        freeze.draft.know(documents.wanted(session, delivered.id))
+        planned = list(freezing.planned_deliveries(freeze))
         documents.insert(session, Delivery, delivered.id, planned)
     found = documents_of(delivered)["Globex"]
     assert (found.id, found.rows, found.status, found.batch) == (before.id, 7, "planned", 0)

@@ -1,0 +1,134 @@
+"""A plan in the making, in a file of its own: whom to send what, merged, counted and in order, with flat memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+from uuid import UUID
+
+# Nobody reads it after a crash. The cache (KiB) is all of it that is held in memory, however many there are.
+PRAGMAS = ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-16384")
+TABLES = """
+create table mails (
+    address text, key text, name text, locale text, zone text, problem text, ended text, barred text, place integer,
+    primary key (key, address)
+) without rowid;
+create table combined (
+    address text primary key, key text, name text, locale text, zone text, problem text, ended text, barred text,
+    place integer
+) without rowid;
+create table keys (key text primary key) without rowid;
+create table documents (key text primary key, id blob) without rowid;
+"""
+FIELDS = "address, key, name, locale, zone, problem, ended, barred"
+# Of whoever is named twice for a key, the first is taken.
+ADD = f"insert or ignore into mails ({FIELDS}, place) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
+WITH_DOCUMENTS = "from mails left join documents using (key)"
+CARRIED = "id is not null and problem is null and ended is null"
+# All documents of an address go in one message, to the person who was named first.
+COMBINE = f"""
+insert into combined select address, :key, name, locale, zone, problem, ended, barred, place {WITH_DOCUMENTS}
+where {CARRIED} on conflict (address) do update set name = excluded.name, locale = excluded.locale,
+    zone = excluded.zone, barred = excluded.barred, place = excluded.place
+where excluded.place < place
+"""
+
+
+class Addressee(NamedTuple):
+    """Somebody who gets the document of `key`, or does not: `problem` says why nothing can be sent to the address.
+
+    `ended`: how the address ended its subscription to this key, if it did; `barred`: why it gets nothing at all.
+    """
+
+    address: str
+    key: str
+    name: str | None = None
+    locale: str | None = None
+    zone: str | None = None
+    problem: str | None = None
+    ended: str | None = None
+    barred: str | None = None
+
+
+class Draft:
+    """Addressees are added, then the documents that there are; what comes of both is read in order.
+
+    `combined`: the key of messages that carry all documents of an address; None: each document is a message.
+    """
+
+    def __init__(self, path: Path | str, *, combined: str | None = None) -> None:
+        self._combined = combined
+        self._added = 0
+        self._file = sqlite3.connect(path, isolation_level=None)
+        for pragma in PRAGMAS:
+            self._file.execute(f"pragma {pragma}")
+        self._file.executescript(TABLES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, addressees: Iterable[Addressee]) -> None:
+        """Add some, in the order in which they were named."""
+        rows = [(*one, place) for place, one in enumerate(addressees, self._added)]
+        self._added += len(rows)
+        self._write("insert or ignore into keys values (?)", [(key,) for key in {row[1] for row in rows}])
+        self._write(ADD, rows)
+
+    def __contains__(self, key: str) -> bool:
+        """Whether somebody was named for the key."""
+        return self._file.execute("select 1 from keys where key = ?", (key,)).fetchone() is not None
+
+    def know(self, documents: Iterable[tuple[str, UUID]]) -> None:
+        """Add the documents that are made; call it when all addressees are there."""
+        self._write("insert or ignore into documents values (?, ?)", ((key, id_.bytes) for key, id_ in documents))
+        if self._combined is not None:
+            self._file.execute(COMBINE, {"key": self._combined})
+
+    def documents(self) -> Iterator[tuple[str, UUID]]:
+        """The documents in the order of their keys."""
+        for key, id_ in self._file.execute("select key, id from documents order by key"):
+            yield key, UUID(bytes=id_)
+
+    def count_documents(self) -> int:
+        return self._count("select count(*) from documents")
+
+    def mails(self) -> Iterator[tuple[Addressee, UUID | None]]:
+        """Whoever is to get a message with its document, or gets none, by key and address; combined ones first."""
+        for row in self._file.execute(f"select {FIELDS} from combined order by address"):  # noqa: S608
+            yield Addressee._make(row), None
+        of_their_own = f"{WITH_DOCUMENTS} where {self._alone}"
+        for *row, id_ in self._file.execute(f"select {FIELDS}, id {of_their_own} order by key, address"):
+            yield Addressee._make(row), UUID(bytes=id_) if id_ else None
+
+    def count_mails(self) -> int:
+        """How many messages have something to carry, whether or not their address may get any."""
+        alone = self._count(f"select count(*) {WITH_DOCUMENTS} where id is not null and {self._alone}")
+        return alone + self._count("select count(*) from combined")
+
+    def carried(self) -> Iterator[tuple[str, UUID]]:
+        """Each address with a document that its combined message carries."""
+        if self._combined is not None:
+            carried = f"{WITH_DOCUMENTS} where {CARRIED}"
+            for address, id_ in self._file.execute(f"select address, id {carried} order by key, address"):
+                yield address, UUID(bytes=id_)
+
+    @property
+    def _alone(self) -> str:
+        """The condition of those who are not part of a combined message."""
+        return "true" if self._combined is None else f"not ({CARRIED})"
+
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        self._file.execute("begin")
+        self._file.executemany(statement, rows)
+        self._file.execute("commit")
+
+    def _count(self, question: str) -> int:
+        return int(self._file.execute(question).fetchone()[0])
