@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Json, check_database, looking, print_json
+from pipeline.cli.options import By, Json, actor, check_database, looking, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,7 @@ def purge(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it, without asking.")] = False,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Delete runs that are older, or more, than is to be kept, and files that no run knows: says what, and asks.
@@ -53,7 +54,7 @@ def purge(
     if not (dry_run or (as_json and not yes)) and found.is_anything:
         if not yes and not purging.confirmed():
             raise typer.Exit(1)
-        found = purging.purge(found)
+        found = purging.purge(found, actor(by))
         if not as_json:
             purging.show_done(found)
     if as_json:

@@ -9,9 +9,10 @@ from datetime import datetime
 import typer
 
 from pipeline.cli import filing, tables
-from pipeline.db import clock, reading
-from pipeline.services import artifacts, retention
+from pipeline.db import clock, reading, transaction
+from pipeline.services import artifacts, audit, retention
 from pipeline.services.answers import MonthTotal, wording
+from pipeline.services.audit import Actor
 from pipeline.settings import settings
 
 
@@ -57,10 +58,17 @@ def _why(rule: retention.Rule) -> str:
     return f"{age}, or beyond the newest {rule.after_number}" if rule.after_number else age
 
 
-def purge(found: Purge) -> Purge:
-    """Delete it, as the workflow does."""
+def purge(found: Purge, actor: Actor) -> Purge:
+    """Delete it, as the workflow does; who asked for that is on record before the first row goes."""
     from pipeline.workflows import retention as workflow
 
+    with transaction() as session:
+        for part in found.runs:
+            of = part.schedule or "all others"
+            said = {"runs": part.runs, "because": part.why}
+            audit.record(session, actor, "purge", "schedule", of, schedule=part.schedule, at=found.at, **said)
+        if found.files:
+            audit.record(session, actor, "purge", "files", "that no run knows", at=found.at, files=found.files)
     rows = workflow.delete_runs(found.at, settings().keep_days, _go_on)
     stored = workflow.delete_artifacts(found.at, _go_on)
     workflow.delete_files(found.at, settings().keep_days, _go_on)

@@ -57,7 +57,8 @@ class Limit:
         """What is true of the steps that wait for such a place."""
         if self.kind == POOL:
             return (WANTS_A_PLACE, Step.pool == self.name)
-        mine = exists().where(Run.id == Step.run_id, self._of_run())
+        # Correlated by name: who asks may read runs beside.
+        mine = select(Run.id).where(Run.id == Step.run_id, self._of_run()).correlate(Step).exists()
         return (WANTS_A_PLACE, Step.pool.is_(None), Step.task == START, mine)
 
     def _of_run(self) -> ColumnElement[bool]:

@@ -18,6 +18,12 @@ from pipeline.tasks.opening import rerun, trigger
 from pipeline.tasks.publishing import publish
 
 
+def _caller(task: Task, by: str | None) -> Actor:
+    """Who sent the message, and from which process: `request.hostname` would be the worker that carries it out."""
+    origin = task.request.origin
+    return Actor(by or origin or "call", Door.CELERY, origin)
+
+
 @app.task(name="run.start", bind=True, typing=False)
 def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> str:
     """Open a run of `schedule`; returns its id. Celery's task id is its idempotency key.
@@ -35,7 +41,7 @@ def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> 
         send=wished.send,
         at_once=wished.now,
         trigger=Trigger.API,
-        actor=Actor(wished.by or self.request.origin or "call", Door.CELERY, self.request.origin),
+        actor=_caller(self, wished.by),
         idempotency_key=self.request.id,
     )
     return str(trigger(request)[0])
@@ -47,7 +53,7 @@ def cancel(self: Task, run: str, reason: str | None = None, by: str | None = Non
 
     Raises NotFound, and Refused for a run that has ended; both make this task FAILURE with the sentence as its error.
     """
-    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    actor = _caller(self, by)
     with transaction() as session:
         found = cancelling.cancel(session, runs.find(session, run).id, actor, reason)
         return {"id": str(found.id), "status": found.status}
@@ -63,7 +69,7 @@ def rerun_task(self: Task, run: str, by: str | None = None, **said: Any) -> dict
     for name in said.keys() - known:
         hint = did_you_mean(name, known, f"it takes {', '.join(sorted(known))}")
         raise Refused(f'run.rerun has no "{name}": {hint}')
-    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    actor = _caller(self, by)
     with reading() as session:
         run_id = runs.find(session, run).id
     found, new = rerun(run_id, actor, rerunning.Wish(**said))
@@ -73,7 +79,7 @@ def rerun_task(self: Task, run: str, by: str | None = None, **said: Any) -> dict
 @app.task(name="run.approve", bind=True)
 def approve(self: Task, run: str, note: str | None = None, by: str | None = None) -> dict[str, Any]:
     """Let a run that waits for an approval send what it has made; raises Refused for one that was answered before."""
-    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    actor = _caller(self, by)
     with transaction() as session:
         found, called = approvals.approve(session, actor, runs.find(session, run).id, note)
         said = {"id": str(found.id), "status": found.status}
@@ -85,7 +91,7 @@ def approve(self: Task, run: str, note: str | None = None, by: str | None = None
 @app.task(name="run.reject", bind=True)
 def reject(self: Task, run: str, note: str | None = None, by: str | None = None) -> dict[str, Any]:
     """End a run that waits for an approval, nothing of it being sent; raises Refused as `run.approve` does."""
-    actor = Actor(by or "celery call", Door.CELERY, self.request.hostname)
+    actor = _caller(self, by)
     with transaction() as session:
         found = approvals.reject(session, actor, runs.find(session, run).id, note)
         return {"id": str(found.id), "status": found.status}

@@ -80,6 +80,15 @@ def test_an_application_answers_by_a_task(run):
         tasks.reject(run="shipments")
 
 
+def test_the_record_says_which_process_sent_the_task_not_which_worker_carried_it_out(as_json, run):
+    tasks.reject.push_request(origin="gen7@web1", hostname="celery@worker2")
+    try:
+        tasks.reject(run="shipments")
+    finally:
+        tasks.reject.pop_request()
+    assert [(one["by"], one["address"]) for one in as_json("audit", str(run.id))] == [("gen7@web1", "gen7@web1")]
+
+
 def test_over_http_it_takes_the_right_to_operate(run, monkeypatch):
     published = []
     monkeypatch.setattr(Publisher, "put", lambda _self, run_ids: published.extend(run_ids))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
+from pipeline.db import transaction
+from pipeline.models import Step
 from pipeline.settings import settings
 from tests import factories
 
@@ -38,6 +41,22 @@ def test_pools_are_shown_with_those_who_have_a_place_and_those_who_wait(typed, a
     assert pdf["holders"] == []
     assert "7 of them" in typed("show", "shipments").stdout
     assert "1 of 1 taken, by fetch:a of shipments" in " ".join(typed("show", "shipments").stdout.split())
+
+
+def test_a_schedule_whose_runs_wait_for_their_turn_is_shown_like_a_pool(typed, as_json):
+    factories.make_schedule("shipments", concurrency=1)
+    now = datetime.now(UTC)
+    working = factories.finished_run(status="running", finished_at=None)
+    waiting = factories.make_run(due_at=now)
+    with transaction() as session:
+        session.scalars(select(Step).where(Step.run_id == waiting.id)).one().place_wanted_at = now
+
+    (found,) = as_json("pools")
+
+    assert (found["kind"], found["name"], found["places"], found["waiting"]) == ("schedule", "shipments", 1, 1)
+    assert [one["run_id"] for one in found["holders"]] == [str(working.id)]
+    assert [one["run_id"] for one in found["next"]] == [str(waiting.id)]
+    assert "1 of 1" in typed("pools").stdout
 
 
 def test_a_pool_without_places_is_refused_by_its_name(typed, monkeypatch):
