@@ -147,6 +147,7 @@ def show_who(found: Who, since: str | None, opened: Mapping[UUID, Opened] | None
     if not found.answers:
         further = f"`pipeline who {shlex.quote(found.text)} --since 400d` looks further back"
         out.print(tables.hint(f'Nobody called "{found.text}" was to get anything{span}: {further}'))
+        _say_left_out(out, found)
         return
     if found.match == "contains":
         out.print(tables.words(f'Nobody is called just "{found.text}"; these contain it:\n', "dim"))
@@ -156,6 +157,12 @@ def show_who(found: Who, since: str | None, opened: Mapping[UUID, Opened] | None
             opened[answer.delivery_id].show(out)
     if found.more:
         out.print(tables.words(f"\n… and {wording.counted(found.more, 'older answer')}: --limit shows more", "dim"))
+    _say_left_out(out, found)
+
+
+def _say_left_out(out: Console, found: Who) -> None:
+    if found.left_out:
+        out.print("", *(tables.words(f"{sentence}.") for sentence in found.left_out), sep="\n")
 
 
 def _marked(answer: Answer) -> Table:

@@ -71,6 +71,15 @@ def barred(session: Session, addresses: Sequence[str], schedule: str) -> dict[st
     return opted_out(session, addresses, schedule) | documents.suppressions(session, addresses)
 
 
+def left_out(session: Session, addresses: Sequence[str]) -> list[str]:
+    """What these addresses get nothing more of, in sentences: of all, or of one schedule."""
+    out = select(OptOut.address, OptOut.schedule_key, OptOut.created_at, OptOut.source)
+    said = [f"{one} gets nothing more at all: {why}" for one, why in documents.suppressions(session, addresses).items()]
+    for address, schedule, when, source in among(session, out, addresses):
+        said.append(f"{address} gets nothing more of {schedule}: unsubscribed on {when:%Y-%m-%d} by {source}")
+    return sorted(said)
+
+
 def barred_deliveries(session: Session, deliveries: Sequence[Delivery], schedule: str) -> dict[UUID, str]:
     """Why these deliveries are not made, by id: their address is barred, or has ended its subscription to their key.
 

@@ -26,7 +26,7 @@ def verdict(session: Session, run: Run) -> Verdict:
 def judge(of_documents: dict[str, int], of_deliveries: dict[str, int], late: Late = Late.WAIT) -> Verdict:
     """How a run ends, from the counts of its documents and deliveries by status."""
     waiting = of_deliveries.get(DeliveryStatus.DEFERRED, 0)
-    said = f"{waiting} deliveries were turned away for now"
+    said = f"{waiting} {'delivery was' if waiting == 1 else 'deliveries were'} turned away for now"
     if waiting and late == Late.WAIT:
         return Verdict(RunStatus.WAITING, said, WaitingFor.DEFERRED)
     lost = {str(kind): of_deliveries[kind] for kind in LOST if of_deliveries.get(kind)}

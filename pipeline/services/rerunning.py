@@ -66,9 +66,10 @@ def rerun(session: Session, run_id: UUID, actor: Actor, wish: Wish) -> tuple[Run
         canvases.repeat(session, run, begin.again, begin.later, clock(session))
         said = _names(begin.again)
     else:
-        run.status, run.waiting_for = RunStatus.WAITING, WaitingFor.DEFERRED
+        run.status, run.waiting_for, run.started_at = RunStatus.WAITING, WaitingFor.DEFERRED, clock(session)
         count = thawing.deliver_again(session, run, late) if late else 0
-        said = f"{count} deliveries that were not made" if count else "what somebody is to get once more"
+        those = "1 delivery that was" if count == 1 else f"{count} deliveries that were"
+        said = f"{those} not made" if count else "what somebody is to get once more"
     forced = repeating.again(session, actor, run, wish.force, wish.reason)
     session.flush()
     asked = f", asks {actor}{f': {wish.reason}' if wish.reason else ''}"

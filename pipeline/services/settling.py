@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from pipeline.adapters.messages import as_in_rows
 from pipeline.db import clock
 from pipeline.errors import Refused
 from pipeline.mistakes import did_you_mean
@@ -27,6 +28,7 @@ def resolve(session: Session, actor: Actor, run: Run, addresses: Collection[str]
     where there is none.
     """
     doubtful = (Delivery.run_id == run.id, Delivery.status == DeliveryStatus.UNCERTAIN)
+    addresses = [as_in_rows(one) for one in addresses]
     wanted = [Delivery.address.in_(addresses)] if addresses else []
     found = list(session.scalars(select(Delivery).where(*doubtful, *wanted).order_by(Delivery.key, Delivery.address)))
     _refuse_nothing(session, run, addresses, found)
@@ -54,7 +56,7 @@ def resolve(session: Session, actor: Actor, run: Run, addresses: Collection[str]
 def _refuse_nothing(session: Session, run: Run, addresses: Collection[str], found: Sequence[Delivery]) -> None:
     missing = sorted(set(addresses) - {row.address for row in found})
     if missing:
-        raise Refused(f"of run {run.id} {stands(session, run, missing[0])}; nothing was changed")
+        raise Refused(f"nothing was changed: of run {run.id} {stands(session, run, missing[0])}")
     if not found:
         raise Refused(f"no delivery of run {run.id} is uncertain")
 
@@ -73,10 +75,12 @@ def skip(session: Session, actor: Actor, run: Run, address: str, reason: str | N
     Raises Refused where nothing is left to be skipped: what is at its final dot may be out.
     """
     open_ = (Delivery.status.in_(OPEN_DELIVERY), Delivery.phase.is_(None))
+    address = as_in_rows(address)
     mine = (Delivery.run_id == run.id, Delivery.address == address, *open_)
     found = list(session.scalars(select(Delivery).where(*mine).order_by(Delivery.key).with_for_update()))
     if not found:
-        raise Refused(f"of run {run.id} {stands(session, run, address)}")
+        stood = stands(session, run, address)
+        raise Refused(f"only what has not gone out yet can be skipped: of run {run.id} {stood}")
     said = f"skipped by {actor.by}{f': {reason}' if reason else ''}"
     for row in found:
         row.status, row.reason, row.not_before = DeliveryStatus.SKIPPED, said, None

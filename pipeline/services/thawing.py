@@ -130,7 +130,9 @@ def _deliverable(statuses: Collection[DeliveryStatus]) -> tuple[ColumnElement[bo
         Document.id == DeliveryDocument.document_id,
         Document.status == DocumentStatus.RENDERED,
     )
-    return Delivery.status.in_(statuses), or_(rendered, (Delivery.key == freezing.COMBINED) & carries)
+    # What the plan itself refused, for its address, has no batch.
+    whole = or_(rendered, (Delivery.key == freezing.COMBINED) & carries)
+    return Delivery.status.in_(statuses), Delivery.batch.is_not(None), whole
 
 
 def _went_out_with(document_id: Any) -> ColumnElement[bool]:

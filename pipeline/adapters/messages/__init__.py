@@ -9,7 +9,14 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Protocol
 
-from pipeline.adapters.messages.addresses import ascii_domain, domain_of, split_address, valid_address, wire_address
+from pipeline.adapters.messages.addresses import (
+    as_in_rows,
+    ascii_domain,
+    domain_of,
+    split_address,
+    valid_address,
+    wire_address,
+)
 from pipeline.adapters.messages.headers import CRLF, checked, fold, header, phrase
 from pipeline.adapters.messages.parts import Attachment, EncodedAttachment, body, encode
 from pipeline.adapters.messages.signing import Signer
@@ -20,6 +27,7 @@ __all__ = [
     "Attachment",
     "EncodedAttachment",
     "Signer",
+    "as_in_rows",
     "compose",
     "configured_signer",
     "domain_of",

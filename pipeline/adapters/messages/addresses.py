@@ -53,6 +53,23 @@ def valid_address(text: str, field: str = "address") -> str:
     return found.normalized
 
 
+def as_in_rows(text: str) -> str:
+    """What somebody typed, or read in a relay's log, as rows have an address or a domain; anything else as it is."""
+    if "://" in text:
+        return text
+    local, at, domain = text.rpartition("@")
+    return f"{local}{at}{re.sub('(?i)xn--[a-z0-9-]+', _in_unicode, domain.lower() if at else domain)}"
+
+
+def _in_unicode(label: re.Match[str]) -> str:
+    import idna
+
+    try:
+        return idna.decode(label[0])
+    except idna.IDNAError:
+        return label[0]
+
+
 @lru_cache(maxsize=4096)
 def wire_address(address: str, field: str = "address") -> str:
     """The address as SMTP and headers carry it: an international domain in its ASCII form (xn--…).

@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.models import Approval, Delivery, DeliveryStatus, DocumentStatus, Run, RunStatus, StepStatus, WaitingFor
+from pipeline.models import (
+    Approval,
+    Delivery,
+    DeliveryStatus,
+    Document,
+    DocumentStatus,
+    Run,
+    RunStatus,
+    StepStatus,
+    WaitingFor,
+)
+from pipeline.services import thawing
 from pipeline.services.answers import wording
-from pipeline.services.freezing import NULL_KEY
 
 if TYPE_CHECKING:
     from pipeline.services.answers.detail import StepDetail
@@ -25,18 +35,20 @@ SLOW = timedelta(seconds=15)
 MOMENT = timedelta(seconds=3)
 # Keys that a command line is made of at most; more are for a person to pick.
 FEW = 5
-LOST = frozenset({DeliveryStatus.FAILED, DeliveryStatus.EXPIRED})
+LOST = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)
 
 
 @dataclass(frozen=True)
 class Outlook:
     """What it takes to do a run over: the command without and with its scope, and who lacks theirs.
 
-    `lost` are keys and addresses, FEW and one at most; `shared` says whether one of the keys has reached somebody else.
+    `sendable` is how many failed that have all it takes to be tried again. `lost` are keys and addresses whose document
+    failed, FEW and one at most; `shared` says whether one of the keys has reached somebody else.
     """
 
     base: str
     again: str
+    sendable: int
     lost: list[tuple[str, str]]
     shared: bool
     next_try_at: datetime | None
@@ -48,9 +60,8 @@ def outlook(session: Session, run: Run) -> Outlook:
     """Read what `next_move` needs to know beyond the run's summary."""
     base, scope = _command(run)
     of_run = Delivery.run_id == run.id
-    # Without a key there is no document that could be sent again.
-    keyed = Delivery.key != NULL_KEY
-    lost = select(Delivery.key, Delivery.address).where(of_run, Delivery.status.in_(LOST), keyed)
+    lost = select(Delivery.key, Delivery.address).join(Document, Document.id == Delivery.document_id)
+    lost = lost.where(of_run, Delivery.status.in_(LOST), Document.status == DocumentStatus.FAILED)
     found = [
         (key, address) for key, address in session.execute(lost.order_by(Delivery.key, Delivery.address).limit(FEW + 1))
     ]
@@ -61,6 +72,7 @@ def outlook(session: Session, run: Run) -> Outlook:
     return Outlook(
         base,
         f"{base} {scope}".strip(),
+        thawing.count(session, run, LOST),
         found,
         session.scalar(reached.limit(1)) is not None,
         session.scalar(deferred),
@@ -87,7 +99,7 @@ def next_move(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook, now:
     match run.status:
         case RunStatus.SUCCEEDED:
             said = _succeeded(run)
-        case RunStatus.PARTIAL | RunStatus.FAILED if run.deliveries[DeliveryStatus.ACCEPTED]:
+        case RunStatus.PARTIAL | RunStatus.FAILED if run.deliveries[DeliveryStatus.ACCEPTED] or ahead.sendable:
             said = _again_for_some(run, ahead)
         case RunStatus.PARTIAL | RunStatus.FAILED | RunStatus.CANCELLED | RunStatus.REJECTED:
             said = _again(run, steps, ahead)
@@ -116,11 +128,21 @@ def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
 
 def _again_for_some(run: RunSummary, ahead: Outlook) -> str:
     """Nobody who has theirs is to get it twice, and nobody somebody else's."""
-    if not ahead.lost and run.deliveries[DeliveryStatus.UNCERTAIN]:
-        doubtful = f"`pipeline deliveries {wording.short(run.id)} --status uncertain`"
-        return f"{doubtful} lists what the relay's log knows about; `pipeline resolve` settles it"
-    if not ahead.lost:
-        return "nothing can be sent again: what is missing has no key; mend the query or file that names the recipients"
+    name = wording.short(run.id)
+    moves = []
+    if run.deliveries[DeliveryStatus.UNCERTAIN]:
+        doubtful = f"`pipeline deliveries {name} --status uncertain`"
+        moves.append(f"{doubtful} lists what the relay's log knows about; `pipeline resolve` settles it")
+    if ahead.sendable:
+        moves.append(f"once mended, `pipeline rerun {name} --failed-deliveries` tries again just what failed")
+    if ahead.lost:
+        moves.append(_made_anew(ahead))
+    if not moves:
+        return f"mend what names the recipients; `pipeline rerun {name} --from fetch` sends to those who are new then"
+    return "; ".join(moves)
+
+
+def _made_anew(ahead: Outlook) -> str:
     if not ahead.shared:
         keys = sorted({key for key, _ in ahead.lost})
         scope = " ".join(f"--key {shlex.quote(key)}" for key in keys[:FEW]) + (" …" if len(keys) > FEW else "")

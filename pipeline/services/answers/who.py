@@ -11,8 +11,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from pipeline.adapters.messages import as_in_rows
+from pipeline.errors import Refused
 from pipeline.models import Delivery, DeliveryDocument, Document, Recipient, Run
-from pipeline.services import documents
+from pipeline.services import documents, optouts
 from pipeline.services.answers import plain, sentences
 from pipeline.services.answers.summary import title
 
@@ -58,15 +60,19 @@ class Who:
     match: str
     answers: list[Answer]
     more: int
+    # What they get nothing more of, in sentences.
+    left_out: list[str]
 
 
 def who(session: Session, text: str, since: datetime | None = None, limit: int = 20) -> Who:
     """What was, or was to be, sent to whomever `text` names, in runs opened at or after `since` (aware).
 
     A key, name, address, domain or document's title that is exactly `text` wins (letters' case aside); else those that
-    contain it.
+    contain it. Raises Refused for no text at all.
     """
-    text = text.strip()
+    text = as_in_rows(text.strip())
+    if not text:
+        raise Refused("say whom: a key, a name, an address or a domain")
     for match, fits in (("exact", _is), ("contains", _contains)):
         deliveries, unaddressed = _deliveries(text, fits, since), _unaddressed(text, fits, since)
         total = sum(
@@ -80,8 +86,10 @@ def who(session: Session, text: str, since: datetime | None = None, limit: int =
             found += [_of_document(run, document) for run, document in others]
             # By the run's id, which is its time: the sort is stable, so keys stay in order within a run.
             found.sort(key=lambda one: one.run_id, reverse=True)
-            return Who(text, since, match, found[:limit], max(total - limit, 0))
-    return Who(text, since, "none", [], 0)
+            addresses = {one.address for one in found[:limit] if one.address}
+            left_out = optouts.left_out(session, list(addresses))
+            return Who(text, since, match, found[:limit], max(total - limit, 0), left_out)
+    return Who(text, since, "none", [], 0, optouts.left_out(session, [text]))
 
 
 def _deliveries(text: str, fits: Any, since: datetime | None) -> Any:

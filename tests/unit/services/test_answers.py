@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.adapters.home import Loaded
 from pipeline.db import reading, transaction
-from pipeline.errors import DefinitionError, NotFound
+from pipeline.errors import DefinitionError, NotFound, Refused
 from pipeline.models import DeliveryDocument, Schedule
-from pipeline.services import answers
+from pipeline.services import answers, deliveries, optouts
 from pipeline.services.answers import RunFilter
 from tests import factories
 from tests.factories import MONDAY, SECOND
@@ -213,10 +213,11 @@ def test_after_a_failure_the_way_out_is_the_traceback_and_the_same_trigger():
     assert "`pipeline trigger shipments --period 2026-W46 -p region=us --key 'A B' --to me@example.com`" in said
 
 
-def test_when_some_have_theirs_only_the_keys_that_lack_it_are_named():
+def test_when_some_have_theirs_only_the_keys_whose_documents_failed_are_named():
     run = factories.finished_run(status="partial")
     factories.make_delivery(run)
-    factories.make_delivery(run, "bob@globex.example", "Globex", status="failed", reply="550 5.1.1 unknown user")
+    bad = factories.make_document(run, "Globex", status="failed", error="its template is broken")
+    factories.make_delivery(run, "bob@globex.example", "Globex", status="failed", document_id=bad.id)
     with reading() as session:
         assert "--period 2026-W46 --key Globex`" in answers.show(session, run).next
 
@@ -224,20 +225,41 @@ def test_when_some_have_theirs_only_the_keys_that_lack_it_are_named():
 def test_when_a_key_has_reached_somebody_else_the_address_is_named_too():
     run = factories.finished_run(status="partial")
     factories.make_delivery(run)
-    factories.make_delivery(run, "carol@acme.example", status="failed", reply="550 5.1.1 unknown user")
+    bad = factories.make_document(run, status="failed", error="its template is broken")
+    factories.make_delivery(run, "carol@acme.example", status="failed", document_id=bad.id)
     with reading() as session:
         assert "--key ACME --to carol@acme.example` sends just that one" in answers.show(session, run).next
 
 
-@sqlite_only
-def test_what_has_no_key_is_not_to_be_sent_again():
-    run = factories.finished_run(status="partial")
-    factories.make_delivery(run)
-    factories.make_delivery(run, "bob@globex.example", "(no key)", status="failed", reason="the recipient has no key")
+@pytest.mark.parametrize("reached", [True, False])
+def test_what_a_server_refused_is_sent_again_by_the_same_run_and_what_is_uncertain_is_settled_first(reached):
+    run = factories.finished_run(status="partial" if reached else "failed")
+    document = factories.make_document(run)
+    for name, status in (
+        ("bob", "failed"),
+        ("cid", "expired"),
+        *((("dan", "uncertain"), ("eva", "accepted")) * reached),
+    ):
+        factories.make_delivery(run, f"{name}@acme.example", status=status, document_id=document.id)
     with reading() as session:
         said = answers.show(session, run).next
-    assert said == (
-        "nothing can be sent again: what is missing has no key; mend the query or file that names the recipients"
+    name = str(run.id)[:13]
+    assert said.endswith(f"once mended, `pipeline rerun {name} --failed-deliveries` tries again just what failed")
+    assert said.startswith(f"`pipeline deliveries {name} --status uncertain` lists") == reached
+
+
+@sqlite_only
+def test_what_has_no_key_or_address_is_not_to_be_sent_again():
+    run = factories.finished_run(status="partial")
+    document = factories.make_document(run)
+    factories.make_delivery(run, document_id=document.id)
+    factories.make_delivery(run, "bob@globex.example", "(no key)", status="failed", reason="the recipient has no key")
+    factories.make_delivery(run, "bob", status="failed", document_id=document.id, batch=None, reason="no address")
+    with reading() as session:
+        said = answers.show(session, run).next
+    name = str(run.id)[:13]
+    assert (
+        said == f"mend what names the recipients; `pipeline rerun {name} --from fetch` sends to those who are new then"
     )
 
 
@@ -277,6 +299,28 @@ def test_who_is_found_by_key_name_address_and_domain():
         with reading() as session:
             found = answers.who(session, text)
         assert [one.address for one in found.answers] == ["anna@acme.example"], text
+
+
+@sqlite_only
+def test_who_is_found_by_the_address_as_the_relays_log_has_it():
+    factories.make_delivery(factories.finished_run(), "ops@bücher.example")
+    for text in ("ops@bücher.example", "ops@XN--bcher-kva.example", "xn--bcher-kva.example"):
+        assert said(text), text
+    with pytest.raises(Refused, match="say whom: a key, a name"):
+        said(" ")
+
+
+def test_what_they_get_nothing_more_of_is_said_besides():
+    run = factories.finished_run()
+    factories.make_delivery(run)
+    with transaction() as session:
+        optouts.opt_out(session, "anna@acme.example", run.schedule_key, "anna herself")
+        deliveries.suppress(session, "gone@acme.example", "550 unknown user", "relay a")
+    with reading() as session:
+        anna, gone = (answers.who(session, text) for text in ("ACME", "gone@acme.example"))
+    (sentence,) = anna.left_out
+    assert sentence.startswith(f"anna@acme.example gets nothing more of {run.schedule_key}: unsubscribed on 20")
+    assert gone.left_out == ["gone@acme.example gets nothing more at all: suppressed: 550 unknown user"]
 
 
 def test_who_is_found_by_what_their_document_is_called():

@@ -35,6 +35,7 @@ def test_something_missing_is_partial_and_nothing_at_all_is_failed():
 
 def test_what_was_turned_away_for_now_is_waited_for_or_completes_the_run_later():
     assert judge(accepted=1, deferred=2) == ("waiting", "2 deliveries were turned away for now", "deferred")
+    assert judge(accepted=1, deferred=1)[1] == "1 delivery was turned away for now"
     said = "2 deliveries were turned away for now, and complete it later"
     assert judge(accepted=1, deferred=2, late=Late.CLOSE) == ("partial", said, "deferred")
     assert judge(deferred=2, failed=1, late=Late.CLOSE)[1] == f"{said}; of the deliveries: 1 failed"

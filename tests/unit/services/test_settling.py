@@ -70,7 +70,7 @@ def test_what_somebody_has_seen_in_the_relays_log_was_sent(run, time):
 
 def test_what_did_not_go_out_is_sent_again_with_its_message_id(run, time):
     before = delivery(run, "bob").message_id
-    do(settling.resolve, run, ["bob@acme.example"], sent=False)
+    do(settling.resolve, run, ["bob@ACME.example"], sent=False)
 
     assert delivery(run, "bob").status == "deferred"
     assert acts.heal() == {run.id}
@@ -98,7 +98,7 @@ def test_what_was_sent_again_and_is_uncertain_once_more_is_told_once_more(run):
 
 
 def test_what_is_not_uncertain_is_not_touched(run):
-    with pytest.raises(Refused, match=r"of run .* ACME to anna@acme.example is accepted; nothing was changed"):
+    with pytest.raises(Refused, match=r"nothing was changed: of run .* ACME to anna@acme.example is accepted"):
         do(settling.resolve, run, ["bob@acme.example", "anna@acme.example"], sent=True)
     assert delivery(run, "bob").status == "uncertain"
     with pytest.raises(Refused, match=r"nothing is for bop@acme.example: did you mean bob@acme.example\?"):
@@ -229,5 +229,5 @@ def test_a_run_that_waited_for_the_one_who_is_skipped_is_over(time):
 def test_what_may_be_out_cannot_be_skipped(time):
     run = make_run(status="running")
     make_delivery(run, "eva@x.example", "A", status="sending", phase="dot")
-    with pytest.raises(Refused, match=r"A to eva@x\.example is sending"):
+    with pytest.raises(Refused, match=r"only what has not gone out .* A to eva@x\.example is sending"):
         do(settling.skip, run, "eva@x.example")
