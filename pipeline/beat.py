@@ -14,12 +14,13 @@ from typing import Any
 from celery.beat import Scheduler
 from sqlalchemy import delete
 
-from pipeline import healing, log
+from pipeline import log
 from pipeline.brokermark import BrokerMark
 from pipeline.db import clock, reading, transaction
 from pipeline.endurance import Endurance
 from pipeline.failpoints import failpoint
 from pipeline.fetched import Fetched
+from pipeline.healing import Healer
 from pipeline.models import Heartbeat
 from pipeline.notifier import Notifier
 from pipeline.publisher import Publisher
@@ -49,6 +50,7 @@ class SqlScheduler(Scheduler):
         self._safely = Endurance()
         self._publisher = Publisher(self._stopped)
         self._watcher = Watcher()
+        self._healer = Healer()
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -157,7 +159,7 @@ class SqlScheduler(Scheduler):
             pause = self._safely(self._watcher.look) or WATCH
 
     def _reconcile(self) -> None:
-        self._publisher.put(healing.heal())
+        self._publisher.put(self._healer.heal())
 
     def _every(self, seconds: float, work: Callable[[], None]) -> None:
         now = time.monotonic()

@@ -38,8 +38,8 @@ from pipeline.settings import masked, settings
 CHUNK = 500
 # And on PostgreSQL, where nobody has to wait; more than CHUNK go as one COPY.
 PORTION = 5000
-# Seconds for which work that is done keeps trying to be recorded while the database is away.
-PERSIST_FOR = 60
+# Seconds for which work that is done keeps trying to be recorded while the database is away: less than a step's time.
+PERSIST_FOR = 600
 
 # libpq's options: a server that has vanished without a word is noticed within half a minute, and not within a quarter
 # of an hour.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,21 +10,44 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline import log
 from pipeline.db import reading, transaction
 from pipeline.services import reconcile
+from pipeline.settings import settings
 
 logger = log.get(__name__)
 
 
-def heal() -> set[UUID]:
+class Healer:
+    """Heals pass after pass. After a time without one, in which nobody could renew a lease either, leases get another.
+
+    Such a time is a database that was away: who has done its work meanwhile waits to record it (`db.persist`), and to
+    take its step away in the moment in which the database is back would have it done twice.
+    """
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._lenient_until = 0.0
+
+    def heal(self) -> set[UUID]:
+        """See `heal`."""
+        now, lease = time.monotonic(), settings().lease
+        # Leases are renewed when a third of them is over: none has lapsed in a shorter time.
+        if self._last is not None and now - self._last > lease / 3:
+            self._lenient_until = now + lease
+        found = heal(lenient=now < self._lenient_until)
+        self._last = time.monotonic()
+        return found
+
+
+def heal(*, lenient: bool = False) -> set[UUID]:
     """One pass; the runs that were healed, or have something to publish, which the caller does now.
 
-    A run that cannot be healed is told, and keeps no other from it.
+    A run that cannot be healed is told, and keeps no other from it. `lenient`: see `reconcile.ailing`.
     """
     with reading() as session:
-        ailing = reconcile.ailing(session)
+        ailing = reconcile.ailing(session, lenient=lenient)
     for run_id in ailing:
         try:
             with transaction(durable=False) as session:
-                reconcile.mend(session, run_id)
+                reconcile.mend(session, run_id, lenient=lenient)
         except SQLAlchemyError as error:
             logger.warning("a run could not be healed", run=str(run_id), error=str(getattr(error, "orig", error)))
     with transaction(durable=False) as session:

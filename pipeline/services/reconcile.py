@@ -26,22 +26,25 @@ LIMIT = 500
 PUBLISHING = timedelta(seconds=5)
 
 
-def ailing(session: Session) -> list[UUID]:
-    """Runs with a step whose process died, a message that nobody took, a join that was lost, or no time left; by id."""
+def ailing(session: Session, *, lenient: bool = False) -> list[UUID]:
+    """Runs with a step whose process died, a message that nobody took, a join that was lost, or no time left; by id.
+
+    `lenient`: a lease that has lapsed means nothing yet, since nobody could renew one.
+    """
     now = clock(session)
-    found = {run_id for run_id, owner, until in _at_work(session) if _why_dead(owner, until, now)}
+    found = {run_id for run_id, owner, until in _at_work(session) if _why_dead(owner, until, now, lenient=lenient)}
     found |= {step.run_id for step in _lost(session, now)}
     found |= {*_stalled(session), *runs.out_of_time(session, now)}
     return sorted(found)
 
 
-def mend(session: Session, run_id: UUID) -> None:
+def mend(session: Session, run_id: UUID, *, lenient: bool = False) -> None:
     """Heal one run, with a line in its history for each thing; what is well by now is left as it is."""
     now = clock(session)
     run = runs.lock_to_close(session, run_id)
     working = select(Step).where(Step.run_id == run_id, Step.status == StepStatus.RUNNING).order_by(Step.lease_until)
     for step in session.scalars(working.limit(LIMIT)).all():
-        why = _why_dead(step.lease_owner, step.lease_until, now)
+        why = _why_dead(step.lease_owner, step.lease_until, now, lenient=lenient)
         if why:
             steps.release(session, step, now, why)
     session.flush()
@@ -85,10 +88,10 @@ def _at_work(session: Session) -> Iterable[Any]:
     return session.execute(columns.order_by(Step.lease_until).limit(LIMIT))
 
 
-def _why_dead(owner: str | None, until: datetime | None, now: datetime) -> str | None:
+def _why_dead(owner: str | None, until: datetime | None, now: datetime, *, lenient: bool) -> str | None:
     if owner and owners.is_dead(owner):
         return f"process {owner} is gone"
-    return f"{owner} let its lease lapse" if until and until < now else None
+    return f"{owner} let its lease lapse" if until and until < now and not lenient else None
 
 
 # ---- messages

@@ -105,8 +105,8 @@ def act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: b
         except StaleClaim:
             raise
         except Exception as error:  # whatever a step raises becomes a row, never a lost message
-            if acted and isinstance(error, DBAPIError) and is_away(error):
-                raise  # done, and nobody could be told for so long: its lease lapses
+            if acted and _nobody_can_be_told(error, handle):
+                raise  # for so long that its lease lapses
             retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
             failure = _named(error, retry, handle.cancelled)
             trace = getattr(failure, "trace", None)
@@ -116,6 +116,13 @@ def act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: b
             else:
                 logger.warning("step failed", error=str(failure))
             persist(lambda session: steps.record_failure(session, claim, failure, trace, retry, carried=carried))
+
+
+def _nobody_can_be_told(error: Exception, handle: RunHandle) -> bool:
+    """Whether what is done could not be recorded: the database was away for too long, or for all of the step's time."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        return not handle.cancelled
+    return isinstance(error, DBAPIError) and is_away(error)
 
 
 def _called(definition: StepDefinition, handle: RunHandle) -> Any:

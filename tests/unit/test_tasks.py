@@ -25,7 +25,7 @@ from pipeline.retry import Retry
 from pipeline.services import steps
 from pipeline.services.runs import Request
 from pipeline.settings import settings
-from pipeline.tasks import step, workflow
+from pipeline.tasks import engine, step, workflow
 from tests.broker import broker, no_broker, worker
 from tests.factories import MONDAY, make_run, make_schedule
 
@@ -400,6 +400,31 @@ def test_what_passes_by_itself_is_tried_again(story, error, sentence):
     run = story.run()
 
     assert (run.status, story.attempts(run, "download")[0].error) == ("running", sentence)
+
+
+def test_what_is_done_and_could_not_be_recorded_in_all_of_its_time_has_not_failed(story, monkeypatch):
+    worked, persist = [], engine.persist
+
+    def out_of_time(write):
+        engine.persist = persist
+        raise SoftTimeLimitExceeded
+
+    @step
+    def download(run):
+        worked.append(run.attempt_id)
+        if len(worked) == 1:
+            monkeypatch.setattr(engine, "persist", out_of_time)
+
+    @workflow
+    def nightly(run):
+        return download.si()
+
+    run = story.run()
+    assert [one.outcome for one in story.attempts(run, "download")] == ["running"]
+    story.beat(seconds=31)
+
+    assert [one.outcome for one in story.attempts(run, "download")] == ["abandoned", "succeeded"]
+    assert story.read(run.id).status == "succeeded"
 
 
 def test_a_relay_that_is_down_uses_up_no_attempt(story):

@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from pipeline import healing
 from pipeline.adapters import owners
 from pipeline.db import reading, transaction
 from pipeline.errors import TransientError
+from pipeline.healing import Healer
 from pipeline.models import Run, RunEvent, RunStatus, Step
 from pipeline.services import brokers, reconcile, steps
 from tests.factories import make_run
@@ -31,6 +33,10 @@ def change(step, **values):
         row = session.get_one(Step, step.id)
         for name, value in values.items():
             setattr(row, name, value)
+
+
+def broken(*_args):
+    raise OperationalError("select 1", {}, OSError("connection refused"))
 
 
 def story_of(run):
@@ -63,6 +69,52 @@ def test_a_lapsed_lease_frees_the_step_under_a_new_task_id(run, time):
     assert [one.outcome for one in acts.attempts(run, "start")] == ["abandoned"]
     assert story_of(run) == [f"start: {owners.owner()} let its lease lapse; queued again"]
     assert publishable(run) == [["start"]]
+
+
+def test_who_could_not_renew_while_the_database_was_away_is_given_the_time_to(run, time, monkeypatch):
+    publish(run)
+    claimed = claim(run, "start")
+    healer = Healer()
+    assert healer.heal() == set()
+    with monkeypatch.context() as away:
+        away.setattr(healing, "reading", broken)
+        time.passes(minutes=5)
+        with pytest.raises(OperationalError):
+            healer.heal()
+    assert healer.heal() == set()
+    time.passes(seconds=2)
+    assert healer.heal() == set()
+
+    with transaction() as session:
+        steps.record(session, claimed, None)
+    assert [one.outcome for one in acts.attempts(run, "start")] == ["succeeded"]
+
+
+def test_who_does_not_come_back_with_the_database_loses_his_step_one_lease_later(run, time):
+    publish(run)
+    claim(run, "start")
+    healer = Healer()
+    healer.heal()
+    time.passes(minutes=5)
+    assert healer.heal() == set()
+    for _ in range(3):
+        time.passes(seconds=9)
+        assert healer.heal() == set()
+    time.passes(seconds=4)
+
+    assert healer.heal() == {run.id}
+
+
+def test_who_is_dead_loses_his_step_also_when_the_database_is_just_back(run, time):
+    publish(run)
+    claim(run, "start")
+    host, boot, _, _ = owners.owner().split("/")
+    change(acts.step(run, "start"), lease_owner=f"{host}/{boot}/{os.getpid()}/1")
+    healer = Healer()
+    healer._last = 0.0
+    time.passes(minutes=5)
+
+    assert healer.heal() == {run.id}
 
 
 def test_a_dead_process_of_this_host_loses_its_step_before_its_lease_lapses(run, time):
@@ -305,10 +357,10 @@ def test_a_run_that_cannot_be_healed_keeps_no_other_waiting(run, time, monkeypat
     time.passes(seconds=31)
     mend = reconcile.mend
 
-    def fail_at_first(session, run_id):
+    def fail_at_first(session, run_id, **named):
         if run_id == run.id:
             raise OperationalError("UPDATE", {}, Exception("deadlock detected"))
-        mend(session, run_id)
+        mend(session, run_id, **named)
 
     monkeypatch.setattr(reconcile, "mend", fail_at_first)
     assert heal() == {run.id, other.id}
