@@ -41,7 +41,9 @@ def parse(text: str) -> ast.expr:
     if len(text) > LONGEST:
         raise ValueError(f"is longer than {LONGEST} characters: compute a figure in build(), and compare that")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        # Over several lines it is one expression all the same, as in brackets.
+        said = text.strip()
+        tree = ast.parse(f"({said}\n)" if "\n" in said else said, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f'"{text}" is no condition: write it like `late_rate > 0.1 and rows > 10`') from None
     _check(tree, text)

@@ -150,5 +150,7 @@ def _why(notices: Sequence[Notice]) -> str:
     if notices[0].kind == Kind.DIGEST:
         return "You get this because PIPELINE_DIGEST names you."
     keys = sorted({one.schedule_key for one in notices if one.schedule_key})
-    named = f"`notify` of {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''}, or " if keys else ""
+    asked = any(Kind.APPROVAL_WANTED in (one.kind, *one.facts.get("of", ())) for one in notices)
+    fields = "`approvers` or `notify`" if asked else "`notify`"
+    named = f"{fields} of {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''}, or " if keys else ""
     return f"You are told because {named}PIPELINE_NOTIFY names you."

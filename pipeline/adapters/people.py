@@ -42,6 +42,10 @@ def faults(person: Person, split_by: str | None) -> Iterator[tuple[str, str]]:
         messages.valid_address(person.email)
     except PermanentError as error:
         yield "email", str(error).removeprefix("address ")
+    try:
+        messages.checked("name", person.name or "")
+    except PermanentError as error:
+        yield "name", str(error).removeprefix("name ")
     if person.key is not None and not split_by:
         yield "key", "has no meaning, as the report is not split: say split_by, or leave the key out"
     if person.locale and (problem := locales.problem(person.locale)):
@@ -67,8 +71,8 @@ def checked(person: Person, split_by: str | None) -> Person:
 def read(path: Path, split_by: str | None) -> Listed:
     """The people in a CSV file with a line of headings: email and, for a split report, key; name, locale, zone, status.
 
-    Fields end with a comma, a semicolon or a tab. Raises Refused for a file that is none; a bad row is told by the
-    number of its line.
+    Fields end with a comma, a semicolon, a tab or a bar. Raises Refused for a file that is none; a bad row is told by
+    the number of its line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -83,7 +87,7 @@ def read(path: Path, split_by: str | None) -> Listed:
 
 def _listed(path: Path, file: IO[str], split_by: str | None) -> Listed:
     heading = file.readline()
-    delimiter = max(",;\t", key=heading.count)
+    delimiter = max(",;\t|", key=heading.count)
     columns = [name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])]
     missing = [name for name in ("email", *(["key"] if split_by else [])) if name not in columns]
     if missing:

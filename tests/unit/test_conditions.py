@@ -29,6 +29,7 @@ FIGURES = {"rows": 12, "late_rate": 0.25, "weight": Decimal("40.5"), "worst": No
         ("worst is not None and worst > 3", False),
         ('carrier != "DL"', True),
         ("on_time", True),
+        ("rows > 10\n  and late_rate > 1  # never", False),
     ],
 )
 def test_it_is_true_or_false_of_the_figures(text, true):

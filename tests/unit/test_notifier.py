@@ -89,6 +89,13 @@ def test_each_target_hears_once_by_its_own_way(smtp_server, webhook):
     assert states()[1][2] == "200 ok"
 
 
+def test_approvers_are_told_why_it_is_they_who_are_told(smtp_server):
+    tell(OPS, kind=Kind.APPROVAL_WANTED)
+    send()
+    (content,) = smtp_server.contents
+    assert b"because `approvers` or `notify` of shipments" in content.replace(b"=\r\n", b"")
+
+
 def test_a_webhook_by_name_is_a_webhook(webhook, monkeypatch):
     monkeypatch.setenv("PIPELINE_HOOK_OPS_URL", f"{webhook.url}/secret")
     tell("hook:ops")

@@ -28,6 +28,7 @@ __all__ = [
     "EncodedAttachment",
     "Signer",
     "as_in_rows",
+    "checked",
     "compose",
     "configured_signer",
     "domain_of",

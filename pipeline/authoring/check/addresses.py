@@ -8,7 +8,7 @@ from pipeline import locales, notice
 from pipeline.adapters import copies, messages, people
 from pipeline.authoring.check.faults import Fault, Subject
 from pipeline.destinations import NAMED_HOOK, Folder, Webhook, variables
-from pipeline.errors import DefinitionError, PermanentError
+from pipeline.errors import DefinitionError, PermanentError, Refused
 from pipeline.report import Report
 from pipeline.schedule import Schedule
 from pipeline.settings import environment, settings
@@ -16,8 +16,13 @@ from pipeline.settings import environment, settings
 NO_PUBLIC_URL = "needs an address that links begin with: set PIPELINE_PUBLIC_URL=https://reports.example.com"
 
 
+# Bad lines of a file of people that are told one by one.
+TOLD = 5
+
+
 def check_people(subject: Subject, report: Report) -> None:
     """Check each recipient that the file lists; who comes from a query is looked at when the run is planned."""
+    _check_file(subject, report)
     seen: set[tuple[str, str | None]] = set()
     for number, person in enumerate(subject.schedule.recipients.people):
         field = f"recipients.{number}"
@@ -28,6 +33,24 @@ def check_people(subject: Subject, report: Report) -> None:
                 field, f"{person.email} is there twice{f' for {person.key}' if person.key else ''}: take one out"
             )
         seen.add((person.email, person.key))
+
+
+def _check_file(subject: Subject, report: Report) -> None:
+    """Look into a CSV file of recipients that lies in the home."""
+    source = subject.schedule.recipients.source
+    url = (source and source.url) or ""
+    path = settings().home / url
+    if "://" in url or path.suffix != ".csv" or not path.is_file():
+        return
+    try:
+        bad = people.read(path, report.split_by).bad
+    except Refused as error:
+        subject.fault("recipients.file", str(error).replace(f"{path}", url, 1))
+        return
+    for line, why in bad[:TOLD]:
+        subject.fault("recipients.file", f"{url}:{line}: {why}")
+    if len(bad) > TOLD:
+        subject.fault("recipients.file", f"{url}: {len(bad) - TOLD} more lines cannot be meant")
 
 
 def check_message(subject: Subject) -> None:

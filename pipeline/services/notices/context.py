@@ -16,7 +16,7 @@ from pipeline.settings import settings
 NAMES = (
     "schedule", "period", "run", "due", "trigger", "reason", "affected", "heals", "command", "since", "times",
     "next_due", "deadline", "file", "name", "others", "count", "how", "first_reason", "reminder",
-    "of", "before", "samples",
+    "of", "before", "samples", "page",
 )  # fmt: skip
 # Facts that are instants, in ISO 8601: the templates see them as people say them.
 _INSTANTS = {"due_at": "due", "since": "since", "next_due_at": "next_due", "deadline": "deadline"}
@@ -26,7 +26,9 @@ def context(notice: Notice) -> dict[str, Any]:
     """The facts of a notice by the names that templates know, instants in the schedule's zone or PIPELINE_TIMEZONE."""
     if notice.kind == Kind.DIGEST:
         return digest_context(notice.facts)
-    facts: Mapping[str, Any] = {**notice.facts.get("first", {}), **notice.facts}
+    # What would happen without anybody is no news of what has ended.
+    first = {name: value for name, value in notice.facts.get("first", {}).items() if name != "heals"}
+    facts: Mapping[str, Any] = {**first, **notice.facts}
     zone = str(facts.get("zone") or settings().timezone)
     said: dict[str, Any] = dict.fromkeys(NAMES)
     said |= {name: value for name, value in facts.items() if name not in _INSTANTS}
@@ -34,8 +36,9 @@ def context(notice: Notice) -> dict[str, Any]:
         if facts.get(fact):
             said[name] = wording.moment(datetime.fromisoformat(facts[fact]), zone)
     said["schedule"] = said["schedule"] or notice.schedule_key
+    if said["run"] and settings().public_url:
+        said["page"] = f"{settings().public_url}/runs/{said['run']}"
     said["run"] = wording.short(UUID(said["run"])) if said["run"] else None
-    first = notice.facts.get("first", {})
     # What a late run was at when it was told of is no reason for what was wrong.
     said["first_reason"] = None if "deadline" in first else first.get("reason")
     said["at"] = wording.moment(notice.created_at, zone)

@@ -55,12 +55,14 @@ def _addressees(run: RunHandle, report: Report, counted: Mapping[str | None, int
         yield from (addressee(Person(email=to, key=key), report) for key in counted if key for to in run.scope["to"])
         return
     said, wanted = run.definition.recipients, set(run.scope["keys"])
-    asked = [*([RECIPIENTS] if said.source else []), *([SUBSCRIPTIONS] if said.subscriptions else [])]
     # Somebody whom several of them name is taken as the first one has it.
-    people: Iterator[Person | Named] = chain(
-        said.people, *(people_in(run.get(f"dataset:{name}"), report) for name in asked)
-    )
-    yield from (one for one in (addressee(person, report) for person in people) if not wanted or one.key in wanted)
+    people = [(addressee(person, report) for person in said.people)]
+    if said.source:
+        rows = enumerate(people_in(run.get(f"dataset:{RECIPIENTS}"), report), 1)
+        people.append(addressee(person, report, number) for number, person in rows)
+    if said.subscriptions:
+        people.append(addressee(person, report) for person in people_in(run.get(f"dataset:{SUBSCRIPTIONS}"), report))
+    yield from (one for one in chain(*people) if not wanted or one.key in wanted)
 
 
 def people_in(path: Path, report: Report) -> Iterator[Named]:
@@ -75,12 +77,17 @@ def people_in(path: Path, report: Report) -> Iterator[Named]:
     return map(Named._make, datasets.texts(path, Named._fields))
 
 
-def addressee(person: Person | Named, report: Report) -> Addressee:
-    """The person as a recipient of one document; an address nothing can be sent to keeps its row and says why."""
+def addressee(person: Person | Named, report: Report, row: int | None = None) -> Addressee:
+    """The person as a recipient of one document; an address nothing can be sent to keeps its row and says why.
+
+    `row` is where the recipients' file or query has them, which whoever mends that has to find.
+    """
     key = person.key if report.split_by else WHOLE
     problem = None if key else "the recipient has no key"
     try:
         address = messages.valid_address(person.email or "")
     except PermanentError as error:
         address, problem = repr(person.email)[1:-1] if person.email else "", str(error)
+    if problem and row:
+        problem = f"row {row} of the recipients: {problem}"
     return Addressee(address, key or freezing.NULL_KEY, person.name, person.locale, person.zone, problem)

@@ -105,7 +105,8 @@ def _facts(run: RunHandle, now: dict[str, int], last: Last | None) -> dict[str, 
 def _sample(session: Session, run: RunHandle, document: Document) -> dict[str, Any]:
     """One document, and where it can be read: a signed link, a file on this machine, or a command."""
     kinds = artifacts.of_documents(session, [document.id]).get(document.id, {})
-    kind = next((one for one in report_of(run.definition).formats if one in kinds), "pdf")
+    # Best what a browser shows.
+    kind = next((one for one in ("pdf", "html", *report_of(run.definition).formats) if one in kinds), "pdf")
     delivery = documents.a_delivery_of(session, document)
     if settings().public_url and delivery is not None:
         ends = clock(session) + parse_duration(run.definition.message.link_for)

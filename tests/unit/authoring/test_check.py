@@ -35,6 +35,17 @@ def told(*names: str) -> list[str]:
     return [str(fault) for fault in check(names).faults]
 
 
+def test_a_file_of_recipients_is_looked_into_and_bad_lines_are_told_by_their_numbers(stock):
+    stock("", "recipients: {file: data/people.csv}", **{"data/people.csv": "email,name\na@x.example,A\nb@@x,B\n" * 8})
+    said = told("stock")
+    assert said[0].startswith('schedules/stock.yaml: recipients.file data/people.csv:3: email "b@@x" is not an')
+    assert said[-1].endswith("data/people.csv: 10 more lines cannot be meant")
+
+    stock("split_by: warehouse", "recipients: {file: data/people.csv}", **{"data/people.csv": "mail\na@x.example\n"})
+    missing = "data/people.csv: line 1 has to name the columns, and has no email and no key: it has mail"
+    assert told("stock") == [f"schedules/stock.yaml: recipients.file {missing}"]
+
+
 def test_a_good_home_is_fine_and_says_what_belongs_to_what(stock, write):
     stock(
         "split_by: warehouse",
@@ -72,8 +83,9 @@ FIELDS = {
     "the sender": ("", "message: {from: Me <nobody>}", ['message.from "nobody" is not an e-mail address']),
     "a recipient": (
         "",
-        "recipients: [{email: a b@c.example, key: x, locale: xx_YY, zone: Europe/Berln}]",
+        'recipients: [{email: a b@c.example, name: "A\\r\\nBcc: b", key: x, locale: xx_YY, zone: Europe/Berln}]',
         [
+            "recipients.0.name 'A\\r\\nBcc: b' holds a line break: take it out",
             'recipients.0.email "a b@c.example" is not an e-mail address',
             "recipients.0.key has no meaning, as the report is not split",
             'recipients.0.locale "xx_YY" is not a locale',

@@ -75,7 +75,9 @@ def told(kind="approval_wanted"):
 # ---- asking
 
 
-def test_it_waits_holds_no_worker_and_tells_its_approvers_what_they_need():
+def test_it_waits_holds_no_worker_and_tells_its_approvers_what_they_need(monkeypatch):
+    monkeypatch.setenv("PIPELINE_PUBLIC_URL", "https://reports.example.com")
+    settings.cache_clear()
     run = asking(approval="required", approvers=["chief@example.com"])
 
     assert (run.status, run.waiting_for, run.error) == ("waiting", "approval", WHY)
@@ -86,6 +88,7 @@ def test_it_waits_holds_no_worker_and_tells_its_approvers_what_they_need():
     assert said["reason"] == WHY
     assert said["affected"] == "30 rows, 2 documents, 3 recipients wait for it; nothing is sent before."
     assert said["heals"] == "Without an answer it is rejected as soon as shipments is due the next time."
+    assert said["page"] == f"https://reports.example.com/runs/{run.id}"
     assert [one.target for one in rows(NoticeDelivery)] == ["chief@example.com"]
     with reading() as session:
         assert turns.in_the_way(session, ["shipments"]) == {}
@@ -208,6 +211,7 @@ def test_with_a_time_of_its_own_it_outlives_the_next_slot_and_both_are_named(tim
     lapse()
     assert "nobody approved it by Thu 26 Nov 2026 at 07:00:00 Berlin time" in acts.reread(run).error
     assert acts.reread(second).status == "waiting"
+    assert context(told("recovered")[-1])["heals"] is None
 
 
 def test_without_slots_it_lapses_after_a_week(time):
