@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from pipeline.models import (
     Approval,
     Delivery,
     DeliveryStatus,
-    Document,
     DocumentStatus,
     Run,
     RunStatus,
+    Step,
     StepStatus,
     WaitingFor,
 )
-from pipeline.services import thawing
+from pipeline.services import beginning, thawing
 from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
@@ -33,24 +32,18 @@ if TYPE_CHECKING:
 SLOW = timedelta(seconds=15)
 # Between a step's row and its message passes a moment even when all is well.
 MOMENT = timedelta(seconds=3)
-# Keys that a command line is made of at most; more are for a person to pick.
-FEW = 5
+# Runs that a rerun may mend.
+ENDED_BADLY = frozenset({RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.REJECTED})
+NEWEST = "with --newest-definition if its file, query or templates were changed"
 LOST = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What it takes to do a run over: the command without and with its scope, and who lacks theirs.
+    """What a rerun would do: take up what was `left` undone, or deliveries that were made in vain, and have all it takes (`sendable`)."""
 
-    `sendable` is how many failed that have all it takes to be tried again. `lost` are keys and addresses whose document
-    failed, FEW and one at most; `shared` says whether one of the keys has reached somebody else.
-    """
-
-    base: str
-    again: str
+    left: bool
     sendable: int
-    lost: list[tuple[str, str]]
-    shared: bool
     next_try_at: datetime | None
     # When the approval that it waits for lapses; without one, at the next slot.
     lapses_at: datetime | None = None
@@ -58,40 +51,25 @@ class Outlook:
 
 def outlook(session: Session, run: Run) -> Outlook:
     """Read what `next_move` needs to know beyond the run's summary."""
-    base, scope = _command(run)
-    of_run = Delivery.run_id == run.id
-    lost = select(Delivery.key, Delivery.address).join(Document, Document.id == Delivery.document_id)
-    lost = lost.where(of_run, Delivery.status.in_(LOST), Document.status == DocumentStatus.FAILED)
-    found = [
-        (key, address) for key, address in session.execute(lost.order_by(Delivery.key, Delivery.address).limit(FEW + 1))
-    ]
-    keys = [key for key, _ in found]
-    reached = select(Delivery.id).where(of_run, Delivery.key.in_(keys), Delivery.status == DeliveryStatus.ACCEPTED)
-    deferred = select(func.min(Delivery.not_before)).where(of_run, Delivery.status == DeliveryStatus.DEFERRED)
+    deferred = select(func.min(Delivery.not_before))
+    deferred = deferred.where(Delivery.run_id == run.id, Delivery.status == DeliveryStatus.DEFERRED)
     asked = (Approval.run_id == run.id, Approval.generation == run.generation)
+    over = run.status in ENDED_BADLY
     return Outlook(
-        base,
-        f"{base} {scope}".strip(),
-        thawing.count(session, run, LOST),
-        found,
-        session.scalar(reached.limit(1)) is not None,
+        over and _left(session, run),
+        thawing.count(session, run, LOST) if over else 0,
         session.scalar(deferred),
         session.scalar(select(Approval.lapses_at).where(*asked)),
     )
 
 
-def _command(run: Run) -> tuple[str, str]:
-    """The command that triggers what `run` was, with its period and the parameters that were given, and its scope."""
-    report = run.definition.get("report")
-    usual = {**(report.get("params", {}) if isinstance(report, dict) else {}), **run.definition.get("params", {})}
-    given = {name: value for name, value in run.params.items() if usual.get(name) != value}
-    base = ["pipeline", "trigger", run.schedule_key, "--period", run.period["label"]]
-    base += [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-    scope = [word for key in run.scope.get("keys", []) for word in ("--key", key)]
-    scope += [word for address in run.scope.get("to", []) for word in ("--to", address)]
-    scope += [] if run.scope.get("send", True) else ["--no-send"]
-    scope += ["--now"] if run.scope.get("now") else []
-    return shlex.join(base), shlex.join(scope)
+def _left(session: Session, run: Run) -> bool:
+    """Whether there are steps, documents or deliveries that a plain rerun begins with."""
+    columns = (Step.stage, Step.generation, Step.status, Step.task, Step.args, Step.canvas, Step.tolerated)
+    mine = select(Step).where(Step.run_id == run.id).options(load_only(*columns))
+    steps = session.scalars(mine.order_by(Step.stage, Step.ordinal)).all()
+    begin = beginning.failed(beginning.current(steps), thawing.batches_to_render(session, run))
+    return begin is not None or bool(thawing.count(session, run, (DeliveryStatus.CANCELLED,)))
 
 
 def next_move(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook, now: datetime) -> str:
@@ -99,9 +77,7 @@ def next_move(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook, now:
     match run.status:
         case RunStatus.SUCCEEDED:
             said = _succeeded(run)
-        case RunStatus.PARTIAL | RunStatus.FAILED if run.deliveries[DeliveryStatus.ACCEPTED] or ahead.sendable:
-            said = _again_for_some(run, ahead)
-        case RunStatus.PARTIAL | RunStatus.FAILED | RunStatus.CANCELLED | RunStatus.REJECTED:
+        case status if status in ENDED_BADLY:
             said = _again(run, steps, ahead)
         case RunStatus.SKIPPED:
             said = f"nothing to do; `pipeline schedules` says when {run.schedule} is due next"
@@ -119,38 +95,24 @@ def _succeeded(run: RunSummary) -> str:
 
 
 def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
-    once_more = f"`{ahead.again}` runs it again for the same period"
-    if any(step.status == StepStatus.FAILED for step in steps):
-        trace = f"`pipeline show {wording.short(run.id)} --traceback`"
-        return f"{trace} says where it failed; once that is mended, {once_more}"
-    return once_more
-
-
-def _again_for_some(run: RunSummary, ahead: Outlook) -> str:
-    """Nobody who has theirs is to get it twice, and nobody somebody else's."""
+    """The same run, reopened: nobody who has theirs, or may have, gets it twice."""
     name = wording.short(run.id)
     moves = []
     if run.deliveries[DeliveryStatus.UNCERTAIN]:
         doubtful = f"`pipeline deliveries {name} --status uncertain`"
-        moves.append(f"{doubtful} lists what the relay's log knows about; `pipeline resolve` settles it")
-    if ahead.sendable:
+        moves.append(f"{doubtful} lists what the relay's log knows about; `pipeline resolve {name}` settles it")
+    if any(step.status == StepStatus.FAILED for step in steps):
+        moves.append(f"`pipeline show {name} --traceback` says where it failed")
+        moves.append(f"once that is mended, `pipeline rerun {name}` does it again, {NEWEST}")
+    elif ahead.left and run.documents[DocumentStatus.FAILED]:
+        moves.append(f"once mended, `pipeline rerun {name}` makes just what is missing, {NEWEST}")
+    elif ahead.left:
+        moves.append(f"`pipeline rerun {name}` goes on where it stopped; nobody gets anything twice")
+    elif ahead.sendable:
         moves.append(f"once mended, `pipeline rerun {name} --failed-deliveries` tries again just what failed")
-    if ahead.lost:
-        moves.append(_made_anew(ahead))
     if not moves:
         return f"mend what names the recipients; `pipeline rerun {name} --from fetch` sends to those who are new then"
     return "; ".join(moves)
-
-
-def _made_anew(ahead: Outlook) -> str:
-    if not ahead.shared:
-        keys = sorted({key for key, _ in ahead.lost})
-        scope = " ".join(f"--key {shlex.quote(key)}" for key in keys[:FEW]) + (" …" if len(keys) > FEW else "")
-        return f"once mended, `{ahead.base} {scope}` runs it for just what is missing"
-    key, address = ahead.lost[0]
-    one = f"`{ahead.base} --key {shlex.quote(key)} --to {shlex.quote(address)}`"
-    others = ", and so for each of the others" if len(ahead.lost) > 1 else ""
-    return f"once mended, {one} sends just that one{others}"
 
 
 def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:

@@ -199,36 +199,37 @@ def test_what_holds_a_run_up_is_told_with_the_time_of_the_next_try():
     }  # fmt: skip
 
 
-@sqlite_only
-def test_after_a_failure_the_way_out_is_the_traceback_and_the_same_trigger():
-    run = factories.finished_run(
-        status="failed",
-        params={"region": "us", "limit": 10},
-        scope={"keys": ["A B"], "to": ["me@example.com"], "send": True},
-    )
-    factories.make_step(run, "fetch:rows", status="failed", attempts=("failed",))
+def whats_next(run):
     with reading() as session:
-        said = answers.show(session, run).next
-    assert "--traceback" in said
-    assert "`pipeline trigger shipments --period 2026-W46 -p region=us --key 'A B' --to me@example.com`" in said
+        return answers.show(session, run).next.replace(answers.wording.short(run.id), "RUN")
 
 
-def test_when_some_have_theirs_only_the_keys_whose_documents_failed_are_named():
+@sqlite_only
+def test_after_a_failure_the_way_out_is_the_traceback_and_a_rerun_of_the_same_run():
+    run = factories.finished_run(status="failed")
+    factories.make_step(run, "fetch:rows", status="failed", attempts=("failed",))
+    assert whats_next(run).startswith(
+        "`pipeline show RUN --traceback` says where it failed; once that is mended, `pipeline rerun RUN` does it again"
+    )
+
+
+@sqlite_only
+def test_a_run_that_was_cancelled_half_way_goes_on_and_is_not_triggered_anew():
+    run = factories.finished_run(status="cancelled")
+    factories.make_step(run, "deliver:1", status="cancelled")
+    factories.make_delivery(run)
+    factories.make_delivery(run, "bob@globex.example", "Globex", status="cancelled")
+    assert whats_next(run) == "`pipeline rerun RUN` goes on where it stopped; nobody gets anything twice"
+
+
+@sqlite_only
+def test_documents_that_failed_are_made_by_the_same_run():
     run = factories.finished_run(status="partial")
+    factories.make_step(run, "render:0")
     factories.make_delivery(run)
     bad = factories.make_document(run, "Globex", status="failed", error="its template is broken")
     factories.make_delivery(run, "bob@globex.example", "Globex", status="failed", document_id=bad.id)
-    with reading() as session:
-        assert "--period 2026-W46 --key Globex`" in answers.show(session, run).next
-
-
-def test_when_a_key_has_reached_somebody_else_the_address_is_named_too():
-    run = factories.finished_run(status="partial")
-    factories.make_delivery(run)
-    bad = factories.make_document(run, status="failed", error="its template is broken")
-    factories.make_delivery(run, "carol@acme.example", status="failed", document_id=bad.id)
-    with reading() as session:
-        assert "--key ACME --to carol@acme.example` sends just that one" in answers.show(session, run).next
+    assert whats_next(run).startswith("once mended, `pipeline rerun RUN` makes just what is missing, with --newest")
 
 
 @pytest.mark.parametrize("reached", [True, False])
