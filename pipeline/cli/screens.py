@@ -201,15 +201,16 @@ def _policy(step: StepDetail) -> str:
 
 
 def _attempts(attempts: Sequence[AttemptDetail]) -> Table:
-    made = tables.table(
-        "step", "try", "outcome", "took", "worker, error", right=("try", "took"), whole=("try", "outcome", "took")
-    )
+    rerun = ("generation",) if any(one.generation > 1 for one in attempts) else ()
+    short = ("try", *rerun, "outcome", "took")
+    made = tables.table("step", *short, "worker, error", right=("try", *rerun, "took"), whole=short)
     for one in attempts:
         took = wording.lasted((one.finished_at - one.started_at).total_seconds()) if one.finished_at else ""
         said = tables.words(_process(one.worker), "dim")
         if one.error:
             said.append_text(tables.words(f"\n{one.error}", "red"))
-        made.add_row(tables.words(one.step), str(one.number), tables.status(one.outcome), took, said)
+        of = [str(one.generation)] if rerun else []
+        made.add_row(tables.words(one.step), str(one.number), *of, tables.status(one.outcome), took, said)
     return made
 
 
@@ -262,7 +263,11 @@ def _and_others(name: str, others: int) -> str:
 
 def _reason(one: DeliveryProblem, run: RunSummary) -> str:
     said = f"relay {one.relay}: {one.reply}" if one.reply else one.reason or ""
-    again = f"\nnext try {wording.clock_time(one.not_before, run.zone)}" if one.not_before else ""
+    again = (
+        f"\nnext try {wording.clock_time(one.not_before, run.zone)}"
+        if one.not_before and one.status == "deferred"
+        else ""
+    )
     return said + again
 
 

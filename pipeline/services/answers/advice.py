@@ -40,7 +40,7 @@ LOST = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a rerun would do: take up what was `left` undone, or deliveries that were made in vain, and have all it takes (`sendable`)."""
+    """What a rerun would do: go on with what was `left`; try the `sendable` again, which were tried in vain."""
 
     left: bool
     sendable: int

@@ -174,8 +174,10 @@ _OF_A_STEP = (
     Step.id, Step.name, Step.status, Step.queue, Step.task_id, Step.retry, Step.queued_at, Step.published_at,
     Step.not_before, Step.started_at, Step.finished_at, Step.lease_owner, Step.error, Step.generation,
 )  # fmt: skip
+# Not by the fence itself: whoever takes a step away raises that, too.
+_NUMBER = func.row_number().over(partition_by=Attempt.step_id, order_by=Attempt.fence)
 _OF_AN_ATTEMPT = (
-    Attempt.step_id, Attempt.generation, Attempt.fence, Attempt.worker, Attempt.outcome, Attempt.started_at,
+    Attempt.step_id, Attempt.generation, _NUMBER.label("number"), Attempt.worker, Attempt.outcome, Attempt.started_at,
     Attempt.finished_at, Attempt.error, Attempt.traceback, Attempt.output,
 )  # fmt: skip
 
@@ -214,7 +216,7 @@ def _attempts(steps: Sequence[Any], attempts: Sequence[Any]) -> list[AttemptDeta
         AttemptDetail(
             step=names[attempt.step_id],
             generation=attempt.generation,
-            number=attempt.fence,
+            number=attempt.number,
             worker=attempt.worker,
             outcome=attempt.outcome,
             started_at=attempt.started_at,

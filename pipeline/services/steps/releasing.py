@@ -43,15 +43,15 @@ def release(
     killed = 0 if blameless else _deaths(session, step)
     # Raised here too: whoever comes back from the dead finds a fence that is not its own.
     step.fence, step.lease_owner, step.lease_until = fence + 1, None, None
-    runs.note(
-        session, run.id, "healed", f"{step.name}: {why}; " + ("given up" if killed >= POISONOUS else "queued again")
-    )
-    if run.status == RunStatus.CANCELLING:
+    cancelled, given_up = run.status == RunStatus.CANCELLING, killed >= POISONOUS or runs.is_over(run)
+    becomes = "cancelled" if cancelled else "given up" if given_up else "queued again"
+    runs.note(session, run.id, "healed", f"{step.name}: {why}; {becomes}")
+    if cancelled:
         step.status, step.finished_at, step.error = StepStatus.CANCELLED, now, run.error
         session.flush()
         advance(session, run, step.stage, now)
         return
-    if killed >= POISONOUS or runs.is_over(run):
+    if given_up:
         step.status, step.finished_at = StepStatus.FAILED, now
         died = "1 process" if killed == 1 else f"{killed} processes"
         step.error = f"abandoned: {died} died or fell silent while carrying it out, the last one: {why}"

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from pipeline.db import transaction
+from pipeline.models import Attempt
 from pipeline.services.answers import wording
 from tests import factories
 from tests.factories import MONDAY
@@ -111,7 +113,7 @@ def test_show_is_one_screen_however_much_went_wrong(typed):
     assert "550 5.1.1 unknown" in result.stdout
     assert "\x1b" not in result.stdout  # what a server answers is not for the terminal to obey
     assert "healed: render:3" in result.stdout
-    assert "Next: " in lines[-2] + lines[-1]
+    assert "Next: " in "".join(lines[-3:])
 
 
 def test_attempts_and_tracebacks_are_shown_when_asked_for(typed):
@@ -119,6 +121,17 @@ def test_attempts_and_tracebacks_are_shown_when_asked_for(typed):
     assert "worker-1, process 4711" in typed("show", "--attempts").stdout
     assert "Traceback" not in typed("show", "--attempts").stdout
     assert "TransientError: relay said no" in typed("show", "--traceback").stdout
+
+
+def test_tries_are_counted_one_by_one_and_after_a_rerun_told_by_generation(typed, as_json):
+    run = factories.finished_run()
+    step = factories.make_step(run, "fetch:rows", attempts=("abandoned", "succeeded"))
+    with transaction() as session:
+        second = session.query(Attempt).filter_by(step_id=step.id, outcome="succeeded").one()
+        second.fence, second.generation = 3, 2  # whoever took the step away from the first one has raised it, too
+    told = [(one["number"], one["generation"]) for one in as_json("show")["attempts"] if one["step"] == "fetch:rows"]
+    assert told == [(1, 1), (2, 2)]
+    assert "generation" in typed("show", "--attempts").stdout
 
 
 def test_a_step_that_is_tried_again_says_when_and_by_which_rule(typed):

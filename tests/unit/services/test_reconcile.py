@@ -173,6 +173,18 @@ def test_a_step_whose_run_has_ended_is_not_queued_again(run, time):
 
     assert statuses(run) == {"start": "failed"}
     assert acts.step(run, "start").error.startswith("abandoned: 1 process died")
+    assert story_of(run)[-1] == f"start: {owners.owner()} let its lease lapse; given up"
+
+
+def test_a_step_that_died_while_its_run_is_cancelled_is_told_as_cancelled(run, time):
+    claim(run, "start")
+    with transaction() as session:
+        session.get_one(Run, run.id).status = "cancelling"
+    time.passes(seconds=31)
+    heal()
+
+    assert (acts.reread(run).status, statuses(run)) == ("cancelled", {"start": "cancelled"})
+    assert story_of(run) == [f"start: {owners.owner()} let its lease lapse; cancelled"]
 
 
 def test_who_renews_in_the_last_moment_keeps_its_step(run, time):
