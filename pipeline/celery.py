@@ -15,6 +15,7 @@ from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
 from pipeline import log
+from pipeline.adapters import flower
 from pipeline.errors import DefinitionError, PipelineError
 from pipeline.services import priorities
 from pipeline.settings import Settings, settings
@@ -40,7 +41,7 @@ def options(configured: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,  # the default of 100 ends the worker
         "broker_pool_acquire_timeout": 10,
         "redis_socket_timeout": 30,
-        "redis_socket_keepalive": not configured.broker_url.startswith("redis+socket"),
+        "redis_socket_keepalive": not configured.result_url.startswith("redis+socket"),  # a file has none: TypeError
         "redis_backend_health_check_interval": 25,
         "redis_retry_on_timeout": True,
         # Without it a blink of Redis turns a step that succeeded into an error; bounded, since the default is for ever.
@@ -110,6 +111,8 @@ def _transport(broker_url: str) -> dict[str, Any]:
 app = Celery("pipeline")
 app.conf.update(options(settings()))
 app.conf.imports = ("pipeline.tasks", "pipeline.shutdown")
+if "flower" in sys.argv and (said := flower.lock(settings(), sys.argv)):
+    print(said, file=sys.stderr)  # noqa: T201 - Celery's command line, which tells nobody else
 
 
 @signals.setup_logging.connect

@@ -63,19 +63,19 @@ def flower(
 
     Who knows the password may stop workers: put a proxy that speaks TLS in front of what is not loopback.
     """
-    from pipeline.adapters.secret_keys import flower_password
+    from pipeline.adapters import flower as door
     from pipeline.embedded import flower as server
     from pipeline.errors import Refused
     from pipeline.settings import settings
 
-    configured, listening = settings(), port or settings().flower_port or 5555
+    configured, listening = settings(), port or settings().flower_port or door.PORT
     if not server.is_installed():
         raise Refused("Flower is not installed: it comes with the extra `worker`, or `pip install flower`")
     try:
         socket.create_server((host, listening)).close()
     except OSError as error:
         raise _not_listening(f"{host}:{listening}", error) from None
-    known = "PIPELINE_FLOWER_AUTH" if configured.flower_auth else f"{server.USER}, see {flower_password(configured)}"
+    known = door.who_gets_in(configured)
     typer.echo(f"Serving on http://{host}:{listening}/ ({known}); Ctrl-C stops it.", err=True)
     server.serve(configured, host, listening)
 

@@ -10,12 +10,12 @@ from functools import partial
 import typer
 
 from pipeline.adapters import storage
+from pipeline.adapters.flower import USER
 from pipeline.adapters.secret_keys import flower_password
 from pipeline.cli import tables, triggering, waiting
 from pipeline.cli.users import login_link
 from pipeline.db import reading
 from pipeline.embedded import Tree, running
-from pipeline.embedded.flower import USER
 from pipeline.embedded.parts import parts
 from pipeline.embedded.state import State
 from pipeline.embedded.tree import tell

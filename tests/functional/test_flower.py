@@ -3,7 +3,9 @@
 import json
 import socket
 import subprocess
+import sys
 from base64 import b64encode
+from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -12,20 +14,20 @@ import pytest
 from tests.functional.running import PIPELINE, Running
 
 
-@pytest.fixture
-def flower(sqlite_pipeline: Running):
-    """Its address, as `pipeline flower` serves it."""
+@contextmanager
+def served(pipeline: Running, command):
+    """Its address, as `command` serves it, and what it says."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with (sqlite_pipeline.home / "flower.log").open("wb") as log:
+    log = pipeline.home / f"flower-{port}.log"
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            [PIPELINE, "flower", "--port", str(port)],
-            cwd=sqlite_pipeline.home, env=sqlite_pipeline.environment, stdout=log, stderr=log,
-        )  # fmt: skip
+            [*command, f"--port={port}"], cwd=pipeline.home, env=pipeline.environment, stdout=file, stderr=file
+        )
     url = f"http://127.0.0.1:{port}"
     try:
-        sqlite_pipeline.until(lambda: asked(f"{url}/healthcheck")[0] == 200 or None, 30)
-        yield url
+        pipeline.until(lambda: asked(f"{url}/healthcheck")[0] == 200 or None, 30)
+        yield url, log
     finally:
         process.terminate()
         process.wait(20)
@@ -42,14 +44,21 @@ def asked(url, user=""):
         return 0, b""
 
 
-def test_it_lets_in_who_knows_the_password_and_shows_runs_and_steps_by_our_ids(sqlite_pipeline, flower):
+@pytest.fixture
+def served_here(sqlite_pipeline: Running):
+    with served(sqlite_pipeline, [PIPELINE, "flower"]) as found:
+        yield found
+
+
+def test_it_lets_in_who_knows_the_password_and_shows_runs_and_steps_by_our_ids(sqlite_pipeline, served_here):
+    flower, log = served_here
     file = sqlite_pipeline.home / "var" / "flower.password"
     assert file.stat().st_mode & 0o777 == 0o600
     user = f"pipeline:{file.read_text().strip()}"
     assert asked(f"{flower}/api/tasks")[0] == 401
     assert asked(f"{flower}/api/tasks", "pipeline:guess")[0] == 401
     assert asked(f"{flower}/")[0] == 401
-    assert user.split(":")[1] not in (sqlite_pipeline.home / "flower.log").read_text()
+    assert user.split(":")[1] not in log.read_text()
 
     sqlite_pipeline.schedule("flowery")
     run = sqlite_pipeline.run("flowery")
@@ -64,3 +73,15 @@ def test_it_lets_in_who_knows_the_password_and_shows_runs_and_steps_by_our_ids(s
     assert (plan["uuid"], plan["kwargs"]) == (
         str(steps["plan"].task_id), repr({"run": str(run.id), "step": "plan"})
     )  # fmt: skip
+
+
+def test_celerys_own_command_is_no_open_door_either(sqlite_pipeline):
+    with served(sqlite_pipeline, [sys.executable, "-m", "celery", "-A", "pipeline", "flower"]) as (url, log):
+        assert asked(f"{url}/")[0] == asked(f"{url}/api/workers")[0] == 401
+        assert (
+            asked(f"{url}/", f"pipeline:{(sqlite_pipeline.home / 'var' / 'flower.password').read_text().strip()}")[0]
+            == 200
+        )
+        assert "flower.password" in log.read_text()
+        # It listens on this address alone: on another one of this machine its port is free.
+        socket.create_server(("127.0.0.2", int(url.rpartition(":")[2]))).close()

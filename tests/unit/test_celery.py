@@ -1,6 +1,7 @@
 """What Celery is told about each broker, and why."""
 
 import pytest
+from celery import Celery
 
 from pipeline.celery import QUEUES, app, options
 from pipeline.settings import settings
@@ -29,6 +30,15 @@ def test_queues_keep_priorities_apart_unless_they_are_to_outlive_a_node(home, mo
 def test_what_somebody_waits_for_comes_first_whichever_way_the_broker_counts(home, monkeypatch, broker, first):
     routes = told(monkeypatch, **broker)["task_routes"]
     assert routes["run.*"]["priority"] == first
+
+
+@pytest.mark.parametrize("broker", ["amqp://guest:guest@mq/", "redis://redis/0", "redis+socket:///run/valkey.sock"])
+@pytest.mark.parametrize("result", ["redis://redis/1", "redis+socket:///run/valkey.sock?virtual_host=1"])
+def test_results_are_kept_wherever_a_server_listens_whatever_the_broker_is(home, monkeypatch, broker, result):
+    celery = Celery("told", set_as_current=False)
+    celery.conf.update(told(monkeypatch, broker_url=broker, result_url=result))
+    connection = celery.backend.client.connection_pool.make_connection()
+    assert getattr(connection, "socket_keepalive", False) is not result.startswith("redis+socket")
 
 
 def test_a_task_that_is_only_known_by_its_name_is_routed_as_well():
