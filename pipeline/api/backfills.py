@@ -58,7 +58,7 @@ def open_backfill(
         backfill = backfills.open_backfill(session, _wish(session, schedule, asked), caller.actor)
         session.flush()
         found = answers.summarise_backfills(session, [backfill])[0]
-    later.add_task(_fill, request, backfill.id)
+    later.add_task(fill, request, backfill.id)
     return found
 
 
@@ -72,7 +72,7 @@ def _instant(said: datetime | date, zone: str, *, end: bool = False) -> datetime
     return said if isinstance(said, datetime) else timing.day_instant(said, zone, end=end)
 
 
-def _fill(request: Request, backfill_id: UUID) -> None:
+def fill(request: Request, backfill_id: UUID) -> None:
     """Behind the answer: should this process be killed meanwhile, reconcile goes on."""
     more = True
     while more:

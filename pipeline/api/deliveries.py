@@ -72,7 +72,11 @@ def deliveries_as_table(
     run_id: str, caller: Reader, status: Statuses = None, keys: Keys = None, text: Text = None
 ) -> StreamingResponse:
     """All that fit, however many: they are read, and sent, some hundred at a time."""
-    wanted = DeliveryFilter(status or [], keys or [], text)
+    return table(run_id, DeliveryFilter(status or [], keys or [], text))
+
+
+def table(run_id: str, wanted: DeliveryFilter) -> StreamingResponse:
+    """The deliveries that fit as a file to save."""
     with reading() as session:
         run = runs.find(session, run_id)
         # A mistake in the filters is told now: later the answer has begun.

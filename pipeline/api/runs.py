@@ -11,13 +11,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import tasks
+from pipeline.api import watching
 from pipeline.api.handing import hand_over
 from pipeline.api.identity import Operator, Reader
 from pipeline.api.parameters import After, Instant, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.api.standing import Standing, standing
 from pipeline.api.urls import status_url
-from pipeline.api.watching import END, Watchers
 from pipeline.db import reading
 from pipeline.models import Scope, Trigger
 from pipeline.report import Scalar
@@ -155,13 +155,7 @@ async def watch_run(
     last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
 ) -> Response:
     """Connected again by itself, as browsers do, it goes on with how the run stands then."""
-    if last == END:
-        return Response(status_code=204)
-    watchers: Watchers = request.app.state.watchers
-    watchers.admit()
-    events = watchers.events(await run_in_threadpool(_id, run_id))
-    headers: dict[str, Any] = {"X-Accel-Buffering": "no"}  # a proxy would hold them back until it has a page of them
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return watching.answer(request, await run_in_threadpool(_id, run_id), last)
 
 
 def _id(run_id: str) -> UUID:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
 from pipeline import log
 from pipeline.db import reading
 from pipeline.errors import TransientError
@@ -123,6 +126,16 @@ class Watchers:
                 watched.seen, watched.over = text, bool(standing["over"])
                 watched.changed.set()
                 watched.changed = asyncio.Event()
+
+
+def answer(request: Request, run_id: UUID, last: str | None) -> Response:
+    """The events of a run, for whoever may look; `last` is the last one's id that they had. Raises TransientError."""
+    if last == END:
+        return Response(status_code=204)
+    watchers: Watchers = request.app.state.watchers
+    watchers.admit()
+    headers = {"X-Accel-Buffering": "no"}  # a proxy would hold them back until it has a page of them
+    return StreamingResponse(watchers.events(run_id), media_type="text/event-stream", headers=headers)
 
 
 def look(run_ids: Collection[UUID]) -> Mapping[UUID, Mapping[str, Any]]:

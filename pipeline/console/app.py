@@ -6,7 +6,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from pipeline.console import files, login, pages, recipients, run, run_acts, runs, schedules, system, today
+from pipeline.console import (
+    backfills,
+    deliveries,
+    files,
+    login,
+    pages,
+    recipients,
+    run,
+    run_acts,
+    runs,
+    schedules,
+    system,
+    today,
+)
 from pipeline.console.pages import HERE
 
 
@@ -23,7 +36,7 @@ class Static(StaticFiles):
 def install(app: FastAPI) -> None:
     """Serve the console beside the API."""
     app.mount("/static", Static(directory=HERE / "static"))
-    for module in (login, today, runs, run, run_acts, files, schedules, recipients, system):
+    for module in (login, today, runs, run, run_acts, deliveries, files, schedules, backfills, recipients, system):
         app.include_router(module.router)
     machines = app.exception_handlers[HTTPException]
 

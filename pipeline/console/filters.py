@@ -16,11 +16,11 @@ from pipeline.services.answers import plain, wording
 # What a state is to whoever looks: done, wrong, to be looked at, at work, still to come, or of no account.
 TONES = {
     "good": "succeeded accepted rendered sent active ready fired approved resolved",
-    "bad": "failed expired bounced complained down blocked stopped rejected abandoned",
+    "bad": "failed expired bounced complained down blocked stopped rejected abandoned silent",
     "warn": "partial uncertain waiting deferred late retry paused cancelling changed lapsed",
     "busy": "running sending queued parked",
 }
-_TONE = {word: tone for tone, words in TONES.items() for word in words.split()}
+_TONE = {word: tone for tone, words in TONES.items() for word in words.split()} | {"bad file": "bad"}
 
 
 def install(made: Environment) -> None:

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
-from pipeline.console import timeline
+from pipeline.api import watching
+from pipeline.console import changes, timeline
 from pipeline.console.filters import lasted, local, tone
 from pipeline.console.pages import HEADERS, Page, fragment, page
 from pipeline.console.runs import address
@@ -21,7 +22,7 @@ from pipeline.console.timeline import Piece, Scale, Timeline
 from pipeline.console.visitors import Looking, Visitor
 from pipeline.db import clock, reading
 from pipeline.models import DeliveryStatus, DocumentStatus, Outcome, Run, RunStatus, StepStatus, WaitingFor
-from pipeline.services import answers, runs
+from pipeline.services import answers, rerunning, runs
 from pipeline.services.answers import DeliveryFilter
 from pipeline.services.answers.detail import AttemptDetail, RunDetail
 
@@ -36,6 +37,8 @@ ATTEMPTS = 100
 # More steps than these are drawn as one lane for each kind.
 SINGLE = 12
 EVENTS = 30
+# Documents that are shown: two rows of a wide page.
+CARDS = 14
 WRONG = {Outcome.FAILED, Outcome.RETRY, Outcome.ABANDONED}
 
 
@@ -51,11 +54,11 @@ class Possible:
     resolve: int
 
     @classmethod
-    def of(cls, detail: RunDetail, visitor: Visitor) -> Possible:
+    def of(cls, detail: RunDetail, lost: int, visitor: Visitor) -> Possible:
+        """`lost` deliveries have a document, and could not be made."""
         run = detail.run
         over = run.over and run.waiting_for is None
         operates = visitor.may("operate")
-        lost = run.deliveries[DeliveryStatus.FAILED] + run.deliveries[DeliveryStatus.EXPIRED]
         return cls(
             cancel=operates and not over and run.status != RunStatus.CANCELLING,
             rerun=operates and over and bool(detail.steps),
@@ -91,21 +94,15 @@ def live(request: Request, visitor: Looking, run_id: UUID) -> Response:
     return HTMLResponse(text, headers=HEADERS)
 
 
-@router.get("/runs/{run_id}/deliveries")
-def deliveries(
-    request: Request, visitor: Looking, run_id: UUID, status: Text = "", q: Text = "", after: Mark = None
+@router.get("/runs/{run_id}/events")
+async def events(
+    request: Request,
+    visitor: Looking,
+    run_id: UUID,
+    last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
 ) -> Response:
-    """The run's deliveries, by status and by address or key."""
-    chosen = status if status in set(DeliveryStatus) else None
-    with reading() as session:
-        run = runs.find(session, str(run_id))
-        wanted = DeliveryFilter((chosen,) if chosen else (), text=q.strip() or None)
-        detail = answers.summarise(session, [run])[0]
-        found = answers.delivery_page(session, run, wanted, after=after, counts=detail.deliveries)
-    return page(
-        request, "run_deliveries.html", visitor, zone=run.zone, run=detail, found=found, chosen=chosen,
-        link=lambda **changes: address(request, **{"after": None, **changes}),
-    )  # fmt: skip
+    """What tells the script that something has changed: the events of the API, for whoever is logged in."""
+    return watching.answer(request, run_id, last)
 
 
 @router.get("/runs/{run_id}/documents")
@@ -119,7 +116,7 @@ def documents(
         found = answers.document_page(
             session, run, status=chosen, text=q.strip() or None, after=after or None, limit=48
         )
-        files = files_of(session, run, found)
+        files = files_of(session, run, found.documents)
         detail = answers.summarise(session, [run])[0]
     return page(
         request, "run_documents.html", visitor, zone=run.zone, run=detail, found=found, files=files, chosen=chosen,
@@ -145,10 +142,12 @@ def attempts(request: Request, visitor: Looking, run_id: UUID) -> Response:
     )
 
 
-def files_of(session: Session, run: Run, found: answers.DocumentPage) -> dict[UUID, dict[str, answers.DocumentFile]]:
+def files_of(
+    session: Session, run: Run, found: Sequence[answers.DocumentRow]
+) -> dict[UUID, dict[str, answers.DocumentFile]]:
     """The files of the documents on a page, by document and format."""
     by_document: dict[UUID, dict[str, answers.DocumentFile]] = {}
-    for file in answers.files(session, run, of=[one.id for one in found.documents]):
+    for file in answers.files(session, run, of=[one.id for one in found]):
         by_document.setdefault(file.document_id, {})[file.format] = file
     return by_document
 
@@ -157,13 +156,14 @@ def seen(session: Session, run: Run, visitor: Visitor) -> dict[str, Any]:
     """What the moving part of the page shows."""
     detail = answers.show(session, run, stories=STORIES)
     now = clock(session)
-    shown = answers.document_page(session, run, limit=12)
+    shown = worst_documents(session, run, detail.run.documents[DocumentStatus.FAILED])
     counts, many = detail.run.deliveries, Counter(step.status for step in detail.steps)
     worst = next((status for status in answers.WORST_FIRST if counts[status] and status in PROBLEMS), None)
     return {
         "detail": detail,
         "run": detail.run,
-        "may": Possible.of(detail, visitor),
+        "may": Possible.of(detail, rerunning.lost(session, run) if detail.run.over else 0, visitor),
+        "changed": changes.since(session, run) if detail.run.over else [],
         "drawn": picture(detail, now),
         "troubles": troubles(detail.attempts),
         "kinds": list(dict.fromkeys(step.kind for step in detail.steps)),
@@ -176,6 +176,13 @@ def seen(session: Session, run: Run, visitor: Visitor) -> dict[str, Any]:
         "trace": TRACE,
         "took": took(detail, now),
     }
+
+
+def worst_documents(session: Session, run: Run, failed: int) -> list[answers.DocumentRow]:
+    """The first of the run's documents, those that failed before the others."""
+    lost = answers.document_page(session, run, status=DocumentStatus.FAILED, limit=CARDS).documents if failed else []
+    others = answers.document_page(session, run, limit=CARDS).documents
+    return [*lost, *(one for one in others if one.status != DocumentStatus.FAILED)][:CARDS]
 
 
 PROBLEMS = {DeliveryStatus.FAILED, DeliveryStatus.UNCERTAIN, DeliveryStatus.EXPIRED, DeliveryStatus.DEFERRED}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+import yaml
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request, Response
 
 from pipeline import schedule as definitions
@@ -14,7 +15,7 @@ from pipeline.console import asking, heatmap
 from pipeline.console.filters import local
 from pipeline.console.pages import Page, page, said
 from pipeline.console.runs import address
-from pipeline.console.visitors import Looking, Operating
+from pipeline.console.visitors import Looking, Operating, ReadForm
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import DefinitionError, Refused
 from pipeline.models import Schedule, Trigger
@@ -26,12 +27,20 @@ from pipeline.settings import settings
 router = APIRouter(include_in_schema=False, route_class=Page)
 Text = Annotated[str, Query(max_length=500)]
 PAGE, NEXT, SLOTS, RUNS = 50, 6, 20, 8
+# Letters of an address that carries a form back.
+LONGEST_QUERY = 1500
 
 
-def back_to_the_schedule(request: Request, key: Annotated[str, Path(max_length=200)]) -> str:
-    """What cannot be is said on the page of the schedule."""
-    request.state.back = f"/schedules/{quote(key)}"
+def back_to_the_schedule(request: Request, key: Annotated[str, Path(max_length=200)], form: ReadForm) -> str:
+    """What cannot be is said on the page of the schedule, with the form as it was filled in."""
+    typed = {name: value for name, value in form.fields.items() if value and name not in {"csrf", "once"}}
+    query = urlencode({"open": request.url.path.rpartition("/")[2], **typed})
+    request.state.back = f"{_page_of(key)}?{query}" if len(query) < LONGEST_QUERY else _page_of(key)
     return key
+
+
+def _page_of(key: str) -> str:
+    return f"/schedules/{quote(key)}"
 
 
 Key = Annotated[str, Depends(back_to_the_schedule)]
@@ -66,6 +75,7 @@ def show(request: Request, visitor: Looking, key: Annotated[str, Path(max_length
         definition=definition, fires=fires, drawn=heatmap.draw(days, today) if days else None,
         fields=asking.fields(definition) if definition and visitor.may("operate") else [], key=key,
         once=asking.once(), is_report=definition is not None and definition.kind == "report",
+        file=yaml.safe_dump(detail.definition, sort_keys=False, allow_unicode=True, width=100),
     )  # fmt: skip
 
 
@@ -101,7 +111,7 @@ def pause(request: Request, key: Key, act: Operating) -> Response:
         until = _instant(act.form["until"], zone)
         pausing.pause(session, key, act.actor, note=act.form["note"] or None, until=until)
     ends = f" It resumes by itself on {wording.moment(until, zone)}." if until else ""
-    return said(request, request.state.back, f"Paused: what is due meanwhile is recorded, and does not fire.{ends}")
+    return said(request, _page_of(key), f"Paused: what is due meanwhile is recorded, and does not fire.{ends}")
 
 
 @router.post("/schedules/{key}/resume")
@@ -111,7 +121,7 @@ def resume(request: Request, key: Key, act: Operating) -> Response:
         found = pausing.resume(session, key, act.actor, catch_up=bool(act.form["catch_up"]))
     missed = f" It missed {wording.counted(found.missed, 'slot')} during the pause." if found.missed else ""
     ahead = f" Next on {wording.moment(found.next_due_at, found.zone)}." if found.next_due_at else ""
-    return said(request, request.state.back, f"Resumed.{missed}{ahead}")
+    return said(request, _page_of(key), f"Resumed.{missed}{ahead}")
 
 
 def _parsed(stored: dict[str, Any], key: str) -> definitions.Schedule | None:

@@ -23,9 +23,10 @@ PATIENCE = 1.0
 
 
 @router.get("/system")
-def system(request: Request, visitor: Looking) -> Response:
-    """Whatever an operator wants to know of the installation itself."""
+def system(request: Request, visitor: Looking, workers: str = "") -> Response:
+    """Whatever an operator wants to know of the installation itself; `workers` are asked where no script does."""
     configured = settings()
+    answering = _answering() if workers else None
     with reading() as session:
         return page(
             request, "system.html", visitor,
@@ -34,7 +35,7 @@ def system(request: Request, visitor: Looking) -> Response:
                 session, configured.mail, [str(one) for one in configured.rates], list(mail_routes.relays(configured))
             ),
             notices=notices(session, limit=NOTICES, kept_back=True),
-            flower=configured.flower_url,
+            asked=bool(workers), found=answering, flower=configured.flower_url,
             acts=answers.audit(session, limit=ACTS),
             users=users.every(session) if visitor.may("admin") else [],
             tokens=api_tokens.summaries(session) if visitor.may("admin") else [],
@@ -42,7 +43,7 @@ def system(request: Request, visitor: Looking) -> Response:
 
 
 @router.get("/system/workers")
-def workers(request: Request, visitor: Looking) -> Response:
+def answering_workers(request: Request, visitor: Looking) -> Response:
     """The workers that answer now; asked by a broadcast, which takes a second: a part of its own."""
     return HTMLResponse(fragment("system_workers.html", found=_answering(), zone=settings().timezone), headers=HEADERS)
 

@@ -17,7 +17,7 @@ from pipeline.console.timeline import Bar, Lane, Piece, Scale, Timeline
 from pipeline.console.visitors import Looking
 from pipeline.db import reading
 from pipeline.models import RunStatus
-from pipeline.services import answers
+from pipeline.services import answers, braking, health
 from pipeline.services.answers import DueToday, RunFilter, RunSummary, wording
 from pipeline.services.answers import Timeline as Day
 from pipeline.services.answers.notices import NoticeAnswer, notices
@@ -50,6 +50,8 @@ def seen() -> dict[str, Any]:
             "now": day.now,
             "zone": zone,
             "day": wording.day(day.now, zone),
+            "stopped": braking.pulled(session),
+            "silence": health.beats_trouble(session),
             "matters": matters(session),
             "counts": answers.run_counts(session, day.since),
             "going": answers.run_page(session, RunFilter(statuses=OPEN), limit=LISTED),

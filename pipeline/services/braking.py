@@ -11,6 +11,11 @@ from pipeline.services import audit, blocks, relays
 from pipeline.services.audit import Actor
 
 
+def pulled(session: Session) -> Relay | None:
+    """Who has stopped all mail, when and why; None while it goes on."""
+    return session.scalar(select(Relay).where(Relay.name == relays.ALL, Relay.stopped_at.is_not(None)))
+
+
 def stop(session: Session, actor: Actor, relay: str | None, reason: str | None) -> None:
     """No message goes to this relay, or to any: what waits stays queued, and so it is after a restart of everything."""
     row = relays.find(session, relay or relays.ALL)

@@ -17,6 +17,7 @@ from pipeline.services import audit, beginning, canvases, repeating, runs, thawi
 from pipeline.services.audit import Actor
 
 PLAN, RENDER, GATE, DELIVER = "report.plan", "report.render", "report.gate", "report.deliver"
+LOST = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED)
 # Which steps an event names; of more it has the number.
 NAMED = 5
 
@@ -188,18 +189,23 @@ def _thaw(session: Session, run: Run, begin: beginning.Beginning, wish: Wish) ->
 
 def _late(session: Session, run: Run, wish: Wish) -> tuple[DeliveryStatus, ...]:
     """Deliveries of which statuses are made again. Raises Refused where there are none, nor anybody by force."""
-    of = (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED) if wish.failed_deliveries else (DeliveryStatus.CANCELLED,)
+    of = LOST if wish.failed_deliveries else (DeliveryStatus.CANCELLED,)
     if thawing.count(session, run, of):
         return of
     if wish.force:
         return ()
     if wish.failed_deliveries:
         raise Refused(f"no delivery of run {run.id} has failed that could be made again")
-    lost = thawing.count(session, run, (DeliveryStatus.FAILED, DeliveryStatus.EXPIRED))
-    hint = f"; {lost} of its deliveries could not be made: --failed-deliveries tries them again" if lost else ""
+    many = lost(session, run)
+    hint = f"; {many} of its deliveries could not be made: --failed-deliveries tries them again" if many else ""
     raise Refused(
         f"nothing of run {run.id} has failed ({run.status}){hint or ': --from STEP or --all does again what went well'}"
     )
+
+
+def lost(session: Session, run: Run) -> int:
+    """How many deliveries could not be made and could be tried again: they have an address and a document."""
+    return thawing.count(session, run, LOST)
 
 
 def _names(again: Sequence[Step]) -> str:

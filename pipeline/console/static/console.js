@@ -2,6 +2,8 @@
 "use strict";
 
 const LOOK = 1500;
+// Where the server says what has changed, clocks alone go on.
+const HEARD = 10000;
 
 // How long ago something was, kept true.
 function distance(seconds) {
@@ -29,12 +31,28 @@ function busy(part) {
   return part.querySelector("details[open]") || (document.activeElement !== document.body && part.contains(document.activeElement));
 }
 
+// Tells when something has changed, as the server says it; without its word, when it is time to look.
+function listen(part) {
+  const source = part.dataset.events && window.EventSource ? new EventSource(part.dataset.events) : null;
+  let news = false;
+  let wake = () => {};
+  const told = () => ((news = true), wake());
+  if (source) for (const kind of ["progress", "end"]) source.addEventListener(kind, told);
+  addEventListener("pagehide", () => source && source.close());
+  return async (wait) => {
+    const heard = source && source.readyState === EventSource.OPEN;
+    if (!news) await new Promise((go) => ((wake = go), setTimeout(go, heard ? Math.max(wait, HEARD) : wait)));
+    news = false;
+  };
+}
+
 async function follow(part) {
   const every = Number(part.dataset.every) || LOOK;
+  const changed = listen(part);
   let wait = every;
   while (!part.hasAttribute("data-over")) {
-    await new Promise((go) => setTimeout(go, wait));
-    if (document.hidden || busy(part)) continue;
+    await changed(wait);
+    while (document.hidden || busy(part)) await new Promise((go) => setTimeout(go, every));
     const began = performance.now();
     try {
       const answer = await fetch(part.dataset.live, { credentials: "same-origin", redirect: "error" });
@@ -105,6 +123,8 @@ document.addEventListener("error", (event) => {
 
 // Parts that take their time come after the page.
 async function fill(part) {
+  const asked = part.querySelector("a");
+  if (asked) asked.textContent = "Asking …";
   const answer = await fetch(part.dataset.part, { credentials: "same-origin", redirect: "error" }).catch(() => null);
   if (answer && answer.ok) part.innerHTML = await answer.text();
 }

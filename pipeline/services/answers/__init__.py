@@ -9,7 +9,7 @@ from pipeline.services.answers.backfills import BackfillPage, BackfillSummary, b
 from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
 from pipeline.services.answers.delivery_pages import DeliveryFilter, DeliveryPage, delivery_page
 from pipeline.services.answers.detail import WORST_FIRST, RunDetail, show
-from pipeline.services.answers.document_pages import DocumentPage, document_page
+from pipeline.services.answers.document_pages import DocumentPage, DocumentRow, document_page
 from pipeline.services.answers.files import DocumentFile, files
 from pipeline.services.answers.heat import SlotDay, slot_days
 from pipeline.services.answers.lists import ScheduleSummary, schedules
@@ -61,6 +61,7 @@ __all__ = [
     "DeliveryPage",
     "DocumentFile",
     "DocumentPage",
+    "DocumentRow",
     "Dropped",
     "DueNext",
     "DueToday",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -10,7 +11,8 @@ from sqlalchemy import func, select
 from pipeline import tasks
 from pipeline.console import heatmap
 from pipeline.db import reading, transaction
-from pipeline.models import Audit, Run, Schedule, Scope, Slot, new_id
+from pipeline.models import Audit, Backfill, Run, Schedule, Scope, Slot, new_id
+from pipeline.publisher import Publisher
 from pipeline.services.answers import SlotDay
 from tests.factories import finished_run, make_schedule
 from tests.unit.console.visits import logged_in, send, text_of, token_of
@@ -84,8 +86,13 @@ def test_a_form_made_from_the_parameters_runs_it_once_however_often_it_is_sent(h
 def test_a_mistake_is_told_on_the_page_and_opens_nothing(http, form, words):
     make_schedule()
     page = "/schedules/shipments"
-    assert send(http, page, f"{page}/trigger", **form).headers["Location"] == page
-    assert words in text_of(http.get(page).text)
+    back = send(http, page, f"{page}/trigger", **form).headers["Location"]
+    again = http.get(back).text
+    assert words in text_of(again)
+    # The form is open, and what was typed is still there.
+    ((name, typed),) = form.items()
+    assert re.search(rf'<details class="menu" open>.*name="{name}" value="{typed}"', again, re.DOTALL)
+    assert "csrf" not in back
     with reading() as session:
         assert session.scalar(select(func.count()).select_from(Run)) == 0
 
@@ -142,3 +149,60 @@ def test_a_year_is_squares_that_show_the_worst_of_each_day():
     assert [name for _, name in drawn.months][-1] == "Nov"
     assert drawn.cells[0].y == drawn.cells[7].y
     assert drawn.cells[7].x > drawn.cells[0].x
+
+
+# ---- backfills
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    found = []
+    monkeypatch.setattr(Publisher, "put", lambda _, run_ids: found.extend(run_ids))
+    return found
+
+
+def test_slots_after_the_fact_are_looked_at_before_they_are_run_and_ended(http, handed):
+    """Days are those of the schedule's clock, and the last one is among them."""
+    make_schedule(when={"cron": "0 7 * * *", "timezone": "Europe/Berlin"})
+    page = "/schedules/shipments/backfill"
+    asked = {"from": "2026-11-01", "to": "2026-11-03", "order": "newest"}
+    looked = http.get(page, params=asked).text
+    assert "3 runs of 3 slots" in text_of(looked)
+    assert looked.index("Tue 3 Nov 2026") < looked.index("Sun 1 Nov 2026")
+    with reading() as session:
+        assert session.scalar(select(func.count()).select_from(Run)) == 0
+    opened = send(http, page + "?from=2026-11-01", "/schedules/shipments/backfills", **asked, concurrency="2")
+    assert opened.headers["Location"] == page
+    said = text_of(http.get(page).text)
+    assert "It is opened" in said
+    assert "3 slots from" in said
+    assert len(handed) == 2
+    with reading() as session:
+        backfill_id = session.scalars(select(Backfill.id)).one()
+    again = send(http, page, "/schedules/shipments/backfills", **asked, concurrency="1")
+    assert "is at work on slots of this range" in text_of(http.get(again.headers["Location"]).text)
+    send(http, page, f"/schedules/shipments/backfills/{backfill_id}/cancel")
+    assert "cancell" in text_of(http.get(page).text)
+    assert "1 run of" not in text_of(http.get(page, params=asked).text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"from": "soon"}, '"soon" is no day'),
+        ({"from": "2026-11-03", "to": "2026-11-01"}, "before it begins"),
+        ({"from": "1026-11-03"}, "is no day"),
+    ],
+)
+def test_a_range_that_cannot_be_is_told_so(http, asked, words):
+    make_schedule()
+    answer = http.get("/schedules/shipments/backfill", params=asked)
+    assert (answer.status_code, words in text_of(answer.text)) == (409, True)
+
+
+def test_who_may_only_look_opens_no_backfill(stranger):
+    make_schedule(when={"cron": "0 7 * * *", "timezone": "Europe/Berlin"})
+    http = logged_in(stranger, Scope.READ)
+    assert "Open 1 run" not in http.get("/schedules/shipments/backfill?from=2026-11-01&to=2026-11-01").text
+    refused = send(http, "/schedules/shipments", "/schedules/shipments/backfills", **{"from": "2026-11-01"})
+    assert refused.status_code == 403

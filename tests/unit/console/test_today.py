@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from pipeline.db import transaction
-from pipeline.models import Schedule
+from pipeline.models import Heartbeat, Schedule
 from pipeline.notice import Kind
-from pipeline.services import notices
+from pipeline.services import braking, notices
+from pipeline.services.audit import Actor
 from tests.factories import finished_run, make_run, make_schedule
 from tests.unit.console.visits import text_of
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def a_beat_is_well(shared_database):
+    with transaction() as session:
+        session.add(Heartbeat(name="beat@here:1", at=datetime.now(UTC)))
+
+
+def test_all_is_not_well_while_nothing_fires_or_nothing_is_sent(http):
+    """Whoever looks only here learns of a dead beat and of the brake."""
+    with transaction() as session:
+        session.get_one(Heartbeat, "beat@here:1").at = NOW - HOUR
+        braking.stop(session, Actor("zoe", "cli"), None, "wrong numbers")
+    said = text_of(http.get("/").text)
+    assert "Beat has been silent for" in said
+    assert "All mail was stopped by zoe just now : wrong numbers." in said
+    assert "Nothing waits for anybody." not in said
 
 
 def test_an_empty_day_says_that_all_is_well(http):
