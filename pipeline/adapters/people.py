@@ -20,6 +20,8 @@ from pipeline.schedule import Person
 READ = ("email", "key", "name", "locale", "zone", "status")
 ACTIVE, UNSUBSCRIBED = "active", "unsubscribed"
 TOLD = ("source", "since", "ended_at", "ended_by")
+# What an export of those that nothing is sent to has.
+UNWANTED = ("email", "reason", "source", "since")
 
 
 @dataclass(frozen=True)
@@ -68,39 +70,22 @@ def checked(person: Person, split_by: str | None) -> Person:
     return person.model_copy(update={"email": messages.valid_address(person.email), "key": person.key or WHOLE})
 
 
+@dataclass(frozen=True)
+class Unwanted:
+    """Addresses of a file that nothing is to be sent to, each once with why; and the lines that are wrong."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
 def read(path: Path, split_by: str | None) -> Listed:
     """The people in a CSV file with a line of headings: email and, for a split report, key; name, locale, zone, status.
 
     Fields end with a comma, a semicolon, a tab or a bar. Raises Refused for a file that is none; a bad row is told by
     the number of its line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _listed(path, file, split_by)
-    except FileNotFoundError:
-        raise Refused(f"there is no file {path}") from None
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path}: byte {error.start} is not UTF-8: save the file as CSV in UTF-8") from None
-    except csv.Error as error:
-        raise Refused(f"{path}: is no CSV file: {error}") from None
-
-
-def _listed(path: Path, file: IO[str], split_by: str | None) -> Listed:
-    heading = file.readline()
-    delimiter = max(",;\t|", key=heading.count)
-    columns = [name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])]
-    missing = [name for name in ("email", *(["key"] if split_by else [])) if name not in columns]
-    if missing:
-        has = ", ".join(filter(None, columns)) or "nothing"
-        raise Refused(f"{path}: line 1 has to name the columns, and has no {' and no '.join(missing)}: it has {has}")
-    found = Listed(ignored=[name for name in columns if name and name not in (*READ, *TOLD)])
-    seen: dict[tuple[str, str], int] = {}
-    reader = csv.reader(file, delimiter=delimiter)
-    for cells in reader:
-        number = reader.line_num + 1
-        row = {name: _plain(cell) for name, cell in zip(columns, cells, strict=False)}
-        if not any(row.values()):
-            continue
+    found, seen = Listed(), dict[tuple[str, str], int]()
+    for number, row in _rows(path, ("email", *(["key"] if split_by else [])), found.ignored):
         try:
             one, status = _person(row, split_by), _status(row)
         except Refused as error:
@@ -115,6 +100,55 @@ def _listed(path: Path, file: IO[str], split_by: str | None) -> Listed:
         else:
             found.unsubscribed.append(one)
     return found
+
+
+def read_unwanted(path: Path, reason: str | None) -> Unwanted:
+    """The addresses in a CSV file with the columns email and, unless there is one `reason` for all, reason.
+
+    What other systems export beside them is left alone. Raises as `read`.
+    """
+    found = Unwanted()
+    for number, row in _rows(path, ("email", *([] if reason else ["reason"])), []):
+        try:
+            address = messages.valid_address(row["email"], "email")
+        except PermanentError as error:
+            found.bad.append((number, str(error)))
+            continue
+        why = reason or row.get("reason")
+        if why:
+            found.reasons.setdefault(address, why)
+        else:
+            found.bad.append((number, "reason is missing: fill it in, or say --reason for all"))
+    return found
+
+
+def _rows(path: Path, needed: Sequence[str], ignored: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows that are not empty, by their lines and the columns' names; columns that nobody reads are `ignored`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from _read(path, file, needed, ignored)
+    except FileNotFoundError:
+        raise Refused(f"there is no file {path}") from None
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path}: byte {error.start} is not UTF-8: save the file as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise Refused(f"{path}: is no CSV file: {error}") from None
+
+
+def _read(path: Path, file: IO[str], needed: Sequence[str], ignored: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    heading = file.readline()
+    delimiter = max(",;\t|", key=heading.count)
+    columns = [name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])]
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        has = ", ".join(filter(None, columns)) or "nothing"
+        raise Refused(f"{path}: line 1 has to name the columns, and has no {' and no '.join(missing)}: it has {has}")
+    ignored += [name for name in columns if name and name not in (*READ, *TOLD)]
+    reader = csv.reader(file, delimiter=delimiter)
+    for cells in reader:
+        row = {name: _plain(cell) for name, cell in zip(columns, cells, strict=False)}
+        if any(row.values()):
+            yield reader.line_num + 1, {**dict.fromkeys(needed, ""), **row}
 
 
 def _person(row: Mapping[str, str], split_by: str | None) -> Person:
@@ -139,10 +173,10 @@ def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and neutralised(cell[1:]) != cell[1:] else cell
 
 
-def write(out: IO[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write subscriptions as CSV that `read` takes; a row has the values of READ and TOLD, in this order."""
+def write(out: IO[str], rows: Iterable[Sequence[object]], columns: Sequence[str] = (*READ, *TOLD)) -> None:
+    """Write people as CSV that `read` or `read_unwanted` takes; a row has the values of `columns`, in this order."""
     from pipeline.adapters.documents.delimited import neutralised
 
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([*READ, *TOLD])
+    writer.writerow(columns)
     writer.writerows([neutralised("" if value is None else str(value)) for value in row] for row in rows)

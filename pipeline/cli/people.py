@@ -98,25 +98,39 @@ def unsubscribe(
 
 
 def suppress(
-    address: Address,
+    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="Whom.")] = None,
     *,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept on record, so name nobody.")],
+    reason: Why = None,
+    file: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE", help="Whom a CSV file lists: email, reason.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out; else one stops all.")] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Send an address nothing more of any schedule, also what is planned and not yet sent."""
-    from pipeline.cli import subscribing
+    """Send an address nothing more of any schedule, also what is planned and not yet sent.
+
+    Or all that a file lists, each for its own reason or --reason.
+    """
+    from pipeline.cli import suppressing
+    from pipeline.errors import Refused
 
     check_database()
-    subscribing.suppress(address, reason, actor(by), as_json=as_json)
+    if (address is None) == (file is None):
+        raise Refused("say whom: ADDRESS or --import FILE")
+    if file is not None:
+        raise typer.Exit(suppressing.import_file(file, reason, actor(by), skip_bad=skip_bad, as_json=as_json))
+    if not reason:
+        raise Refused("say why, with --reason: it is kept on record, so name nobody")
+    suppressing.one(str(address), reason, actor(by), as_json=as_json)
 
 
 def unsuppress(address: Address, *, reason: Why = None, by: By = None, as_json: Json = False) -> None:
     """Let mail go to an address again."""
-    from pipeline.cli import subscribing
+    from pipeline.cli import suppressing
 
     check_database()
-    subscribing.unsuppress(address, reason, actor(by), as_json=as_json)
+    suppressing.lift(address, reason, actor(by), as_json=as_json)
 
 
 def subscriptions(
@@ -149,6 +163,10 @@ def subscriptions(
 
 def suppressions(
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Part of an address or reason.")] = None,
+    *,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="As CSV that can be imported; - prints it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the addresses that nothing is sent to, and why."""
@@ -159,9 +177,12 @@ def suppressions(
     if as_json:
         print_json(found)
         return
-    from pipeline.cli import subscribing
+    from pipeline.cli import suppressing
 
-    subscribing.show_suppressions(found)
+    if export:
+        suppressing.export(found, export)
+    else:
+        suppressing.show(found)
 
 
 def forget(

@@ -1,4 +1,4 @@
-"""Subscriptions and suppressions from a terminal: what is read, done and said."""
+"""Subscriptions from a terminal: what is read, done and said."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import fingerprint
 from pipeline.adapters import people
-from pipeline.adapters.messages.addresses import valid_address
-from pipeline.adapters.secret_keys import secret_keys
 from pipeline.cli import tables
-from pipeline.cli.options import print_json
 from pipeline.db import transaction
 from pipeline.schedule import Person
-from pipeline.services import subscribing, suppressing
-from pipeline.services.answers import Subscriptions, SuppressionDetail, wording
+from pipeline.services import subscribing
+from pipeline.services.answers import Subscriptions, wording
 from pipeline.services.audit import Actor
 from pipeline.services.subscribing import Done
 from pipeline.settings import settings
@@ -84,9 +80,9 @@ def import_file(schedule: str, wish: Import, actor: Actor, *, again: bool) -> To
 def show(told: Told) -> None:
     """Say what became of it, or would."""
     out, found = tables.console(), told.outcome
-    for line in _lines(told.file or "", told.bad):
+    for line in lines(told.file or "", told.bad):
         out.print(tables.words(line, "red"), soft_wrap=True)
-    for line in _lines(told.file or "", told.merged):
+    for line in lines(told.file or "", told.merged):
         out.print(tables.words(line, "yellow"), soft_wrap=True)
     if told.ignored_columns:
         out.print(tables.words(f"Columns that mean nothing here: {', '.join(told.ignored_columns)}.", "yellow"))
@@ -120,7 +116,8 @@ def show(told: Told) -> None:
         out.print(tables.hint(f"{where} does not send to subscribers yet: it needs `recipients: subscriptions`"))
 
 
-def _lines(file: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def lines(file: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be said of lines of a file, of many the first ones."""
     more = [f"… and {len(rows) - MOST:,} more lines: --json has all"] if len(rows) > MOST else []
     return [f"{file}:{row['line']}: {row['reason']}" for row in rows[:MOST]] + more
 
@@ -130,29 +127,6 @@ def show_ended(schedule: str, address: str, key: str | None, count: int) -> None
     what = f"the key {key} of {schedule}" if key else schedule
     had = wording.counted(count, "subscription")
     tables.console().print(tables.words(f"{address} gets nothing more of {what}; {had} ended."))
-
-
-def suppress(address: str, reason: str, actor: Actor, *, as_json: bool) -> None:
-    """Suppress an address and say so."""
-    whom = valid_address(address)
-    with transaction() as session:
-        new = suppressing.suppress(session, actor, whom, reason, fingerprint.of(secret_keys(settings()), whom))
-    if as_json:
-        print_json({"address": whom, "suppressed": True, "new": new})
-    else:
-        was = "" if new else " It was suppressed already; the first reason stays."
-        tables.console().print(tables.words(f"Nothing is sent to {whom} any more.{was}"))
-
-
-def unsuppress(address: str, reason: str | None, actor: Actor, *, as_json: bool) -> None:
-    """Take an address off the list and say so."""
-    whom = valid_address(address)
-    with transaction() as session:
-        suppressing.unsuppress(session, actor, whom, fingerprint.every(secret_keys(settings()), whom), reason)
-    if as_json:
-        print_json({"address": whom, "suppressed": False})
-    else:
-        tables.console().print(tables.words(f"Mail goes to {whom} again; what it had unsubscribed from stays so."))
 
 
 def show_subscriptions(found: Subscriptions) -> None:
@@ -181,26 +155,14 @@ def export(found: Subscriptions, file: Path) -> None:
     """Write subscriptions as CSV, and say how many."""
     columns = ("address", *people.READ[1:], *people.TOLD)
     rows = [[getattr(one, name) for name in columns] for one in found.subscriptions]
+    write(file, rows, (*people.READ, *people.TOLD), "subscription")
+
+
+def write(file: Path, rows: Sequence[Sequence[object]], columns: Sequence[str], what: str) -> None:
+    """Write rows as CSV, to the terminal where `file` is -, and say how many."""
     if str(file) == "-":
-        people.write(sys.stdout, rows)
+        people.write(sys.stdout, rows, columns)
         return
     with file.open("w", encoding="utf-8", newline="") as out:
-        people.write(out, rows)
-    tables.console().print(
-        tables.words(f"{wording.counted(len(rows), 'subscription')} in {tables.near(file)}."), soft_wrap=True
-    )
-
-
-def show_suppressions(found: Sequence[SuppressionDetail]) -> None:
-    """Print to whom nothing is sent."""
-    out, zone = tables.console(), settings().timezone
-    if not found:
-        out.print(tables.words("Nobody is suppressed."))
-        return
-    made = tables.table("address", "since", "why", "by", whole=("since",))
-    for one in found:
-        made.add_row(
-            tables.words(one.address or "(forgotten)"), tables.words(wording.brief(one.since, zone), "dim"),
-            tables.words(one.reason), tables.words(one.source, "dim"),
-        )  # fmt: skip
-    out.print(made)
+        people.write(out, rows, columns)
+    tables.console().print(tables.words(f"{wording.counted(len(rows), what)} in {tables.near(file)}."), soft_wrap=True)

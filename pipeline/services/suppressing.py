@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from pipeline.db import CHUNK, clock, insert_new
 from pipeline.errors import NotFound
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Suppression
@@ -20,6 +23,16 @@ def suppress(session: Session, actor: Actor, address: str, reason: str, mark: st
     new = deliveries.suppress(session, address, reason, str(actor))
     if new:
         audit.record(session, actor, "suppress", "address", mark, reason=reason)
+    return new
+
+
+def suppress_all(session: Session, actor: Actor, reasons: Mapping[str, str], file: str) -> int:
+    """Send nothing to any of these addresses, which `file` lists, with why; how many are new. One act on record."""
+    now, source = clock(session), f"{file}, imported by {actor}"
+    rows = [{"address": one, "reason": why, "source": source, "created_at": now} for one, why in reasons.items()]
+    new = sum(insert_new(session, Suppression, rows[at : at + CHUNK]) for at in range(0, len(rows), CHUNK))
+    if new:
+        audit.record(session, actor, "suppress", "file", file, count=new)
     return new
 
 

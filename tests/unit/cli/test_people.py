@@ -87,6 +87,35 @@ def test_an_address_is_suppressed_everywhere(typed, as_json, shipments):
     assert typed("unsuppress", ANNA).exit_code == 2
 
 
+def test_what_another_system_does_not_send_to_is_imported_and_what_this_one_does_not_is_exported(
+    typed, as_json, database, tmp_path
+):
+    path = tmp_path / "bounces.csv"
+    path.write_text("status,email,reason\n5.1.1,anna@ACME.example,unknown user\n5.1.1,bob,x\n,dan@acme.example,\n")
+
+    failed = typed("suppress", "--import", path)
+    assert failed.exit_code == 1
+    assert 'bounces.csv:3: email "bob" is not an e-mail address' in said(failed)
+    assert "bounces.csv:4: reason is missing: fill it in, or say --reason for all" in said(failed)
+    assert as_json("suppressions") == []
+
+    assert as_json("suppress", "--import", path, "--skip-bad")["new"] == 1
+    told = said(typed("suppress", "--import", path, "--skip-bad", "--reason", "bounced"))
+    assert told.endswith("Nothing is sent to 1 more address; 1 had been suppressed before.")
+    out = tmp_path / "export.csv"
+    assert "2 suppressions in" in said(typed("suppressions", "--export", out))
+    assert 'anna@acme.example,unknown user,"bounces.csv, imported by' in out.read_text()
+    assert as_json("suppress", "--import", out)["new"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"), [([], "say whom: ADDRESS or --import FILE"), ([ANNA], "say why, with --reason")]
+)
+def test_nobody_is_suppressed_for_no_reason(typed, database, words, sentence):
+    refused = typed("suppress", *words)
+    assert (refused.exit_code, sentence in said(refused)) == (2, True)
+
+
 def test_a_schedule_that_does_not_send_to_subscribers_says_so(typed, database):
     make_schedule("plain")
     told = said(typed("subscribe", "plain", ANNA, "--key", "A"))
