@@ -151,7 +151,7 @@ class SqlScheduler(Scheduler):
         mark, fetched = BrokerMark(), Fetched()
         while not self._stopped.wait(HEAL):
             self._publisher.put(self._safely(mark.look) or ())
-            self._safely(fetched.look)
+            self._publisher.put(self._safely(fetched.look) or ())
 
     def _watch(self) -> None:
         pause = WATCH

@@ -1,25 +1,37 @@
-"""Puts back into its queue what a worker had fetched from Redis and not begun when its connection ended.
+"""Finds what Redis has lost sight of when a worker's connection ended: messages fetched and not begun, or gone.
 
-RabbitMQ does so by itself. Redis lays fetched messages aside for an hour, Celery's visibility time-out, without saying
-who has them; but it knows who is connected. Without this, a message that a killed worker had fetched is missed only
-after its grace, a minute or more.
+RabbitMQ gives such messages to the next worker by itself. Redis lays what was fetched aside for an hour, Celery's
+visibility time-out, under nobody's name, and keeps nothing of what was on its way just then; but it knows who is
+connected. Without this, such a message is missed only after its grace, a minute or more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from pipeline import log
-from pipeline.celery import app
-from pipeline.db import reading, transaction
+from pipeline.celery import QUEUES, app
+from pipeline.db import clock, reading, transaction
 from pipeline.services import brokers
 
 logger = log.get(__name__)
+# Where more messages wait, they are not looked through for those that are missing.
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A connection that fetched messages has ended: when that was seen, and what was laid aside then, by its tags."""
+
+    at: datetime
+    aside: frozenset[str]
 
 
 class Fetched:
@@ -29,62 +41,85 @@ class Fetched:
         self._connection: Connection | None = None
         # The connections on which workers wait for messages, by the broker's numbers; None before the first look.
         self._fetching: frozenset[str] | None = None
-        # What was laid aside when such a connection was found to have ended, by its delivery tags.
-        self._suspects: frozenset[str] = frozenset()
+        self._ended: Ended | None = None
         self._refused = False
 
-    def look(self) -> None:
-        """Notice who has gone; at the look after that, put back what was laid aside then and is not begun even now.
+    def look(self) -> set[UUID]:
+        """Notice who has gone; at the look after that, find what was lost with him. Runs to be published now.
 
-        A living worker begins or answers meanwhile what it has fetched, but for what waits behind its work: that may
-        come twice, and finds nothing to do. The first look takes for gone whoever was before.
+        What was laid aside then and is not begun even now is put back; of what lies nowhere the message is sent again.
+        A living worker begins or answers meanwhile what it has fetched: what comes twice finds nothing to do. The first
+        look takes for gone whoever was before.
         """
         connection = self._connection = self._connection or app.connection_for_write()
         if self._refused or connection.transport.driver_type != "redis":
-            return
+            return set()
         try:
             connection.ensure_connection(max_retries=1, interval_start=0)
-            self._compare(connection.default_channel)
+            channel: Any = connection.default_channel
+            runs = set() if self._ended is None else _find(channel, self._ended)
+            self._ended = self._compare(channel)
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
             connection.release()  # whoever publishes tells that the broker is away
             self._connection = None
+            return set()
+        return runs
 
-    def _compare(self, channel: Any) -> None:
-        if self._suspects:
-            _put_back(channel, self._suspects)
-            self._suspects = frozenset()
+    def _compare(self, channel: Any) -> Ended | None:
         try:
             connected = channel.client.client_list(_type="normal")
         except channel.connection.client.channel_errors as error:
             self._refused = True
-            logger.warning("the broker does not say who is connected: fetched messages wait longer", error=str(error))
-            return
-        before = self._fetching or frozenset()
+            logger.warning("the broker does not say who is connected: lost messages are missed later", error=str(error))
+            return None
+        first, before = self._fetching is None, self._fetching or frozenset()
         # One that has all it may fetch, or is idle, was asked something else last.
         fetching = {one["id"] for one in connected if one["cmd"] == "brpop"}
-        now = frozenset(fetching | (before & {one["id"] for one in connected}))
-        if self._fetching is None or before - now:
-            self._suspects = frozenset(tag.decode() for tag in channel.client.hkeys(channel.unacked_key))
-        self._fetching = now
+        self._fetching = frozenset(fetching | (before & {one["id"] for one in connected}))
+        if not first and before <= self._fetching:
+            return None
+        with reading() as session:
+            now = clock(session)
+        return Ended(now, frozenset(tag.decode() for tag in channel.client.hkeys(channel.unacked_key)))
 
 
-def _put_back(channel: Any, tags: Collection[str]) -> None:
-    """Those of these messages that are still laid aside, ours, and not begun: first in their queues, as they were."""
-    asked: list[str] = []
-    steps: dict[str, str] = {}
-    for tag, laid in zip(tags, channel.client.hmget(channel.unacked_key, list(tags)), strict=True):
-        headers = {} if laid is None else json.loads(laid)[0]["headers"]
-        if "step" in headers:
-            steps[headers["id"]] = tag
-        # What an application asks for takes no time: who has it still, and lives, has not begun. Twice is harmless.
-        elif headers.get("task", "").startswith("run.") and headers["task"] in app.tasks:
-            asked.append(tag)
+def _find(channel: Any, ended: Ended) -> set[UUID]:
+    # In this order: a message goes from a queue aside, and is answered once its step stands otherwise in SQL.
+    in_queues = _in_queues(channel)
+    laid_aside = channel.client.hgetall(channel.unacked_key)
+    aside = {tag.decode(): _headers(json.loads(laid)[0]) for tag, laid in laid_aside.items()}
     with reading() as session:
-        waiting = brokers.not_begun(session, list(steps))
-    for tag in [*asked, *(steps[str(step.task_id)] for step in waiting)]:
+        queued = brokers.with_message(session, before=ended.at)
+    tags = {headers["id"]: tag for tag, headers in aside.items() if "step" in headers}
+    fetched = [step for step in queued if tags.get(str(step.task_id)) in ended.aside]
+    known = None if in_queues is None else in_queues | tags.keys()
+    lost = [] if known is None else [step for step in queued if str(step.task_id) not in known]
+    # What an application asks for takes no time: who has it still, and lives, has not begun. Twice is harmless.
+    asked = [tag for tag in ended.aside & aside.keys() if _is_ours(aside[tag])]
+    for tag in [*asked, *(tags[str(step.task_id)] for step in fetched)]:
         channel.qos.restore_by_tag(tag)
-    if asked or waiting:
-        put_back = len(asked) + len(waiting)
-        logger.warning("a worker's connection ended: what it had fetched is put back", messages=put_back)
+    if fetched or lost:
         with transaction(durable=False) as session:
-            brokers.note_put_back(session, waiting)
+            brokers.note_put_back(session, fetched)
+            brokers.send_again(session, lost)
+    if asked or fetched or lost:
+        count = {"put_back": len(asked) + len(fetched), "sent_again": len(lost)}
+        logger.warning("a worker's connection ended: what it had fetched comes again", **count)
+    return {step.run_id for step in lost}
+
+
+def _in_queues(channel: Any) -> set[str] | None:
+    """The ids of the messages that wait in our queues; None where they are too many to be looked through."""
+    keys = [f"{name}{channel.sep}{step}" if step else name for name in QUEUES for step in channel.priority_steps]
+    if sum(map(channel.client.llen, keys)) > MOST:
+        return None
+    return {_headers(json.loads(one))["id"] for key in keys for one in channel.client.lrange(key, 0, -1)}
+
+
+def _headers(message: dict[str, Any]) -> dict[str, Any]:
+    """Its headers; others than Celery's own may have none."""
+    return {"id": "", "task": "", **message.get("headers", {})}
+
+
+def _is_ours(headers: dict[str, Any]) -> bool:
+    return "step" not in headers and headers["task"].startswith("run.") and headers["task"] in app.tasks

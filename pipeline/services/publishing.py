@@ -58,7 +58,7 @@ def mark_published(session: Session, steps: Iterable[Step], now: datetime) -> No
         )
 
 
-def named(steps: Sequence[Step]) -> str:
-    """These steps in a line of their run's history: `render:1, render:2 and 3 more`, beyond five."""
-    names = ", ".join(step.name for step in steps[:NAMED])
-    return f"{names} and {len(steps) - NAMED} more" if steps[NAMED:] else names
+def listed(names: Sequence[str]) -> str:
+    """These steps' names in a line of their run's history: `render:1, render:2 and 3 more`, beyond five."""
+    first = ", ".join(names[:NAMED])
+    return f"{first} and {len(names) - NAMED} more" if names[NAMED:] else first

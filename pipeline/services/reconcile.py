@@ -117,7 +117,12 @@ def _send_again(session: Session, run: Run, lost: Sequence[Step]) -> None:
         return
     for step in lost:
         step.published_at = None
-    runs.note(session, run.id, "healed", f"{publishing.named(lost)}: nobody took the message; it is sent again")
+    runs.note(
+        session,
+        run.id,
+        "healed",
+        f"{publishing.listed([step.name for step in lost])}: nobody took the message; it is sent again",
+    )
 
 
 # ---- joins

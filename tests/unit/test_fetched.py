@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 from sqlalchemy import select, update
 
-from pipeline import tasks
+from pipeline import fetched, tasks
 from pipeline.celery import app
 from pipeline.db import reading, transaction
 from pipeline.embedded.broker import binary
@@ -127,6 +127,43 @@ def test_what_the_dead_had_fetched_lies_in_the_queue_again(redis):
     while len(living.taken) < 2:
         assert living.fetch()
     assert {one.headers["id"] for one in living.taken} == {one["id"] for one in first}
+
+
+def test_what_was_on_its_way_when_a_connection_ended_is_sent_again(redis):
+    beat, dead = Fetched(), Worker(redis)
+    beat.look()
+    begun = published_run()
+    dead.fetch()
+    with transaction() as session:
+        session.execute(update(Step).where(Step.run_id == begun.id).values(status="running"))
+    lost, waits = published_run(), published_run()
+    redis.brpop(redis.keys("default*"))  # taken from the queue, and never laid aside
+    dead.die()
+
+    assert beat.look() == set()
+    assert beat.look() == {lost.id}
+    assert beat.look() == set()
+    tasks.publish(lost.id)
+    assert waiting(redis) == (2, 1)
+    assert history(lost) == ["start: its message was lost with a worker's connection; it is sent again"]
+    assert (history(begun), history(waits)) == ([], [])
+
+
+def test_where_very_many_wait_only_what_was_fetched_is_looked_for(redis, monkeypatch):
+    monkeypatch.setattr(fetched, "MOST", 1)
+    dead = Worker(redis)
+    taken = published_run()
+    dead.fetch()
+    lost = published_run()
+    redis.brpop(redis.keys("default*"))
+    for _ in range(2):
+        published_run()
+    dead.die()
+    beat = Fetched()
+
+    assert (beat.look(), beat.look()) == (set(), set())
+    assert history(taken) == ["start: fetched by a worker whose connection ended; put back"]
+    assert history(lost) == []
 
 
 def test_what_is_begun_or_not_ours_stays_where_it_is(redis):
