@@ -35,7 +35,8 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--active", type=int, default=1000, help="steps that are at work (default 1,000)")
     found.add_argument("--kills", type=int, default=5, help="of the only process of a worker (default 5)")
     found.add_argument("--losses", type=int, default=2, help="of a whole machine (default 2)")
-    found.add_argument("--steps", type=int, default=1000, help="empty, that recovery is measured by (default 1,000)")
+    found.add_argument("--steps", type=int, default=80, help="empty, of a round of recovery_cost (default 80)")
+    found.add_argument("--seconds", type=float, default=200, help="for which such rounds go on at most (default 200)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--planned", type=int, default=1_000_000, help="deliveries (default 1,000,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
@@ -120,7 +121,13 @@ def healing_postgresql(asked: argparse.Namespace) -> Result:
 def recovering(asked: argparse.Namespace) -> Result:
     from benchmarks import recovering
 
-    return recovering.measure(asked.kills, asked.losses, asked.steps, asked.rounds)
+    return recovering.measure(asked.kills, asked.losses)
+
+
+def recovery_cost(asked: argparse.Namespace) -> Result:
+    from benchmarks import recovery_cost
+
+    return recovery_cost.measure(asked.steps, asked.seconds)
 
 
 def planning(asked: argparse.Namespace) -> Result:
@@ -155,6 +162,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
         healing,
         healing_postgresql,
         recovering,
+        recovery_cost,
         postgresql,
         sending,
         planning,
@@ -165,7 +173,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
 # Parts that are measured when they are asked for.
 ON_DEMAND = {"postgresql", "planning", "sending", "healing_postgresql", "web"}
 # Parts that send nothing, and need no server that takes it.
-WITHOUT_MAIL = {"composing", "due", "firing", "healing", "healing_postgresql", "recovering", "rows", "web"}
+WITHOUT_MAIL = {
+    "composing", "due", "firing", "healing", "healing_postgresql", "recovering", "recovery_cost", "rows", "web",
+}  # fmt: skip
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How soon work goes on after a kill -9 of whoever does it, and what being able to costs while nobody dies."""
+"""How soon work goes on after a kill -9 of whoever does it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 from uuid import UUID
@@ -21,10 +19,8 @@ from benchmarks.results import Result, Target, seconds
 from pipeline.models import Step, StepStatus
 
 NOBODY = 9  # the port of a mail server that is not asked for anything
-WORKFLOWS = """
+WORKFLOW = """
 import time
-
-from celery import chord, group
 
 from pipeline.tasks import step, workflow
 
@@ -36,72 +32,31 @@ def sleepy(run):
         run.alive()
 
 
-@step
-def nothing(run, number):
-    return None
-
-
-@step
-def done(run):
-    return None
-
-
 @workflow
 def sleeps(run):
     return sleepy.si()
-
-
-@workflow
-def many(run, members: int = 400):
-    return chord([nothing.si(number) for number in range(members)], done.si())
 """
-SCHEDULES = {
-    "schedules/sleeps.yaml": "workflow: sleeps\noverlap: allow\n",
-    "schedules/many.yaml": "workflow: many\noverlap: allow\n",
-    "workflows/recovering.py": WORKFLOWS,
-}
-# What every process of the second tree does first: no lease is renewed or watched, and nothing is healed.
-WITHOUT = """
-import os
-
-if os.environ.get("PIPELINE_HOME"):
-    from contextlib import nullcontext
-
-    from pipeline import healing, leases
-
-    leases.kept = lambda handle: nullcontext()
-    healing.heal = lambda **_: set()
-"""
+SCHEDULES = {"schedules/sleeps.yaml": "workflow: sleeps\noverlap: allow\n", "workflows/sleeps.py": WORKFLOW}
 
 
-def measure(kills: int, losses: int, members: int, rounds: int) -> Result:
+def measure(kills: int, losses: int) -> Result:
     with product(NOBODY, files=SCHEDULES, settings={"PIPELINE_CONCURRENCY": "1"}) as up:
         killed = [_again(up, elsewhere=False) for _ in range(kills)]
         lost = [_again(up, elsewhere=True) for _ in range(losses)]
-    on, off = _throughput(members, rounds)
-    extra = {name: median(a[name] / b[name] for a, b in zip(on, off, strict=True)) - 1 for name in ("wall", "cpu")}
     table = [
         (f"the only process of the worker, same host, {kills} times", seconds(median(killed)), seconds(max(killed))),
         (f"the machine with it, {losses} times", seconds(median(lost)), seconds(max(lost))),
     ]
-    facts = {"same host": killed, "machine": lost, "with": on, "without": off, "extra": extra}
-    steps_a_second = [members / median(one["wall"] for one in some) for some in (on, off)]
-    cost = (
-        f"a chord of {members} empty steps, {rounds} times by turns: {steps_a_second[0]:.0f} steps a second, "
-        f"{steps_a_second[1]:.0f} without leases and healing; {extra['cpu'] * 100:+.1f} % of processor time"
-    )
     return Result(
         part="recovering",
         title="From kill -9 to the step running again",
         columns=("what dies", "median", "longest"),
         rows=table,
-        facts=facts,
+        facts={"same host": killed, "machine": lost},
         targets=[
             Target("seconds after the only process was killed", max(killed), 5),
             Target("seconds after the machine was lost", max(lost), 40),
-            Target("percent that recovery costs of the throughput of empty steps", extra["wall"] * 100, 3),
         ],
-        notes=[cost],
     )
 
 
@@ -154,30 +109,3 @@ def _write(up: Product, statement: str, **values: Any) -> None:
     with up.engine.connect().execution_options(writing=True) as connection:
         connection.execute(text(statement), bound)
         connection.commit()
-
-
-# ---- what it costs
-
-
-def _throughput(members: int, rounds: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Times of each round, with and without what recovers; one tree at a time would compare two moments."""
-    with ExitStack() as trees:
-        both = [trees.enter_context(product(NOBODY, files=SCHEDULES)), trees.enter_context(_without())]
-        found: list[list[dict[str, float]]] = [[], []]
-        for number in range(rounds + 1):
-            for place in (0, 1) if number % 2 else (1, 0):
-                times = both[place].run("many", "-p", f"members={members}")
-                if number:  # the first one warms up
-                    found[place].append({"wall": times.seconds, "cpu": times.cpu})
-    return found[0], found[1]
-
-
-@contextmanager
-def _without() -> Iterator[Product]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "sitecustomize.py").write_text(WITHOUT)
-        path: Sequence[str] = (folder, *filter(None, [os.environ.get("PYTHONPATH")]))
-        with product(NOBODY, files=SCHEDULES, settings={"PYTHONPATH": os.pathsep.join(path)}) as up:
-            yield up
