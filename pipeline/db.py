@@ -36,7 +36,7 @@ from pipeline.settings import masked, settings
 
 # Rows that one writing transaction inserts at most: SQLite's writers take turns, and nobody waits long.
 CHUNK = 500
-# And on PostgreSQL, where nobody has to wait; more than CHUNK go as one COPY.
+# Rows that are held at a time where many are read, and on PostgreSQL, where nobody has to wait, inserted by one COPY.
 PORTION = 5000
 # Seconds for which work that is done keeps trying to be recorded while the database is away: less than a step's time.
 PERSIST_FOR = 600
@@ -184,8 +184,9 @@ def among(session: Session, rows: Select[*Columns], values: Sequence[Any]) -> It
         yield from (row for row in session.execute(rows) if row[0] in wanted)  # type: ignore[misc]  # it has one
         return
     (column, *_) = rows.selected_columns
-    for part in portions(iter(values)):
-        yield from session.execute(rows.where(is_one_of(session, column, part)))
+    size = PORTION if session.get_bind().dialect.name == "postgresql" else CHUNK
+    for at in range(0, len(values), size):
+        yield from session.execute(rows.where(is_one_of(session, column, values[at : at + size])))
 
 
 def is_one_of(session: Session, column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
@@ -197,9 +198,9 @@ def is_one_of(session: Session, column: Any, values: Sequence[Any]) -> ColumnEle
     return found
 
 
-def portions(rows: Iterator[Value]) -> Iterator[list[Value]]:
-    """The rows in lists of at most what one transaction inserts, or one question is about."""
-    size = PORTION if engine().dialect.name == "postgresql" else CHUNK
+def portions(rows: Iterator[Value], *, written: bool = False) -> Iterator[list[Value]]:
+    """The rows in lists that are no burden; with `written`, of at most what one transaction inserts."""
+    size = CHUNK if written and engine().dialect.name == "sqlite" else PORTION
     return iter(lambda: list(islice(rows, size)), [])
 
 

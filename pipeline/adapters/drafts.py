@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -106,7 +107,7 @@ class Draft:
             yield Addressee._make(row), None
         of_their_own = f"{WITH_DOCUMENTS} where {self._alone}"
         for *row, id_ in self._file.execute(f"select {FIELDS}, id {of_their_own} order by key, address"):
-            yield Addressee._make(row), UUID(bytes=id_) if id_ else None
+            yield Addressee._make(row), _uuid(id_) if id_ else None
 
     def count_mails(self) -> int:
         """How many messages have something to carry, whether or not their address may get any."""
@@ -132,3 +133,7 @@ class Draft:
 
     def _count(self, question: str) -> int:
         return int(self._file.execute(question).fetchone()[0])
+
+
+# Many who follow each other get the same document.
+_uuid = lru_cache(maxsize=1)(lambda raw: UUID(bytes=raw))

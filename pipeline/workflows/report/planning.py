@@ -166,7 +166,7 @@ def _freeze_documents(run: RunHandle, plan: Freeze) -> None:
     """Insert the documents; those that are to be rendered are known to the draft."""
     with reading() as session:
         known = documents.ids(session, run.id)
-    for chunk in portions(freezing.planned_documents(plan, known)):
+    for chunk in portions(freezing.planned_documents(plan, known), written=True):
         run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
@@ -177,14 +177,14 @@ def _freeze_documents(run: RunHandle, plan: Freeze) -> None:
 
 def _freeze_deliveries(run: RunHandle, plan: Freeze) -> None:
     """Insert the deliveries and those who are new among their recipients, in the order of keys and addresses."""
-    for chunk in portions(freezing.planned_deliveries(plan)):
+    for chunk in portions(freezing.planned_deliveries(plan), written=True):
         run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
             documents.insert(session, Delivery, run.id, chunk)
             recipients.meet(session, chunk)
         failpoint("plan.deliveries")
-    for some in portions(plan.draft.carried()):
+    for some in portions(plan.draft.carried(), written=True):
         run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
