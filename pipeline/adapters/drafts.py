@@ -1,4 +1,4 @@
-"""A plan in the making, in a file of its own: whom to send what, merged, counted and in order, with flat memory."""
+"""A plan in the making, in a file of its own: which documents, and who gets them, in order, with flat memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ create table combined (
     address text primary key, key text, name text, locale text, zone text, problem text, ended text, barred text,
     place integer
 ) without rowid;
-create table keys (key text primary key) without rowid;
-create table documents (key text primary key, id blob) without rowid;
+create table named (key text primary key) without rowid;
+create table counted (key text primary key, rows integer) without rowid;
+create table documents (key text primary key, id blob, batch integer) without rowid;
 """
 FIELDS = "address, key, name, locale, zone, problem, ended, barred"
+COUNT = "insert into counted values (?, ?) on conflict (key) do update set rows = rows + excluded.rows"
 # Of whoever is named twice for a key, the first is taken.
 ADD = f"insert or ignore into mails ({FIELDS}, place) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
 WITH_DOCUMENTS = "from mails left join documents using (key)"
@@ -54,8 +56,16 @@ class Addressee(NamedTuple):
     barred: str | None = None
 
 
+class Made(NamedTuple):
+    """A document that the run makes."""
+
+    key: str
+    id: UUID
+    batch: int
+
+
 class Draft:
-    """Addressees are added, then the documents that there are; what comes of both is read in order.
+    """Rows are counted by key, addressees added, then documents that there are; what comes of it is read in order.
 
     `combined`: the key of messages that carry all documents of an address; None: each document is a message.
     """
@@ -63,6 +73,8 @@ class Draft:
     def __init__(self, path: Path | str, *, combined: str | None = None) -> None:
         self._combined = combined
         self._added = 0
+        # How many rows have no key.
+        self.without_key = 0
         self._file = sqlite3.connect(path, isolation_level=None)
         for pragma in PRAGMAS:
             self._file.execute(f"pragma {pragma}")
@@ -76,20 +88,58 @@ class Draft:
     ) -> None:
         self._file.close()
 
+    # ---- keys
+
+    def count(self, counts: Iterable[tuple[str | None, int]]) -> None:
+        """Add so many rows to those of a key."""
+        found = list(counts)
+        self.without_key += sum(rows for key, rows in found if key is None)
+        self._write(COUNT, ((key, rows) for key, rows in found if key is not None))
+
+    @property
+    def has_rows(self) -> bool:
+        return self.without_key > 0 or self._count("select exists (select 1 from counted where rows > 0)") > 0
+
+    def has(self, key: str) -> bool:
+        """Whether some rows have the key."""
+        return self._file.execute("select 1 from counted where key = ?", (key,)).fetchone() is not None
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Forget all keys but these, which have rows."""
+        one = "select key, rows from counted where key = ?"
+        kept = [self._file.execute(one, (key,)).fetchone() for key in dict.fromkeys(keys)]
+        self._file.execute("delete from counted")
+        self.without_key = 0
+        self.count(kept)
+
+    def keys_with_rows(self) -> Iterator[str]:
+        """The keys, in order."""
+        return (key for (key,) in self._file.execute("select key from counted order by key"))
+
+    def count_keys(self, *, named: bool) -> int:
+        """How many keys have rows and, with `named`, somebody who was named for them."""
+        return self._count(f"select count(*) from counted {'join named using (key)' if named else ''}")  # noqa: S608
+
+    def counted(self) -> Iterator[tuple[str, int, bool]]:
+        """Each key that has rows, in order: how many, and whether somebody was named for it."""
+        rows = "select key, rows, named.key is not null from counted left join named using (key) order by key"
+        return ((key, count, bool(named)) for key, count, named in self._file.execute(rows))
+
+    # ---- addressees
+
     def add(self, addressees: Iterable[Addressee]) -> None:
         """Add some, in the order in which they were named."""
         rows = [(*one, place) for place, one in enumerate(addressees, self._added)]
         self._added += len(rows)
-        self._write("insert or ignore into keys values (?)", [(key,) for key in {row[1] for row in rows}])
+        self._write("insert or ignore into named values (?)", [(key,) for key in {row[1] for row in rows}])
         self._write(ADD, rows)
 
-    def __contains__(self, key: str) -> bool:
-        """Whether somebody was named for the key."""
-        return self._file.execute("select 1 from keys where key = ?", (key,)).fetchone() is not None
+    # ---- documents
 
-    def know(self, documents: Iterable[tuple[str, UUID]]) -> None:
+    def know(self, documents: Iterable[Made]) -> None:
         """Add the documents that are made; call it when all addressees are there."""
-        self._write("insert or ignore into documents values (?, ?)", ((key, id_.bytes) for key, id_ in documents))
+        rows = ((one.key, one.id.bytes, one.batch) for one in documents)
+        self._write("insert or ignore into documents values (?, ?, ?)", rows)
         if self._combined is not None:
             self._file.execute(COMBINE, {"key": self._combined})
 
@@ -98,8 +148,14 @@ class Draft:
         for key, id_ in self._file.execute("select key, id from documents order by key"):
             yield key, UUID(bytes=id_)
 
+    @property
+    def batches(self) -> Batches:
+        return Batches(self._file)
+
     def count_documents(self) -> int:
         return self._count("select count(*) from documents")
+
+    # ---- messages
 
     def mails(self) -> Iterator[tuple[Addressee, UUID | None]]:
         """Whoever is to get a message with its document, or gets none, by key and address; combined ones first."""
@@ -133,6 +189,21 @@ class Draft:
 
     def _count(self, question: str) -> int:
         return int(self._file.execute(question).fetchone()[0])
+
+
+class Batches:
+    """The batch of each document's key, as a dict would say it, looked up where it lies."""
+
+    def __init__(self, file: sqlite3.Connection) -> None:
+        self._file = file
+
+    def get(self, key: str) -> int | None:
+        found = self._file.execute("select batch from documents where key = ?", (key,)).fetchone()
+        return found[0] if found else None
+
+    def values(self) -> list[int]:
+        """The numbers of the batches, in order."""
+        return [number for (number,) in self._file.execute("select distinct batch from documents order by batch")]
 
 
 # Many who follow each other get the same document.

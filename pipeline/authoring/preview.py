@@ -106,8 +106,8 @@ def _key(run: Rehearsal, report: Report, wanted: str | None, notes: list[str]) -
     if not any(counted.values()) and (report.split_by or run.definition.on_empty != "send"):
         hint = "; ".join(notes) or "try another with --period, such as last_month or 2026-11"
         raise Refused(f'source "{report.main_source}" gave no rows for {run.period.label}: {hint}')
-    if wanted is not None:
-        planning.scoped(counted, [wanted])
+    if wanted is not None and wanted not in counted:
+        raise planning.no_rows(wanted, keys, len(counted))
     if not keys:
         raise Refused(f"in all {counted[None]:,} rows {report.split_by} is NULL: there is no document to make")
     return wanted or keys[0], len(keys)

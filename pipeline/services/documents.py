@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline import fingerprint
-from pipeline.adapters import copies
+from pipeline.adapters import copies, drafts
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import CHUNK, PORTION, among, insert_new, is_one_of
 from pipeline.models import (
@@ -51,32 +51,17 @@ def insert_carried(session: Session, run_id: UUID, carried: Sequence[tuple[str, 
     insert_new(session, DeliveryDocument, rows)
 
 
-def ids(session: Session, run_id: UUID) -> dict[str, UUID]:
-    """The run's documents by key."""
-    return dict(session.execute(select(Document.key, Document.id).where(Document.run_id == run_id)).all())
-
-
-def wanted(session: Session, run_id: UUID) -> Iterator[tuple[str, UUID]]:
-    """The documents that are to be rendered: key and id of each."""
+def wanted(session: Session, run_id: UUID) -> Iterator[drafts.Made]:
+    """The documents that are to be rendered."""
     mine = (Document.run_id == run_id, Document.batch.is_not(None))
-    rows = select(Document.key, Document.id).where(*mine)
-    return ((key, id_) for key, id_ in session.execute(rows.execution_options(yield_per=PORTION)))
+    rows = select(Document.key, Document.id, Document.batch).where(*mine)
+    return (drafts.Made._make(row) for row in session.execute(rows.execution_options(yield_per=PORTION)))
 
 
 def wanted_count(session: Session, run_id: UUID) -> int:
     """How many documents the run makes."""
     mine = (Document.run_id == run_id, Document.batch.is_not(None))
     return session.scalar(select(func.count()).select_from(Document).where(*mine)) or 0
-
-
-def batch_of_keys(session: Session, run_id: UUID) -> dict[str, int]:
-    """The render batch of every key that has one."""
-    mine = (Document.run_id == run_id, Document.batch.is_not(None))
-    return {
-        key: batch
-        for key, batch in session.execute(select(Document.key, Document.batch).where(*mine))
-        if batch is not None
-    }
 
 
 def suppressions(session: Session, addresses: Sequence[str]) -> dict[str, str]:

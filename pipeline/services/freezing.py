@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,6 @@ DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 40, 500
 class Freeze:
     """What planning decided, before any of it is a row."""
 
-    rows_by_key: Mapping[str | None, int]
     draft: Draft
     # Whether a document is wanted even when nobody is to be mailed (deliver_to, or no recipients at all).
     unaddressed_wanted: bool = False
@@ -38,23 +37,24 @@ def batch_size(count: int, batches: int, largest: int) -> int:
     return min(max(1, -(-count // batches)), largest)
 
 
-def planned_documents(freeze: Freeze, known: Mapping[str, UUID]) -> Iterator[dict[str, Any]]:
+def planned_documents(freeze: Freeze) -> Iterator[dict[str, Any]]:
     """A row for every key: to be rendered, in batches in the order of the keys, or skipped with the reason."""
-    keys = sorted(key for key in freeze.rows_by_key if key is not None)
-    wanted = [key for key in keys if freeze.unaddressed_wanted or key in freeze.draft]
-    size = batch_size(len(wanted), RENDER_BATCHES, LARGEST_RENDER_BATCH)
-    batches = {key: number // size for number, key in enumerate(wanted)}
-    for key in keys:
-        missing = None if key in batches else f'no recipient has the key "{key}"'
-        yield _document(known.get(key), key, freeze.rows_by_key[key], batches.get(key), missing)
-    if freeze.rows_by_key.get(None):
-        count = freeze.rows_by_key[None]
-        yield _document(known.get(NULL_KEY), NULL_KEY, count, None, f"{count:,} rows have no key (NULL)")
+    draft, everything = freeze.draft, freeze.unaddressed_wanted
+    size = batch_size(draft.count_keys(named=not everything), RENDER_BATCHES, LARGEST_RENDER_BATCH)
+    number = 0
+    for key, rows, named in draft.counted():
+        if named or everything:
+            yield _document(key, rows, number // size, None)
+            number += 1
+        else:
+            yield _document(key, rows, None, f'no recipient has the key "{key}"')
+    if draft.without_key:
+        yield _document(NULL_KEY, draft.without_key, None, f"{draft.without_key:,} rows have no key (NULL)")
 
 
-def _document(known: UUID | None, key: str, rows: int, batch: int | None, missing: str | None) -> dict[str, Any]:
+def _document(key: str, rows: int, batch: int | None, missing: str | None) -> dict[str, Any]:
     status = DocumentStatus.SKIPPED if missing else DocumentStatus.PLANNED
-    return {"id": known or new_id(), "key": key, "rows": rows, "batch": batch, "status": status, "error": missing}
+    return {"id": new_id(), "key": key, "rows": rows, "batch": batch, "status": status, "error": missing}
 
 
 def planned_deliveries(freeze: Freeze) -> Iterator[dict[str, Any]]:

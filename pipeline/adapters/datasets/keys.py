@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,20 @@ def count_keys(path: Path, column: str) -> dict[str | None, int]:
     Raises PermanentError naming the columns there are when `column` is not one of them.
     """
     counts: Counter[str | None] = Counter()
+    for part in key_counts(path, column):
+        for key, count in part:
+            counts[key] += count
+    return dict(counts)
+
+
+def key_counts(path: Path, column: str) -> Iterator[list[tuple[str | None, int]]]:
+    """The same in parts, in each of which a key comes once: memory is flat, however many keys there are."""
     with pq.ParquetFile(path, **STREAMED) as file:
         if not known_column(file, column):
-            return {}
+            return
         for batch in file.iter_batches(columns=[column], use_threads=False):
-            for found in pc.value_counts(as_text(batch.column(0))).to_pylist():
-                counts[found["values"]] += found["counts"]
-    return dict(counts)
+            counted = pc.value_counts(as_text(batch.column(0)))
+            yield [(found["values"], found["counts"]) for found in counted.to_pylist()]
 
 
 def known_column(file: Any, column: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,15 @@ from pipeline.adapters.datasets.keys import as_text, known_column
 _PORTION = 16 * 1024 * 1024
 
 
-def split(path: Path, column: str, batch_of: Mapping[str, int], folder: Path) -> dict[int, Path]:
+class Batches(Protocol):
+    """Which batch a key belongs to, and the numbers of all batches: a dict, or what is not held in memory."""
+
+    def get(self, key: str, /) -> int | None: ...
+
+    def values(self) -> Iterable[int]: ...
+
+
+def split(path: Path, column: str, batch_of: Batches, folder: Path) -> dict[int, Path]:
     """Write the rows of each batch into a Parquet file of its own in `folder`; give the file per batch number.
 
     `batch_of` names the batch of each key (as text, see `as_text`); rows with another key, or none, are left out. Rows
@@ -41,13 +49,13 @@ def split(path: Path, column: str, batch_of: Mapping[str, int], folder: Path) ->
             }
 
 
-def _sort_into(writer: Any, pieces: dict[int, list[int]], file: Any, column: str, batch_of: Mapping[str, int]) -> None:
+def _sort_into(writer: Any, pieces: dict[int, list[int]], file: Any, column: str, batch_of: Batches) -> None:
     """Append every portion to the spill file, sorted by batch, and note which of its pieces belong to which batch."""
-    keys = pa.array(batch_of.keys(), pa.string())
-    numbers = pa.array(batch_of.values(), pa.int32())
     written = 0
     for portion in _portions(file.iter_batches(batch_size=16_384, use_threads=False)):
-        batches = numbers.take(pc.index_in(as_text(portion.column(column)), value_set=keys))
+        keys = as_text(portion.column(column)).dictionary_encode()
+        numbers = pa.array([batch_of.get(key) for key in keys.dictionary.to_pylist()], pa.int32())
+        batches = numbers.take(keys.indices)
         # Stable, so that rows keep their order; rows of no batch (NULL) are sorted behind all others.
         order = pc.sort_indices(batches).slice(0, len(batches) - batches.null_count)
         rows, start = portion.take(order), 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -31,9 +31,9 @@ class Named(NamedTuple):
     zone: str | None = None
 
 
-def add_addressees(run: RunHandle, draft: Draft, report: Report, counted: Mapping[str | None, int]) -> None:
+def add_addressees(run: RunHandle, draft: Draft, report: Report) -> None:
     """Everybody whom the run's schedule or trigger names, and what is against each, go into the draft."""
-    for some in portions(_addressees(run, report, counted)):
+    for some in portions(_addressees(run, draft, report)):
         run.alive()
         draft.add(_weighed(some, run.name))
 
@@ -49,10 +49,12 @@ def _weighed(some: list[Addressee], schedule: str) -> list[Addressee]:
     return [one._replace(barred=barred.get(one.address), ended=ended.get((one.address, one.key))) for one in some]
 
 
-def _addressees(run: RunHandle, report: Report, counted: Mapping[str | None, int]) -> Iterator[Addressee]:
+def _addressees(run: RunHandle, draft: Draft, report: Report) -> Iterator[Addressee]:
     """Who is to get what; somebody whose key was left out by the trigger's scope is not asked for at all."""
     if run.scope["to"]:
-        yield from (addressee(Person(email=to, key=key), report) for key in counted if key for to in run.scope["to"])
+        yield from (
+            addressee(Person(email=to, key=key), report) for key in draft.keys_with_rows() for to in run.scope["to"]
+        )
         return
     said, wanted = run.definition.recipients, set(run.scope["keys"])
     # Somebody whom several of them name is taken as the first one has it.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline import example
 from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
-from pipeline.adapters.drafts import Draft
+from pipeline.adapters.drafts import Batches, Draft
 from pipeline.db import portions, reading, transaction
 from pipeline.errors import PermanentError, Skip
 from pipeline.failpoints import failpoint
@@ -26,6 +27,8 @@ from pipeline.settings import settings
 from pipeline.workflows.report.addressing import RECIPIENTS, SUBSCRIPTIONS, add_addressees
 
 PARQUET = "application/vnd.apache.parquet"
+# Keys among which one is looked for that somebody may have meant.
+COMPARED = 10_000
 
 
 # ---- fetch
@@ -100,22 +103,23 @@ def freeze(run: RunHandle) -> list[int]:
     report = report_of(run.definition)
     if run.definition.message.unsubscribe and not settings().public_url:
         raise PermanentError("message.unsubscribe needs PIPELINE_PUBLIC_URL, which links begin with: set it")
-    main = run.get(f"dataset:{report.main_source}")
-    counted = scoped(rows_by_key(main, report), run.scope["keys"])
-    _check_empty(run.definition, report, counted)
     combined = freezing.COMBINED if run.definition.combine else None
     with Draft(run.scratch / "draft.db", combined=combined) as draft:
-        plan = _planned(run, report, counted, draft)
+        _count(run, report, draft)
+        _check_empty(run.definition, report, draft)
+        plan = _planned(run, report, draft)
         _freeze_documents(run, plan)
         failpoint("plan.documents")
         _freeze_deliveries(run, plan)
+        _freeze_rows(run, report, draft.batches)
+        batches = draft.batches.values()
     if run.claim.run.generation > 1:
         with transaction() as session:
             steps.renew(session, run.claim)
             thawing.leave_out(session, run.claim.run)
     templates = bundle(run.home / "templates", report.template or report.name or run.name)
     run.put("bundle", templates, kind="bundle", suffix=".zip", media_type="application/zip")
-    return _freeze_rows(run, report)
+    return batches
 
 
 def rows_by_key(path: Path, report: Report) -> dict[str | None, int]:
@@ -125,17 +129,30 @@ def rows_by_key(path: Path, report: Report) -> dict[str | None, int]:
     return {WHOLE: int(pq.read_metadata(path).num_rows)}
 
 
-def scoped(counted: dict[str | None, int], keys: list[str]) -> dict[str | None, int]:
-    """Only the keys that a trigger by hand asked for. Raises PermanentError for one without rows."""
-    for key in keys:
-        if key not in counted:
-            hint = did_you_mean(key, [known for known in counted if known], f"{len(counted)} other keys have some")
-            raise PermanentError(f'the key "{key}" has no rows in this period: {hint}')
-    return {key: counted[key] for key in keys} if keys else counted
+def no_rows(key: str, known: Iterable[str], count: int) -> PermanentError:
+    """What is to be said of a key that nothing is known of but that `count` others, such as these, are."""
+    hint = did_you_mean(key, list(known), f"{count} other keys have some")
+    return PermanentError(f'the key "{key}" has no rows in this period: {hint}')
 
 
-def _check_empty(definition: Schedule, report: Report, counted: Mapping[str | None, int]) -> None:
-    if any(counted.values()):
+def _count(run: RunHandle, report: Report, draft: Draft) -> None:
+    """Only the keys that a trigger by hand asked for count. Raises PermanentError for one without rows."""
+    main = run.get(f"dataset:{report.main_source}")
+    if report.split_by:
+        for counts in datasets.key_counts(main, report.split_by):
+            run.alive()
+            draft.count(counts)
+    else:
+        draft.count(rows_by_key(main, report).items())
+    for key in run.scope["keys"]:
+        if not draft.has(key):
+            raise no_rows(key, islice(draft.keys_with_rows(), COMPARED), draft.count_keys(named=False))
+    if run.scope["keys"]:
+        draft.keep(run.scope["keys"])
+
+
+def _check_empty(definition: Schedule, report: Report, draft: Draft) -> None:
+    if draft.has_rows:
         return
     if definition.on_empty == "fail":
         raise PermanentError(
@@ -145,15 +162,14 @@ def _check_empty(definition: Schedule, report: Report, counted: Mapping[str | No
         raise Skip(f'source "{report.main_source}" gave no rows for this period')
 
 
-def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int], draft: Draft) -> Freeze:
+def _planned(run: RunHandle, report: Report, draft: Draft) -> Freeze:
     definition = run.definition
     addressed = definition.recipients != Recipients() or run.scope["to"]
     if addressed:
-        add_addressees(run, draft, report, counted)
+        add_addressees(run, draft, report)
     # What is triggered for one reader goes to that reader alone.
     everywhere = run.scope["send"] and not run.scope["to"]
     return Freeze(
-        rows_by_key=counted,
         draft=draft,
         unaddressed_wanted=bool(definition.deliver_to) or not addressed or not run.scope["send"],
         folders=[*definition.folders] if everywhere else (),
@@ -164,9 +180,7 @@ def _planned(run: RunHandle, report: Report, counted: Mapping[str | None, int], 
 
 def _freeze_documents(run: RunHandle, plan: Freeze) -> None:
     """Insert the documents; those that are to be rendered are known to the draft."""
-    with reading() as session:
-        known = documents.ids(session, run.id)
-    for chunk in portions(freezing.planned_documents(plan, known), written=True):
+    for chunk in portions(freezing.planned_documents(plan), written=True):
         run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
@@ -191,17 +205,13 @@ def _freeze_deliveries(run: RunHandle, plan: Freeze) -> None:
             documents.insert_carried(session, run.id, some)
 
 
-def _freeze_rows(run: RunHandle, report: Report) -> list[int]:
+def _freeze_rows(run: RunHandle, report: Report, batches: Batches) -> None:
     """Write the rows of each render batch as a file of its own, from every source that has the split column."""
-    with reading() as session:
-        batch_of = documents.batch_of_keys(session, run.id)
-    numbers = sorted(set(batch_of.values()))
     if report.split_by is None:
-        return numbers
+        return
     for name in report.sources:
         path = run.get(f"dataset:{name}")
         if name != report.main_source and report.split_by not in pq.read_schema(path).names:
             continue
-        for number, file in datasets.split(path, report.split_by, batch_of, run.scratch / name).items():
+        for number, file in datasets.split(path, report.split_by, batches, run.scratch / name).items():
             run.put(f"batch:{name}:{number}", file, kind="batch", suffix=".parquet", media_type=PARQUET)
-    return numbers

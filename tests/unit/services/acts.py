@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from pipeline import healing
-from pipeline.adapters.drafts import Addressee, Draft
+from pipeline.adapters.drafts import Addressee, Draft, Made
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Attempt, Run, RunStatus, Step
 from pipeline.retry import Retry
@@ -114,6 +114,7 @@ def plan_of(
 ) -> freezing.Freeze:
     """What planning decided: who was named, in this order, and the documents (id by key) that there are."""
     draft = Draft(":memory:", combined=freezing.COMBINED if combine else None)
+    draft.count(rows_by_key.items())
     draft.add(addressees)
-    draft.know((documents or {}).items())
-    return freezing.Freeze(rows_by_key, draft, **values)
+    draft.know(Made(key, id_, 0) for key, id_ in (documents or {}).items())
+    return freezing.Freeze(draft, **values)

@@ -29,7 +29,7 @@ ROWS = {"Globex": 3, "ACME": 5}
 
 
 def frozen(**values):
-    return [(row["key"], row["status"], row["batch"], row["error"]) for row in planned_documents(plan_of(**values), {})]
+    return [(row["key"], row["status"], row["batch"], row["error"]) for row in planned_documents(plan_of(**values))]
 
 
 def planned(keys=("ACME", "Globex"), **values):
@@ -63,13 +63,6 @@ def test_rows_without_a_key_are_counted():
 
     assert rows[-1] == ("(no key)", "skipped", None, "1,234 rows have no key (NULL)")
     assert frozen(rows_by_key={**ROWS, None: 0}, addressees=[ANNA, BOB]) == rows[:-1]
-
-
-def test_a_resumed_plan_keeps_the_ids_of_the_first():
-    known = {"ACME": new_id()}
-    rows = list(planned_documents(plan_of(rows_by_key=ROWS, addressees=[ANNA, BOB]), known))
-
-    assert rows[0]["id"] == known["ACME"]
 
 
 @pytest.mark.parametrize(
@@ -199,23 +192,22 @@ def run(time):
 
 
 def test_what_an_earlier_attempt_froze_stays(run):
-    first = list(planned_documents(plan_of(rows_by_key={"ACME": 5}, unaddressed_wanted=True), {}))
-    again = list(planned_documents(plan_of(rows_by_key=ROWS, unaddressed_wanted=True), {}))
+    first = list(planned_documents(plan_of(rows_by_key={"ACME": 5}, unaddressed_wanted=True)))
+    again = list(planned_documents(plan_of(rows_by_key=ROWS, unaddressed_wanted=True)))
     with transaction() as session:
         assert documents.insert(session, Document, run.id, first) == 1
     with transaction() as session:
         assert documents.insert(session, Document, run.id, again) == 1
 
     with reading() as session:
-        ids, batches = documents.ids(session, run.id), documents.batch_of_keys(session, run.id)
-    assert ids["ACME"] == first[0]["id"]
-    assert batches == {"ACME": 0, "Globex": 1}
+        found = {one.key: (one.id, one.batch) for one in documents.wanted(session, run.id)}
+    assert found == {"ACME": (first[0]["id"], 0), "Globex": (again[1]["id"], 1)}
 
 
 def test_many_rows_are_frozen_in_chunks(run):
     rows = {f"{number:05}": 1 for number in range(1234)}
     with transaction() as session:
-        made = list(planned_documents(plan_of(rows_by_key=rows, unaddressed_wanted=True), {}))
+        made = list(planned_documents(plan_of(rows_by_key=rows, unaddressed_wanted=True)))
         assert documents.insert(session, Document, run.id, made) == 1234
         assert documents.counts(session, run.id) == {"planned": 1234}
         assert len(list(documents.wanted(session, run.id))) == 1234
@@ -248,7 +240,7 @@ def test_a_thousand_rows_go_in_at_once_with_whatever_they_say_and_only_once(run)
 
 def test_a_step_tried_again_renders_what_is_left(run):
     with transaction() as session:
-        rows = planned_documents(plan_of(rows_by_key={"a": 1, "b": 1, "c": 1}, unaddressed_wanted=True), {})
+        rows = planned_documents(plan_of(rows_by_key={"a": 1, "b": 1, "c": 1}, unaddressed_wanted=True))
         documents.insert(session, Document, run.id, [{**row, "batch": 0} for row in rows])
         done, *_ = documents.to_render(session, run.id, 0)
         documents.mark(session, done.id, status="rendered", pages=2)
@@ -290,9 +282,9 @@ def test_a_document_is_planned_once_per_run_and_key(run):
     with transaction() as session:
         ids = {}
         for _ in range(2):
-            rows = list(planned_documents(plan_of(rows_by_key=ROWS, addressees=people), ids))
+            rows = list(planned_documents(plan_of(rows_by_key=ROWS, addressees=people)))
             documents.insert(session, Document, run.id, rows)
-            ids = dict(documents.wanted(session, run.id))
+            ids = {one.key: one.id for one in documents.wanted(session, run.id)}
             documents.insert(session, Delivery, run.id, planned_deliveries(plan_of(ROWS, people, ids)))
 
         assert documents.counts(session, run.id) == {"planned": 2}

@@ -309,7 +309,7 @@ def test_another_plan_leaves_alone_what_went_out_and_says_what_is_no_longer_plan
     people = [Addressee("anna@acme.example", "ACME"), Addressee("cleo@initech.example", "Initech")]
     freeze = acts.plan_of({"ACME": 9, "Initech": 2}, people)
     with transaction() as session:
-        plan = list(freezing.planned_documents(freeze, documents.ids(session, run.id)))
+        plan = list(freezing.planned_documents(freeze))
         documents.insert(session, Document, run.id, plan)
         freeze.draft.know(documents.wanted(session, run.id))
         documents.insert(session, Delivery, run.id, list(freezing.planned_deliveries(freeze)))
@@ -328,7 +328,7 @@ def test_another_plan_that_still_has_them_takes_up_rows_that_were_not_sent(deliv
     rerun(delivered, everything=True)
     freeze = acts.plan_of({"Globex": 7}, [Addressee("bob@globex.example", "Globex", name="Bob")])
     with transaction() as session:
-        plan = list(freezing.planned_documents(freeze, documents.ids(session, delivered.id)))
+        plan = list(freezing.planned_documents(freeze))
         documents.insert(session, Document, delivered.id, plan)
         freeze.draft.know(documents.wanted(session, delivered.id))
         planned = list(freezing.planned_deliveries(freeze))
