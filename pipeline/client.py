@@ -144,12 +144,16 @@ class Pipeline:
         """`url` and `token` default to PIPELINE_API_URL and PIPELINE_API_TOKEN.
 
         `timeout` (seconds) is for one request. A request that gets no answer, or "not now", is sent `attempts` times
-        in all, which takes a few seconds longer. Raises ValueError where there is no address, or none of a web server.
+        in all, which takes a few seconds longer. Raises ValueError where there is no address, or none of a web server,
+        and for what can be no token.
         """
         self.url = (url or os.environ.get("PIPELINE_API_URL", "")).rstrip("/")
         if urlsplit(self.url).scheme not in {"http", "https"}:
             raise ValueError(f'"{self.url}" is no address: give url=, or PIPELINE_API_URL, like http://127.0.0.1:8000')
-        self._token = token or os.environ.get("PIPELINE_API_TOKEN", "")
+        # A file that holds it ends with a line's end.
+        self._token = (token or os.environ.get("PIPELINE_API_TOKEN", "")).strip()
+        if not (self._token.isascii() and self._token.isprintable()):
+            raise ValueError("the token has characters that no token has: copy it again, or make a new one")
         self._timeout, self._attempts = timeout, attempts
         self._opener: OpenerDirector = build_opener(_NoRedirects)
 
@@ -162,8 +166,8 @@ class Pipeline:
         *,
         params: Mapping[str, Any] | None = None,
         period: str | None = None,
-        keys: Sequence[str] = (),
-        to: Sequence[str] = (),
+        keys: str | Sequence[str] = (),
+        to: str | Sequence[str] = (),
         send: bool = True,
         now: bool = False,
         idempotency_key: str | None = None,
@@ -174,7 +178,7 @@ class Pipeline:
         for several calls: the second is given the first one's run. Raises Conflict while a run is in the way.
         """
         wish: dict[str, Any] = {"schedule": schedule, "params": dict(params or {}), "period": period}
-        wish |= {"keys": list(keys), "to": list(to), "send": send, "now": now}
+        wish |= {"keys": _listed(keys), "to": _listed(to), "send": send, "now": now}
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Run.read(self._json("POST", "/api/runs", wish, headers))
 
@@ -326,6 +330,11 @@ def _path(run: str, verb: str = "") -> str:
     if not run:
         raise ValueError("name a run: an id or its beginning, NAME, or NAME@2026-11-16")
     return "/".join(filter(None, ["/api/runs", quote(run, safe="@"), verb]))
+
+
+def _listed(said: str | Sequence[str]) -> list[str]:
+    """One word is that word, and not its letters."""
+    return [said] if isinstance(said, str) else list(said)
 
 
 def _pauses(attempts: int) -> Iterator[float | None]:

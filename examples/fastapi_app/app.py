@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from pipeline.client import ClientError, Pipeline, Problem
+from pipeline.client import ClientError, Conflict, Pipeline, Problem, Unreachable
 
 app = FastAPI(title="Shop")
 # Its address and token: PIPELINE_API_URL and PIPELINE_API_TOKEN.
@@ -41,7 +41,15 @@ def cancel(run: str):
 
 
 @app.exception_handler(ClientError)
-def refused(_: Request, error: ClientError):
-    """409 while another run is active, 404, 422: as the pipeline says it; what this application did wrong is a 502."""
+def refused(request: Request, error: ClientError):
+    """409 while another run is active, with its status; 404, 422: as the pipeline says it; 503 where it is away.
+
+    What this application did wrong, with its token for instance, is a 502.
+    """
+    said = {"error": str(error)}
+    if isinstance(error, Conflict) and error.run:
+        said |= {"run": error.run, "status_url": str(request.url_for("status", run=error.run))}
+    if isinstance(error, Unreachable):
+        return JSONResponse(said, 503, {"Retry-After": "5"})
     code = error.status if isinstance(error, Problem) and error.status in {404, 409, 422} else 502
-    return JSONResponse({"error": str(error)}, code)
+    return JSONResponse(said, code)

@@ -11,8 +11,11 @@ app = Flask(__name__)
 
 @app.post("/reports/<schedule>")
 def start(schedule: str):
-    """Start one, with what the body says (period, key, params, to, send): 202 and where its status is."""
-    wish = request.get_json(silent=True) or {}
+    """Start one, with what the body says (period, key, params, to, send): 202 and where its status is.
+
+    Without a body it is all of the schedule's own; half a body is a mistake, and starts nothing.
+    """
+    wish = request.get_json(force=True) if request.get_data() else {}
     if not isinstance(wish, dict):
         raise BadRequest('the body is a JSON object, such as {"period": "last_week"}')
     run = reports.start(schedule, {**wish, "by": "flask_app"})
@@ -36,10 +39,21 @@ def not_found(error: Exception):
     return jsonify(error=str(error)), 404
 
 
+@app.errorhandler(reports.Occupied)
+def occupied(error: reports.Occupied):
+    """Another run is active: which one, and where its status is."""
+    return jsonify(error=str(error), run=error.run, status_url=url_for("status", run=error.run, _external=True)), 409
+
+
 @app.errorhandler(reports.Refused)
 def refused(error: Exception):
-    """Another run is active, or the wish cannot be granted; the sentence says which, and names the run."""
-    return jsonify(error=str(error)), 409
+    """It cannot be as asked: a field or a period that is none, a run that has ended."""
+    return jsonify(error=str(error)), 422
+
+
+@app.errorhandler(BadRequest)
+def no_json(error: BadRequest):
+    return jsonify(error=error.description), 400
 
 
 @app.errorhandler(reports.NoAnswer)

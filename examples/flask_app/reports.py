@@ -6,6 +6,7 @@ The result backend is looked at, not subscribed to: threads of a web server may 
 from __future__ import annotations
 
 import os
+import re
 import time
 from uuid import uuid4
 
@@ -36,6 +37,14 @@ class NotFound(Refused):
     """There is no such run or schedule."""
 
 
+class Occupied(Refused):
+    """Another run is active, whose id the sentence names: `run`."""
+
+    @property
+    def run(self) -> str:
+        return re.search(r"run (\S+)", str(self))[1]
+
+
 class NoAnswer(Exception):
     """The broker is away, or no worker has time."""
 
@@ -53,7 +62,13 @@ def start(schedule: str, wish: dict) -> str:
 
 
 def status(run: str) -> dict:
-    return ask("run.status", {"run": run}, expires=PATIENCE)
+    """How it stands. What was still refused after `start` had given its task's id is raised here."""
+    try:
+        return ask("run.status", {"run": run}, expires=PATIENCE)
+    except NotFound:
+        if (started := celery.AsyncResult(run)).failed():
+            raise refusal(started.result) from None
+        raise
 
 
 def cancel(run: str, reason: str, by: str) -> dict:
@@ -77,6 +92,10 @@ def ask(task: str, kwargs: dict, **options):
         error = sent.result
     except (OperationalError, ConnectionError, RuntimeError) as away:
         raise NoAnswer(f"the broker does not answer: {away}") from away
-    # Celery makes the class anew by its name, since this process does not have ours.
-    kind = {"NotFound": NotFound, "Refused": Refused, "Occupied": Refused}.get(type(error).__name__)
-    raise kind(str(error)) if kind else error
+    raise refusal(error)
+
+
+def refusal(error: Exception) -> Exception:
+    """Celery makes the class anew by its name, since this process does not have the pipeline's."""
+    kind = {"NotFound": NotFound, "Occupied": Occupied, "Refused": Refused}.get(type(error).__name__)
+    return kind(str(error)) if kind else error

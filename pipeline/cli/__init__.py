@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    raise SystemExit(
+        "report-pipeline is installed here without the packages that it needs (--no-deps), as for an application that "
+        "imports pipeline.client; the command `pipeline` needs them: `pip install 'report-pipeline[worker]'`"
+    ) from None
 
 from pipeline.cli.group import Group
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from typing import Any
 
@@ -52,7 +53,26 @@ def told(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE and error.filename:
         return f"{error.filename}: {error.strerror}; `pipeline doctor` looks closer"
+    if isinstance(error, ModuleNotFoundError):
+        return _of_installation(error.name or "")
     return _of_database(error) if "sqlalchemy" in sys.modules else None
+
+
+def _of_installation(module: str) -> str | None:
+    """A package of an extra that is not installed; any other missing module is a bug, of ours or of a team's code."""
+    from importlib import metadata
+
+    wanted = module.partition(".")[0].lower()
+    for line in metadata.requires("report-pipeline") or []:
+        name, _, said = line.partition("extra ==")
+        extra = said.strip(" )'\"")
+        package = re.split(r"[^\w-]", name)[0]
+        if extra and wanted and package.lower().replace("-", "_").startswith(wanted):
+            return (
+                f"the package {package} is not installed here: it comes with the extra {extra}, as in "
+                f"`pip install 'report-pipeline[{extra}]'`; a clone gets all of them by `make setup`"
+            )
+    return None
 
 
 def _of_database(error: Exception) -> str | None:

@@ -78,6 +78,24 @@ def test_a_run_is_triggered_looked_at_and_cancelled(pipeline):
     assert pipeline.wait(run.id).is_over
 
 
+def test_one_key_or_address_may_be_said_without_a_list(pipeline):
+    make_schedule()
+    run = pipeline.trigger("shipments", keys="ACME", to="me@example.com")
+    with reading() as session:
+        scope = session.get_one(RunRow, UUID(run.id)).scope
+    assert (scope["keys"], scope["to"]) == (["ACME"], ["me@example.com"])
+
+
+def test_a_token_may_come_from_a_file_and_what_is_none_is_told_without_repeating_it(api):
+    make_schedule()
+    with pytest.raises(NotThere):
+        Pipeline(api, f"{token(Scope.READ)}\n").status("shipments")
+    for wrong in ("rpt_\nx: y", "rpt_ü"):
+        with pytest.raises(ValueError, match="characters that no token has") as refused:
+            Pipeline(api, wrong)
+        assert wrong not in str(refused.value)
+
+
 def test_each_call_opens_a_run_of_its_own_unless_a_key_says_that_they_are_one(pipeline):
     make_schedule()
     first = pipeline.trigger("shipments", idempotency_key="order-7")

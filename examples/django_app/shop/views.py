@@ -31,7 +31,7 @@ def cancel(_: HttpRequest, run: str) -> JsonResponse:
 
 
 class Refusals:
-    """What the pipeline refuses becomes an answer: 404, 409 while another run is active, 503 where nobody answers."""
+    """What the pipeline refuses becomes an answer: 404, 409 while another run is active, 422, 503 if nobody answers."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -39,13 +39,16 @@ class Refusals:
     def __call__(self, request: HttpRequest):
         return self.get_response(request)
 
-    def process_exception(self, _: HttpRequest, error: Exception) -> JsonResponse | None:
-        for kind, code in (
-            (reports.NotFound, 404),
-            (reports.Refused, 409),
-            (reports.NoAnswer, 503),
-            (TimeoutError, 503),
-        ):
-            if isinstance(error, kind):
-                return JsonResponse({"error": str(error)}, status=code)
+    def process_exception(self, request: HttpRequest, error: Exception) -> JsonResponse | None:
+        said = {"error": str(error)}
+        match error:
+            case reports.NotFound():
+                return JsonResponse(said, status=404)
+            case reports.Occupied(run=run):
+                where = request.build_absolute_uri(reverse("report", args=[run]))
+                return JsonResponse({**said, "run": run, "status_url": where}, status=409)
+            case reports.Refused():
+                return JsonResponse(said, status=422)
+            case reports.NoAnswer() | TimeoutError():
+                return JsonResponse(said, status=503, headers={"Retry-After": "5"})
         return None

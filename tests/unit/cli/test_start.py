@@ -40,6 +40,27 @@ print(*[name for name in {("alembic", "jinja2", "pyarrow", "rich", "structlog", 
     assert found.stdout.strip() == ""
 
 
+@pytest.mark.parametrize(
+    ("without", "words", "sentence"),
+    [
+        ("typer", [], "installed here without the packages that it needs (--no-deps)"),
+        ("pyarrow", ["preview", "stock"], "the package pyarrow is not installed here: it comes with the extra worker"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_told_with_what_brings_it(home, without, words, sentence):
+    script = f"""
+import sys
+sys.modules[{without!r}] = None
+sys.argv[1:] = {words}
+import pipeline.cli
+pipeline.cli.main()
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode
+    assert sentence in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_help_groups_the_commands(typed):
     said = typed("--help").stdout
     assert [said.index(f"─ {panel} ─") for panel in ("Run", "Look", "Write", "Operate")] == sorted(
