@@ -54,8 +54,8 @@ def soaked(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         behaviours = ("ok" if number % SLOW else "slow-dot" for number in range(RECIPIENTS))
         people = "".join(f"{behaviour}+{number}@example.org\n" for number, behaviour in enumerate(behaviours))
         (home / "people.csv").write_text(f"email\n{people}")
-        # Messages that a worker had fetched when it died are published again after so long; a minute by default.
-        found.environment["PIPELINE_REPUBLISH_AFTER"] = "2"
+        for name in ("PIPELINE_LEASE", "PIPELINE_RELAY_RETRY"):  # what is shortened elsewhere, as it is shipped
+            del found.environment[name]
         for name in ("worker", "beat"):
             found.kill(name)
             found.start(name)

@@ -60,8 +60,10 @@ def _addressees(run: RunHandle, draft: Draft, report: Report) -> Iterator[Addres
     # Somebody whom several of them name is taken as the first one has it.
     people = [(addressee(person, report) for person in said.people)]
     if said.source:
-        rows = enumerate(people_in(run.get(f"dataset:{RECIPIENTS}"), report), 1)
-        people.append(addressee(person, report, number) for number, person in rows)
+        place = said.source.url or "the recipients' query"
+        # As spreadsheets and editors count, the line of headings is the first.
+        rows = enumerate(people_in(run.get(f"dataset:{RECIPIENTS}"), report), 2 if place.endswith(".csv") else 1)
+        people.append(addressee(person, report, f"row {number} of {place}") for number, person in rows)
     if said.subscriptions:
         people.append(addressee(person, report) for person in people_in(run.get(f"dataset:{SUBSCRIPTIONS}"), report))
     yield from (one for one in chain(*people) if not wanted or one.key in wanted)
@@ -79,10 +81,10 @@ def people_in(path: Path, report: Report) -> Iterator[Named]:
     return map(Named._make, datasets.texts(path, Named._fields))
 
 
-def addressee(person: Person | Named, report: Report, row: int | None = None) -> Addressee:
+def addressee(person: Person | Named, report: Report, place: str = "") -> Addressee:
     """The person as a recipient of one document; an address nothing can be sent to keeps its row and says why.
 
-    `row` is where the recipients' file or query has them, which whoever mends that has to find.
+    `place` is where the recipients' file or query has them, which whoever mends that has to find.
     """
     key = person.key if report.split_by else WHOLE
     problem = None if key else "the recipient has no key"
@@ -90,6 +92,6 @@ def addressee(person: Person | Named, report: Report, row: int | None = None) ->
         address = messages.valid_address(person.email or "")
     except PermanentError as error:
         address, problem = repr(person.email)[1:-1] if person.email else "", str(error)
-    if problem and row:
-        problem = f"row {row} of the recipients: {problem}"
+    if problem and place:
+        problem = f"{place}: {problem}"
     return Addressee(address, key or freezing.NULL_KEY, person.name, person.locale, person.zone, problem)

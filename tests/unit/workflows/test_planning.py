@@ -105,7 +105,7 @@ def test_whom_nothing_can_or_may_be_sent_has_a_row_that_says_why():
     assert found["carl@acme.example"][1].endswith("by the link in message <1@x>")
     assert found["bob@globex.example"] == ("planned", None)
     assert found["dora@@x"][0] == found[""][0] == "failed"
-    assert found["dora@@x"][1].startswith('row 4 of the recipients: address "dora@@x" is not an e-mail address')
+    assert found["dora@@x"][1].startswith('row 5 of people.csv: address "dora@@x" is not an e-mail address')
     with reading() as session:
         assert "dora@@x" not in session.scalars(select(Recipient.address)).all()
 
