@@ -19,7 +19,7 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.models import Delivery, Run
+from pipeline.models import Delivery, Run, Step
 from tests.functional.running import Running, running
 
 RECIPIENTS = int(os.environ.get("SOAK_RECIPIENTS", "2000"))
@@ -70,15 +70,22 @@ def pool(found: Running) -> list[int]:
     return []
 
 
+def senders(found: Running) -> list[int]:
+    """Those of the pool that have a step that sends: a process that has just been started has nothing to lose."""
+    sending = found.rows(Step, Step.task == "report.deliver", Step.status == "running")
+    owners = {int(step.lease_owner.split("/")[2]) for step in sending if step.lease_owner}
+    return [pid for pid in pool(found) if pid in owners]
+
+
 def kill_some(found: Running, dice: random.Random, number: int) -> int:
-    """Kill one process of the pool or, now and then, the worker with all of it; how many could have been sending."""
-    victims = pool(found)
+    """Kill one process that sends or, now and then, the worker with all of its pool; how many were sending."""
+    victims = senders(found)
+    if not victims:
+        return 0
     if number % WHOLE_WORKER == 0:
         found.kill("worker")
         found.start("worker")
         return len(victims)
-    if not victims:
-        return 0
     with suppress(ProcessLookupError):
         os.kill(dice.choice(victims), signal.SIGKILL)
     return 1
