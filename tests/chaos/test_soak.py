@@ -92,13 +92,13 @@ def kill_some(found: Running, dice: random.Random, number: int) -> int:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2100)
 def test_2_000_messages_while_a_sender_is_killed_every_second(soaked: Running) -> None:
     dice, seconds, kills, began = random.Random(2_000), 0, 0, time.monotonic()
     run_id = soaked.trigger(soaked.schedule("soak", SOAK))
     soaked.until(soaked.smtp.taken, 120)
     while not (run := soaked.one(Run, Run.id == run_id)).finished_at:
-        assert time.monotonic() - began < 600, (run.status, run.error, soaked.logs())
+        assert time.monotonic() - began < 1800, (run.status, run.error, soaked.logs())
         seconds += 1
         kills += kill_some(soaked, dice, seconds)
         soaked.revive("worker")
