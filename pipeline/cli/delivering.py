@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import By, Json, RunText, actor, check_database, looking, print_json
+from pipeline.cli.options import By, Json, RunText, actor, check_database, looking, print_json, print_json_with
 
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="As for `pipeline show`.")]
 Keys = Annotated[
@@ -41,6 +41,10 @@ def deliveries(
     most = limit if limit or as_json else 100
     with looking() as session:
         found_run = rows.find(session, run)
+        if as_json and most is None:
+            head, each = answers.each_delivery(session, found_run, status or [], key or [], history=history)
+            print_json_with(head, "deliveries", each)
+            return
         found = answers.deliveries(session, found_run, status or [], key or [], limit=most, history=history)
     if as_json:
         print_json(found)

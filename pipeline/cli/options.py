@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,3 +106,18 @@ def print_json(value: Any) -> None:
     from pipeline.services.answers import as_json
 
     typer.echo(json.dumps(as_json(value), indent=2, ensure_ascii=False))
+
+
+def print_json_with(value: Any, name: str, rows: Iterable[Any]) -> None:
+    """The same, its list `name` filled with `rows` as they come: there may be a million."""
+    import json
+
+    from pipeline.services.answers import as_json
+
+    before, after = json.dumps(as_json(value), indent=2, ensure_ascii=False).split(f'"{name}": []')
+    between = f'{before}"{name}": ['
+    for row in rows:
+        text = json.dumps(as_json(row), indent=2, ensure_ascii=False).replace("\n", "\n    ")
+        typer.echo(f"{between}\n    {text}", nl=False)
+        between = ","
+    typer.echo(f"\n  ]{after}" if between == "," else f"{between}]{after}")

@@ -26,6 +26,9 @@ from pipeline.models import (
 from pipeline.services import audit, freezing, optouts, settling
 from pipeline.services.audit import Actor
 
+# People whom one document is sent once more at a time, and keys among which the one is looked for that was meant.
+MOST = 10_000
+
 
 def resend(
     session: Session, actor: Actor, run: Run, keys: Sequence[str], *, to: str | None = None, reason: str | None = None
@@ -88,10 +91,16 @@ def _firsts(session: Session, run: Run, key: str, address: str | None) -> list[D
     sent = (Channel.WEBHOOK,) if _is_webhook(address) else (Channel.EMAIL, Channel.WEBHOOK)
     of_run = (Delivery.run_id == run.id, Delivery.channel.in_(sent), Delivery.repeat == 0)
     mine = select(Delivery).where(*of_run, or_(Delivery.key == key, carried))
-    found = list(session.scalars(mine.order_by(Delivery.address)))
+    first = (Delivery.address != address, Delivery.status != DeliveryStatus.ACCEPTED) if address is not None else ()
+    found = list(session.scalars(mine.order_by(Delivery.channel, *first, Delivery.address).limit(MOST + 1)))
+    if len(found) > MOST and address is None:
+        raise Refused(
+            f'more than {MOST:,} were to be sent the key "{key}" in run {run.id}: so many are a run of their own. '
+            "Say for whom with --to, or trigger the schedule again"
+        )
     found = [one for one in found if one.channel == Channel.EMAIL] or found
     if not found:
-        known = session.scalars(select(Document.key).where(Document.run_id == run.id))
+        known = session.scalars(select(Document.key).where(Document.run_id == run.id).limit(MOST))
         raise NotFound(f'nobody was to be sent the key "{key}" in run {run.id}{did_you_mean(key, known, lead=": ")}')
     posted = ", ".join(one.address for one in found if one.channel == Channel.WEBHOOK)
     if posted and address is not None and not _is_webhook(address):

@@ -6,7 +6,7 @@ Each answer is a frozen dataclass that `as_json` turns into what machines read; 
 from pipeline.services.answers.artifacts import ArtifactDetail, ArtifactPage, artifact, artifact_page
 from pipeline.services.answers.audit import AuditEntry, AuditPage, audit, audit_page
 from pipeline.services.answers.backfills import BackfillPage, BackfillSummary, backfills, summarise_backfills
-from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries
+from pipeline.services.answers.deliveries import Deliveries, DeliveryDetail, deliveries, each_delivery
 from pipeline.services.answers.delivery_pages import DeliveryFilter, DeliveryPage, delivery_page
 from pipeline.services.answers.detail import WORST_FIRST, RunDetail, show
 from pipeline.services.answers.document_pages import DocumentPage, DocumentRow, document_page
@@ -102,6 +102,7 @@ __all__ = [
     "delivery_page",
     "document_page",
     "due_next",
+    "each_delivery",
     "files",
     "load",
     "mail",

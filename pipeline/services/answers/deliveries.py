@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK
@@ -75,6 +75,22 @@ def deliveries(
     history: bool = False,
 ) -> Deliveries:
     """The run's deliveries, or `only` some. Raises Refused for a status that there is none of."""
+    counted, rows = each_delivery(session, run, statuses, keys, only=only, limit=limit, history=history)
+    found = list(rows)
+    return replace(counted, deliveries=found, more=sum(counted.counts.values()) - len(found))
+
+
+def each_delivery(
+    session: Session,
+    run: Run,
+    statuses: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    *,
+    only: Collection[UUID] | None = None,
+    limit: int | None = None,
+    history: bool = False,
+) -> tuple[Deliveries, Iterator[DeliveryDetail]]:
+    """The same with the deliveries apart, read as they are asked for: there may be a million."""
     wanted = [Delivery.run_id == run.id]
     if only is not None:
         wanted.append(Delivery.id.in_(only))
@@ -86,10 +102,14 @@ def deliveries(
     counted: dict[str, int] = dict(session.execute(counts).all())
     worst = case({status: number for number, status in enumerate(WORST_FIRST)}, value=Delivery.status, else_=99)
     order = (worst, Delivery.key, Delivery.address, Delivery.repeat)
-    rows = session.scalars(select(Delivery).where(*wanted).order_by(*order).limit(limit)).all()
-    known = histories(session, [row.id for row in rows]) if history else {}
-    found = [detail(row, known.get(row.id, []) if history else None) for row in rows]
-    return Deliveries(run.id, run.schedule_key, run.zone, counted, found, sum(counted.values()) - len(found))
+    rows = select(Delivery).where(*wanted).order_by(*order).limit(limit)
+    return Deliveries(run.id, run.schedule_key, run.zone, counted, [], 0), _details(session, rows, history=history)
+
+
+def _details(session: Session, rows: Select[Delivery], *, history: bool) -> Iterator[DeliveryDetail]:
+    for some in session.scalars(rows.execution_options(yield_per=CHUNK)).partitions():
+        known = histories(session, [row.id for row in some]) if history else {}
+        yield from (detail(row, known.get(row.id, []) if history else None) for row in some)
 
 
 def carrying(keys: Sequence[str]) -> ColumnElement[bool]:

@@ -67,6 +67,7 @@ def _missing(session: Session, run: Run, key: str) -> str:
         return f'the document "{key}" has no file: it is {document.status}' + (
             f": {document.error}" if document.error else ""
         )
-    known = session.scalars(select(Document.key).where(Document.run_id == run.id).order_by(Document.key)).all()
+    keys = select(Document.key).where(Document.run_id == run.id).order_by(Document.key)
+    known = session.scalars(keys.limit(10_000)).all()
     held = f"it has {', '.join(known[:5]) or 'none'}{' …' if len(known) > 5 else ''}"
     return f'the run has no document "{key}": {did_you_mean(key, known, held)}'

@@ -48,6 +48,8 @@ def test_they_can_be_narrowed_and_read_by_machines(typed, as_json, run):
         "bob@acme.example", 0, ["dot", "uncertain"],
     )  # fmt: skip
     assert as_json("deliveries", "--limit", 1)["more"] == 2
+    assert as_json("deliveries") == as_json("deliveries", "--limit", 3)
+    assert as_json("deliveries", "--key", "NOBODY")["deliveries"] == []
     assert "No delivery fits" in typed("deliveries", "--key", "NOBODY").stdout
     wrong = typed("deliveries", "--status", "uncertian")
     assert (wrong.exit_code, wrong.stderr) == (2, 'no delivery has the status "uncertian": did you mean uncertain?\n')

@@ -157,6 +157,16 @@ def test_without_an_address_everybody_of_the_key_gets_theirs_again(run):
     assert [one.address for one in made] == ["anna@acme.example", "bob@acme.example", "cid@acme.example"]
 
 
+def test_what_went_to_more_than_can_be_meant_is_repeated_for_who_is_named(run, monkeypatch):
+    do(settling.resolve, run, [], sent=True)
+    monkeypatch.setattr(repeating, "MOST", 2)
+    with pytest.raises(Refused, match=r'more than 2 were to be sent the key "ACME" in run .* Say for whom with --to'):
+        do(repeating.resend, run, ["ACME"])
+
+    (made,) = do(repeating.resend, run, ["ACME"], to="cid@acme.example")
+    assert made.repeat_of == delivery(run, "cid").id
+
+
 def test_a_stranger_who_gets_it_makes_nobodys_failure_good(run):
     make_delivery(run, "abe@acme.example", status="failed", document_id=delivery(run, "anna").document_id)
     (made,) = do(repeating.resend, run, ["ACME"], to="new@x.example")
