@@ -91,7 +91,6 @@ def site(home: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Site]:
             "PIPELINE_SMTP_URL": f"smtp://127.0.0.1:{wires['mail'].port}",
             "PIPELINE_MAIL_FROM": "Reports <reports@example.net>",
             "PIPELINE_LEASE": str(LEASE),
-            "PIPELINE_REPUBLISH_AFTER": "15",
             "PIPELINE_RELAY_RETRY": "1",
         }
         # Looked at from outside: past the wire, which may be cut.
