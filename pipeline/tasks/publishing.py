@@ -7,6 +7,7 @@ from uuid import UUID
 
 from celery import chain, chord, group
 from celery.canvas import Signature
+from celery.exceptions import ChordError
 from celery.result import denied_join_result
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
@@ -21,6 +22,8 @@ from pipeline.models import Step, StepStatus
 from pipeline.services import priorities, publishing, steps
 
 logger = log.get(__name__)
+# A message that ends before its step is claimed is sent again at once so many times; then after its grace, as if lost.
+AT_ONCE = 3
 
 
 def publish(run_id: UUID) -> bool:
@@ -95,11 +98,13 @@ def _limits(row: Step) -> dict[str, float]:
 
 @app.task(name="run.failed", ignore_result=True)
 def failed(task_id: str) -> None:
-    """The one error path: a step's task ended outside of our hands (killed, past its hard limit, unknown task).
+    """The one error path: a step's task ended outside of our hands (killed, past its hard limit, the database away).
 
     A dead process's claim is released here and now; a living one's is left to its lease. One that had recorded its step
-    has not brought along what comes next.
+    has not brought along what comes next; one that had not yet claimed it has used up the message.
     """
+    # A chord that ended badly tells so of what it was to bring, too, of which no message was fetched.
+    was_fetched = not isinstance(app.AsyncResult(task_id).result, ChordError)
     with transaction() as session:
         row = session.scalar(select(Step).where(Step.task_id == UUID(task_id)))
         if row is None:
@@ -108,6 +113,8 @@ def failed(task_id: str) -> None:
             steps.release(session, row, clock(session), _killed(row))
         elif row.finished_at is not None:
             steps.carries_nothing(session, row)
+        elif row.status == StepStatus.QUEUED and was_fetched and row.published <= AT_ONCE:
+            steps.lose_message(session, row.id, task_id)
         run_id = row.run_id
     publish(run_id)
 

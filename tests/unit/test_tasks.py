@@ -839,6 +839,24 @@ def test_the_error_path_leaves_a_living_owner_alone(story):
     assert story.statuses(story.read(run_id)) == {"start": "running"}
 
 
+def test_a_message_whose_process_died_before_it_claimed_anything_is_sent_again_at_once(story):
+    (download,) = declare("download")
+
+    @workflow
+    def nightly(run):
+        return download.si()
+
+    story.trigger()
+    for _ in range(3):
+        (message,) = story.worker.take()
+        tasks.failed(message.headers["id"])
+    (message,) = story.worker.take()
+    tasks.failed(message.headers["id"])
+
+    assert story.worker.take() == []
+    assert story.beat(minutes=9) == ["start", "download"]
+
+
 @pytest.mark.parametrize("last", [1, 2])
 def test_what_a_process_that_died_after_its_work_was_to_bring_along_comes_all_the_same(story, last):
     (load,) = declare("load")

@@ -58,7 +58,8 @@ def after_failure(session: Session, run: Run, step: Step, error: str, now: datet
 def lose_message(session: Session, step_id: UUID, task: str) -> None:
     """Who was brought this message has done nothing that counts: if the step still waits for it, it is sent once more.
 
-    So it does where a standby has taken over from a database before it had heard of the claim.
+    So it does where its process was killed before it could claim anything, or where a standby has taken over from a
+    database before it had heard of the claim.
     """
     session.execute(
         update(Step)
