@@ -22,6 +22,7 @@ from pipeline.api import (
     schedules,
     suppressions,
     watching,
+    withdrawals,
 )
 from pipeline.api.parameters import check_query
 from pipeline.api.shield import Shield
@@ -50,7 +51,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.add_middleware(Shield)
     # Before the runs': a path of theirs, with the name of what is in a run, would fit these as well.
-    for part in (artifacts, deliveries, acts, runs, backfills, schedules, people, suppressions):
+    for part in (artifacts, deliveries, acts, runs, backfills, schedules, people, suppressions, withdrawals):
         app.include_router(part.router, dependencies=[Depends(check_query)])
     for part in (health, links):
         app.include_router(part.router)

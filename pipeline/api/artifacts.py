@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +17,7 @@ from pipeline.api.parameters import After, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.api.urls import absolute
 from pipeline.db import clock, reading, transaction
-from pipeline.models import Scope
+from pipeline.models import Scope, new_id
 from pipeline.services import answers, audit, links, runs
 from pipeline.services.answers import ArtifactPage
 from pipeline.settings import settings
@@ -76,21 +77,23 @@ class Sharing(BaseModel):
 class Shared(BaseModel):
     """A link that whoever has it may follow, until it ends."""
 
+    id: UUID
     url: str
     expires_at: datetime
 
 
 @router.post("/{run_id}/artifacts/{name:path}/link", summary="A link to a file that ends", status_code=201)
 def share(run_id: str, name: str, caller: Operator, request: Request, sharing: Sharing | None = None) -> Shared:
-    """Whoever has it can download the file without a token, until then. It cannot be taken back before."""
+    """Whoever has it can download the file without a token, until then. `POST /api/links/withdraw` takes it back."""
     days = (sharing or Sharing()).days
     with transaction() as session:
         run = runs.find(session, run_id)
         found = answers.artifact(session, run, name)
         expires_at = (clock(session) + timedelta(days=days)).replace(microsecond=0)
-        token = links.file_token(secret_keys(settings()), run.id, found.id, expires_at)
+        link_id = new_id()
+        token = links.file_token(secret_keys(settings()), run.id, found.id, link_id, expires_at)
         audit.record(
             session, caller.actor, "share", "run", run.id, schedule=run.schedule_key,
-            artifact=str(found.id), until=expires_at.isoformat(),
+            artifact=str(found.id), link=str(link_id), until=expires_at.isoformat(),
         )  # fmt: skip
-    return Shared(url=absolute(request, f"/f/{token}"), expires_at=expires_at)
+    return Shared(id=link_id, url=absolute(request, f"/f/{token}"), expires_at=expires_at)

@@ -20,7 +20,7 @@ from pipeline.api.parameters import MOST, After, Limit
 from pipeline.api.problems import RESPONSES
 from pipeline.db import reading, transaction
 from pipeline.models import Delivery, Run
-from pipeline.services import answers, repeating, runs, settling
+from pipeline.services import answers, links, repeating, runs, settling
 from pipeline.services.answers import Deliveries, DeliveryDetail, DeliveryFilter, DeliveryPage, plain
 
 router = APIRouter(prefix="/api/runs", tags=["deliveries"], responses=RESPONSES)
@@ -153,6 +153,30 @@ def resend(run_id: str, resending: Resending, caller: Operator) -> Deliveries:
         run_id,
         lambda session, run: repeating.resend(session, caller.actor, run, said.keys, to=said.to, reason=said.reason),
     )
+
+
+class Withdrawing(BaseModel):
+    """Messages whose links are to lead nowhere."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"addresses": ["ops@ua.example"]}]})
+
+    addresses: list[str] = Field([], max_length=10_000, description="Only in those to these; default: all.")
+    reason: str | None = Field(None, max_length=1000)
+
+
+class Withdrawn(BaseModel):
+    """In how many messages that is new."""
+
+    withdrawn: int
+
+
+@router.post("/{run_id}/deliveries/withdraw", summary="Take back the links in a run's messages")
+def withdraw(run_id: str, caller: Operator, withdrawing: Withdrawing | None = None) -> Withdrawn:
+    """The documents behind them are opened by nobody any more; what was attached stays with whoever has it."""
+    said = withdrawing or Withdrawing()
+    with transaction() as session:
+        run = runs.find(session, run_id)
+        return Withdrawn(withdrawn=links.withdraw_messages(session, caller.actor, run, said.addresses, said.reason))
 
 
 class Skipping(BaseModel):

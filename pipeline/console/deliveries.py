@@ -15,7 +15,7 @@ from pipeline.console.visitors import Looking, Operating
 from pipeline.db import reading, transaction
 from pipeline.errors import NotFound
 from pipeline.models import OPEN_DELIVERY, Channel, DeliveryStatus
-from pipeline.services import answers, repeating, runs, settling
+from pipeline.services import answers, links, repeating, runs, settling
 from pipeline.services.answers import DeliveryFilter
 
 router = APIRouter(include_in_schema=False, route_class=Page)
@@ -59,6 +59,7 @@ def one_delivery(request: Request, visitor: Looking, run_id: UUID, delivery_id: 
         run = runs.find(session, str(run_id))
         found = answers.deliveries(session, run, only=[delivery_id], history=True).deliveries
         detail = answers.summarise(session, [run])[0]
+        withdrawn = links.are_withdrawn(session, delivery_id)
     if not found:
         raise NotFound("this run has no such delivery")
     (one,) = found
@@ -68,6 +69,7 @@ def one_delivery(request: Request, visitor: Looking, run_id: UUID, delivery_id: 
         request, "delivery.html", visitor, zone=run.zone, run=detail, one=one,
         may_resend=operates and settled and one.channel in {Channel.EMAIL, Channel.WEBHOOK},
         may_skip=operates and one.status in OPEN_DELIVERY,
+        withdrawn=withdrawn, may_withdraw=operates and one.sent_at and one.channel == Channel.EMAIL and not withdrawn,
         may_resolve=operates and one.status == DeliveryStatus.UNCERTAIN,
     )  # fmt: skip
 
@@ -93,6 +95,17 @@ def skip(request: Request, run_id: RunId, act: Operating) -> Response:
         run = settling.lock(session, runs.find(session, str(run_id)))
         settling.skip(session, act.actor, run, whom, act.form["reason"] or None)
     return said(request, back, f"Nothing more of this run is sent to {whom}.")
+
+
+@router.post("/runs/{run_id}/withdraw")
+def withdraw(request: Request, run_id: RunId, act: Operating) -> Response:
+    """The links in the message lead nowhere any more."""
+    whom = act.form["address"]
+    request.state.back = back = _back(run_id, act.form["delivery"])
+    with transaction() as session:
+        run = runs.find(session, str(run_id))
+        links.withdraw_messages(session, act.actor, run, [whom], act.form["reason"] or None)
+    return said(request, back, f"The links in what this run sent to {whom} lead nowhere any more.")
 
 
 def _back(run_id: UUID, delivery: str) -> str:

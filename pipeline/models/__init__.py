@@ -15,7 +15,7 @@ from pipeline.models.deliveries import (
     RateUse,
     Relay,
 )
-from pipeline.models.documents import Artifact, Document, DocumentStatus, RunArtifact
+from pipeline.models.documents import Artifact, Document, DocumentStatus, RunArtifact, WithdrawnLink
 from pipeline.models.notices import Notice, NoticeDelivery, NoticeStatus
 from pipeline.models.people import OptOut, Recipient, Subscription, SubscriptionStatus, Suppression
 from pipeline.models.runs import FINAL_RUN, TRIGGERED, Answer, Approval, Run, RunEvent, RunStatus, Trigger, WaitingFor
@@ -83,6 +83,7 @@ __all__ = [
     "User",
     "UtcDateTime",
     "WaitingFor",
+    "WithdrawnLink",
     "kind_of",
     "made_at",
     "new_id",

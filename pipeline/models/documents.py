@@ -70,3 +70,18 @@ class RunArtifact(Base):
     artifact_id: Mapped[UUID] = mapped_column(ForeignKey("artifacts.id"))
     document_id: Mapped[UUID | None] = mapped_column(ForeignKey("documents.id"))
     format: Mapped[str | None]
+
+
+class WithdrawnLink(Base):
+    """A link to a file that was taken back before it ended.
+
+    `subject` is the delivery whose message has it (all links of that message), or the id of a link that was shared.
+    """
+
+    __tablename__ = "withdrawn_links"
+    __table_args__ = (Index("ix_withdrawn_links_run_id", "run_id"),)
+
+    subject: Mapped[UUID] = mapped_column(primary_key=True)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    at: Mapped[datetime]
+    by: Mapped[str]

@@ -32,6 +32,7 @@ from pipeline.models import (
     ScheduleRevision,
     Slot,
     Step,
+    WithdrawnLink,
 )
 from pipeline.policies import Keep
 from pipeline.services import totals
@@ -63,6 +64,7 @@ BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
     (DeliveryDocument, _carried_by_its_deliveries),
     (Delivery, Delivery.run_id.in_),
     (RunArtifact, RunArtifact.run_id.in_),
+    (WithdrawnLink, WithdrawnLink.run_id.in_),
     (Document, Document.run_id.in_),
     (RunEvent, RunEvent.run_id.in_),
     (Approval, Approval.run_id.in_),

@@ -107,6 +107,29 @@ def test_a_link_leads_to_the_file_without_a_token_until_it_ends(as_, run):
     assert http.get(url.replace("/f/", "/d/")).status_code == 410
 
 
+def test_a_link_that_was_shared_is_taken_back_and_another_one_made(as_, run):
+    http = as_()
+    first, second = (http.post(f"{path(run)}/link").json()["url"] for _ in range(2))
+    assert first != second
+    assert http.post("/api/links/withdraw", json={"url": first, "reason": "to the wrong one"}).json() == {"new": True}
+    assert http.post("/api/links/withdraw", json={"url": first}).json() == {"new": False}
+    with reading() as session:
+        assert (
+            session.scalars(select(Audit).where(Audit.action == "withdraw")).one().detail["reason"]
+            == "to the wrong one"
+        )
+    del http.headers["Authorization"]
+    gone = http.get(first)
+    assert (gone.status_code, "This link was taken back" in gone.text) == (410, True)
+    assert http.get(second).content == DATA
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://testserver/f/", "http://testserver/u/x", "http://testserver/d/x"])
+def test_what_is_no_link_of_ours_cannot_be_taken_back(as_, url):
+    answer = as_().post("/api/links/withdraw", json={"url": url})
+    assert (answer.status_code, "not one of ours" in answer.json()["detail"]) == (409, True)
+
+
 def _outside(store: Path, sha256: str) -> dict[str, str]:
     """URIs that lead out of the store, each in its way, to a file beside it."""
     (store.parent / "secret.txt").write_bytes(DATA)

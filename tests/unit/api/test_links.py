@@ -14,7 +14,7 @@ from pipeline.schedule import Person
 from pipeline.services import links, optouts, subscribing
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
-from tests.factories import make_delivery, make_document, make_file, make_run, make_schedule
+from tests.factories import finished_run, make_delivery, make_document, make_file, make_run, make_schedule
 
 LATER = datetime.now(UTC) + timedelta(days=30)
 
@@ -114,3 +114,31 @@ def test_a_document_whose_link_has_ended_or_that_is_gone_says_so(http):
 
 def test_links_are_no_part_of_the_documented_api(http):
     assert not [path for path in http.get("/api/openapi.json").json()["paths"] if re.match("/[ud]/", path)]
+
+
+@pytest.mark.parametrize("how", ["link", "message"])
+def test_the_links_of_a_message_are_taken_back_by_one_of_them_or_by_who_got_it(as_, how):
+    """Of that message all, of others none: a message that is sent later has links of its own."""
+    http = as_()
+    run = finished_run()
+    mine, other = (make_delivery(run, address) for address in ("anna@acme.example", "bob@acme.example"))
+    document = make_document(run, "ACME")
+    stored = storage.store().put(b"%PDF", "document", ".pdf")
+    make_file(run, document, stored.uri, size=4, sha256=stored.sha256)
+    token, others = (
+        links.document_token(secret_keys(settings()), one.id, document.id, "pdf", LATER) for one in (mine, other)
+    )
+    assert http.get(f"/d/{token}").content == b"%PDF"
+    if how == "link":
+        assert http.post("/api/links/withdraw", json={"url": f"https://reports.example/d/{token}"}).json()["new"]
+    else:
+        whom = {"addresses": ["anna@acme.example"]}
+        answer = http.post(f"/api/runs/{run.id}/deliveries/withdraw", json=whom)
+        assert answer.json() == {"withdrawn": 1}
+    gone = http.get(f"/d/{token}")
+    assert (gone.status_code, "taken back" in gone.text) == (410, True)
+    assert http.get(f"/d/{others}").content == b"%PDF"
+    assert http.post(f"/api/runs/{run.id}/deliveries/withdraw").json() == {"withdrawn": 1}
+    assert http.get(f"/d/{others}").status_code == 410
+    nobody = http.post(f"/api/runs/{run.id}/deliveries/withdraw", json={"addresses": ["zoe@acme.example"]})
+    assert (nobody.status_code, nobody.json()["field"]) == (422, "addresses")

@@ -72,13 +72,24 @@ def test_the_list_is_saved_as_a_table(http):
     assert f"/runs/{run.id}/deliveries.csv?status=failed" in http.get(f"/runs/{run.id}/deliveries?status=failed").text
 
 
+def test_the_links_of_a_message_are_taken_back(http):
+    run = finished_run()
+    one = make_delivery(run)
+    page = f"/runs/{run.id}/deliveries/{one.id}"
+    send(http, page, f"/runs/{run.id}/withdraw", address=one.address, delivery=str(one.id))
+    said = http.get(page).text
+    assert "lead nowhere any more" in text_of(said)
+    assert "were taken back" in text_of(said)
+    assert "Take back links" not in said
+
+
 def test_who_may_only_look_sends_nothing(stranger):
     run = finished_run()
     one = make_delivery(run, document_id=make_document(run).id)
     http = logged_in(stranger, Scope.READ)
     page = f"/runs/{run.id}/deliveries/{one.id}"
     assert "Send once more" not in http.get(page).text
-    for verb in ("resend", "skip"):
+    for verb in ("resend", "skip", "withdraw"):
         assert send(http, page, f"/runs/{run.id}/{verb}", key="ACME", address=one.address).status_code == 403
 
 
