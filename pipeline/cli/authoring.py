@@ -110,14 +110,14 @@ def check(
 
     found = checked(names or [])
     said = output.checked_as_json(found) if as_json else {}
-    if against:
+    if against is not None:
         from pipeline.cli import authoring_changes as changes
 
         compared = changes.compared(against, names or [], slots)
         said["changes"] = changes.as_json(compared)
     if as_json:
         print_json(said)
-    elif against:
+    elif against is not None:
         output.show_faults(found)
         changes.show(compared)
     else:

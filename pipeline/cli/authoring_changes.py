@@ -13,13 +13,23 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.authoring.against import Change, Comparison, FieldChange, PeopleChange, SlotChange, compare, deployed
+from pipeline.authoring.against import (
+    Change,
+    Comparison,
+    FieldChange,
+    FileChange,
+    PeopleChange,
+    SlotChange,
+    compare,
+    deployed,
+)
 from pipeline.authoring.against.sides import DEPLOYED, revision
 from pipeline.cli import tables
 from pipeline.services.answers import wording
 
 # Slots, people and lines of a text that are named; JSON has all of them.
 NAMED = 5
+FILES = {"added": "is new", "removed": "is gone", "changed": "is not the same"}
 STYLES = {"added": "green", "removed": "red", "changed": "yellow", "broken": "red"}
 
 
@@ -48,7 +58,7 @@ def show(found: Comparison) -> None:
         out.print(grid)
         out.print()
     for file in found.files:
-        out.print(tables.words(f"{file} is not the same: its workflows may do something else", "yellow"))
+        out.print(tables.words(f"{_file(file)}: its workflows may do something else", "yellow"))
     for note in found.notes:
         out.print(tables.words(note, "dim"))
     out.print(tables.words(_sum(found)))
@@ -79,8 +89,12 @@ def _all_lines(change: Change) -> Iterator[tuple[str, Text]]:
         yield from (("recipients", line) for line in _people(change.people))
     yield from (("recipients", line) for one in change.fields.get("recipients", []) for line in _field(one))
     yield from (("documents", line) for one in change.fields.get("documents", []) for line in _field(one))
-    yield from (("documents", tables.words(f"{file} is not the same")) for file in change.files)
+    yield from (("documents", tables.words(_file(file))) for file in change.files)
     yield from (("policies", line) for one in change.fields.get("policies", []) for line in _field(one))
+
+
+def _file(found: FileChange) -> str:
+    return f"{found.file} {FILES[found.kind]}"
 
 
 def _slots(found: SlotChange) -> Iterator[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Catalogue:
         if not asked:
             pytest.skip("none of its sources is an SQLite file that is there")
         for name, path, source in asked:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 try:
                     database.execute(f"EXPLAIN {source.sql}", dict.fromkeys(sources.names_in(source)))
                 except sqlite3.Error as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,14 +15,19 @@ from pipeline.adapters.documents import Content, Document, DocumentFormat, Enclo
 from pipeline.authoring import preview
 from pipeline.authoring.rehearsal import Rehearsal, Rows, Wish, rehearsal
 from pipeline.errors import Refused
+from pipeline.mistakes import did_you_mean
 from pipeline.report import Report, Scalar
+from pipeline.services.answers.wording import counted
 from pipeline.services.documents import file_name
 from pipeline.settings import settings
 from pipeline.timing import Period
 from pipeline.workflows.report import planning, rendering
 
+# What a test may give for a source: rows, or a CSV, JSON or Parquet file that has them (a relative one: of the home).
+Given = Iterable[Mapping[str, Any]] | Path | str
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Rendered:
     """One key's document and the message around it. Each is made when it is asked for, and then kept."""
 
@@ -31,6 +36,9 @@ class Rendered:
     _templates: Path
     # Why a run would not send it (`send_if`); None where it would.
     held_back: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.content.name}: {self.key}, {counted(len(self.rows), 'row')}, {self.period.label}>"
 
     @property
     def key(self) -> str:
@@ -108,6 +116,10 @@ class Documents(dict[str, Rendered]):
         assert len(self) == 1, f"{len(self)} documents: {', '.join(self) or 'none'}"
         return next(iter(self.values()))
 
+    def __missing__(self, key: str) -> Rendered:
+        hint = did_you_mean(key, self, f"there are {', '.join(self)}")
+        raise KeyError(f"no document has the key {key!r}: {hint}")
+
 
 class Renderer:
     """What the fixture `render` is."""
@@ -115,9 +127,9 @@ class Renderer:
     def __call__(  # noqa: PLR0913 - a wish's fields
         self,
         schedule: str,
-        rows: Rows | None = None,
+        rows: Given | None = None,
         *,
-        sources: Mapping[str, Rows] | None = None,
+        sources: Mapping[str, Given] | None = None,
         at: datetime | str | None = None,
         period: str | None = None,
         params: Mapping[str, Scalar] | None = None,
@@ -128,13 +140,32 @@ class Renderer:
         when the run is due (default: now), in the schedule's zone unless it says another; `period` and `params` are a
         trigger's. Raises a PipelineError with the sentence that the run would fail with.
         """
-        moment = datetime.fromisoformat(at) if isinstance(at, str) else at
         given = dict(sources or {})
         if rows is not None:
             given = {_main_source(schedule): rows, **given}
         wish = Wish(schedule, period=period, params=params or {})
-        with rehearsal(wish, at=moment, given=given or None) as (run, _):
+        answers = {name: _rows(name, said) for name, said in given.items()}
+        with rehearsal(wish, at=_moment(at), given=answers or None) as (run, _):
             return Documents((one.key, one) for one in _rendered(run))
+
+
+def _moment(at: datetime | str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(at) if isinstance(at, str) else at
+    except ValueError:
+        raise Refused(f'at="{at}" is no time: write it like at="2026-11-16T07:00"') from None
+
+
+def _rows(name: str, said: Given) -> Rows:
+    """As a rehearsal takes them. Raises Refused for what is neither rows nor the path of a file."""
+    if isinstance(said, (str, Path)):
+        return Path(said)
+    rows = [] if isinstance(said, Mapping) else list(said)
+    if isinstance(said, Mapping) or not all(isinstance(row, Mapping) for row in rows):
+        raise Refused(
+            f'rows of "{name}" are a list of mappings, such as [{{"customer": "ACME"}}], or the path of a file'
+        )
+    return rows
 
 
 def _main_source(schedule: str) -> str:

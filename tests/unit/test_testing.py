@@ -79,9 +79,22 @@ def test_rows_may_lie_in_a_file_and_are_read_as_a_source_is(shipments):
     assert (made.rows[0].day, made.rows[0].parcels) == (date(2026, 11, 10), 12)
 
 
+def test_rows_may_come_one_by_one_and_their_file_by_the_path_as_text(shipments):
+    made = Renderer()("shipments", (row for row in ROWS))
+    assert repr(made["BETA"]).startswith("<shipments: BETA, 1 row, ")
+    with pytest.raises(KeyError, match="no document has the key 'BTA': did you mean BETA"):
+        made["BTA"]
+    (shipments / "rows.csv").write_text("customer,day,parcels\nACME,2026-11-10,12\n")
+    assert Renderer()("shipments", "rows.csv").only.rows[0].parcels == 12
+
+
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
+        ({"schedule": "shipments", "rows": ROWS[0]}, 'rows of "rows" are a list of mappings'),
+        ({"schedule": "shipments", "rows": [("ACME", 3)]}, "or the path of a file"),
+        ({"schedule": "shipments", "rows": "nothing.csv"}, r"nothing\.csv does not exist"),
+        ({"schedule": "shipments", "rows": ROWS, "at": "monday"}, 'at="monday" is no time: write it like'),
         ({"schedule": "shipmets", "rows": ROWS}, "did you mean shipments"),
         ({"schedule": "shipments", "rows": []}, "without rows there are no documents"),
         ({"schedule": "shipments", "sources": {"people": ROWS}}, 'has no source "people"'),

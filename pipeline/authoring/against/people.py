@@ -38,14 +38,15 @@ class PeopleChange:
     problem: str | None = None
 
 
-def changed_people(name: str, before: Side, after: Side, at: datetime) -> PeopleChange | None:
+def changed_people(
+    old: Schedule | None, new: Schedule | None, before: Side, after: Side, at: datetime
+) -> PeopleChange | None:
     """None where they are the same, or nothing that decides about them has changed."""
-    old, new = before.schedules.get(name), after.schedules[name]
-    if new.kind != "report" or not _is_to_be_asked(old, new):
+    if not any(one and one.kind == "report" for one in (old, new)) or not _is_to_be_asked(old, new):
         return None
     try:
         gone = _people(old, before, at) if old and old.kind == "report" else set()
-        come = _people(new, after, at)
+        come = _people(new, after, at) if new and new.kind == "report" else set()
     except (PipelineError, OSError) as error:
         return PeopleChange(None, None, [], [], str(error))
     if gone == come:
@@ -53,9 +54,9 @@ def changed_people(name: str, before: Side, after: Side, at: datetime) -> People
     return PeopleChange(len(gone), len(come), _told(come - gone), _told(gone - come))
 
 
-def _is_to_be_asked(old: Schedule | None, new: Schedule) -> bool:
+def _is_to_be_asked(old: Schedule | None, new: Schedule | None) -> bool:
     """A query that stays the same is not asked; a file of the home may have other lines."""
-    if old is None or old.recipients != new.recipients:
+    if old is None or new is None or old.recipients != new.recipients:
         return True
     source = new.recipients.source
     return source is not None and (source.url is not None or _decides(old) != _decides(new))

@@ -34,6 +34,8 @@ class Side:
     schedules: Mapping[str, Schedule]
     broken: Mapping[str, str]
     folder: Path | None
+    # What to tell people of this side as a whole.
+    note: str = ""
 
 
 def here() -> Side:
@@ -65,17 +67,25 @@ def deployed() -> Side:
 def revision(ref: str) -> Iterator[Side]:
     """The active home as it was at a revision of Git, laid out in a temporary folder for as long as the block lasts.
 
-    Raises Refused where the home is in no repository, or there is no such revision.
+    Where the home's folder is not in it, everything is new. Raises Refused where the home is in no repository, or there
+    is no such revision.
     """
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
     if not commit:
-        raise Refused(
-            f'Git knows no revision "{ref}" in {settings().home}: `git branch -a` and `git log --oneline` list them '
-            f"(or say --against {DEPLOYED})"
-        )
+        raise Refused(f'Git knows no revision "{ref}" in {settings().home}: {_way_out()} (or say --against {DEPLOYED})')
+    name, place = f"{ref} ({commit[:9]})", _git("rev-parse", "--show-prefix").decode().strip()
     with TemporaryDirectory(prefix="pipeline-against-") as folder:
+        if place and not _git("rev-parse", "--verify", "--quiet", f"{commit}:{place}"):
+            yield Side(name, {}, {}, Path(folder), f"there is no folder {place} in {name}: everything counts as new")
+            return
         _lay_out(_git("archive", "--format=tar", commit), Path(folder))
-        yield _loaded(f"{ref} ({commit[:9]})", Path(folder))
+        yield _loaded(name, Path(folder))
+
+
+def _way_out() -> str:
+    if _git("rev-parse", "--is-shallow-repository").strip() == b"true":
+        return "this clone is shallow, as a CI's are: `git fetch --unshallow` brings the rest"
+    return "`git branch -a` and `git log --oneline` list them"
 
 
 def _git(*words: str) -> bytes:
@@ -86,7 +96,9 @@ def _git(*words: str) -> bytes:
         raise Refused(f"--against REF needs Git, which is not installed; --against {DEPLOYED} does not") from None
     if done.returncode > 1:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it failed without a word"]
-        raise Refused(f"Git in {settings().home}: {said[0]}; --against {DEPLOYED} needs no repository")
+        # The one fault that Git itself knows a way out of: a CI's container is not who owns the folder.
+        way = next((f": `{line.strip()}`" for line in said if "safe.directory" in line), "")
+        raise Refused(f"Git in {settings().home}: {said[0]}{way}; --against {DEPLOYED} needs no repository")
     return done.stdout
 
 

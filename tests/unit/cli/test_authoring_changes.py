@@ -79,7 +79,10 @@ def test_a_change_is_told_by_what_it_does_to_slots_recipients_documents_and_poli
     assert one["people"] == {
         "before": 2, "after": 1, "added": [], "removed": ["bob@example.org (B)"], "problem": None
     }  # fmt: skip
-    assert one["files"] == ["reports/weekly.py", "templates/weekly/subject.txt"]
+    assert one["files"] == [
+        {"file": "reports/weekly.py", "kind": "changed"},
+        {"file": "templates/weekly/subject.txt", "kind": "added"},
+    ]
     named = {area: [field["field"] for field in found] for area, found in one["fields"].items()}
     assert named == {
         "slots": ["when.cron"],
@@ -91,6 +94,7 @@ def test_a_change_is_told_by_what_it_does_to_slots_recipients_documents_and_poli
     assert "moved Mon 30 Nov 07:00 to 08:30" in told
     assert "2 before, 1 now gone bob@example.org (B)" in told
     assert "overlap: skip -> queue" in told
+    assert "reports/weekly.py is not the same templates/weekly/subject.txt is new" in told
     assert "1 changed; 1 schedule stays as it is." in told
 
 
@@ -129,11 +133,51 @@ def test_what_is_deployed_is_what_the_database_has(kept, typed):
 
 @pytest.mark.parametrize(
     ("ref", "sentence"),
-    [("nonsense", 'Git knows no revision "nonsense"'), ("--output=/tmp/x", 'Git knows no revision "--output=/tmp/x"')],
+    [
+        ("nonsense", 'Git knows no revision "nonsense"'),
+        ("--output=/tmp/x", 'Git knows no revision "--output=/tmp/x"'),
+        ("", 'Git knows no revision ""'),  # as of a CI's variable that is not set
+    ],
 )
 def test_a_revision_that_is_none_is_told(kept, typed, ref, sentence):
     done = typed("check", "--against", ref)
     assert (done.exit_code, sentence in done.stderr) == (2, True)
+
+
+def test_who_got_a_report_that_is_taken_away_is_told(kept, as_json):
+    (kept / "schedules" / "weekly.yaml").unlink()
+    (one,) = as_json("check", "--against", "HEAD")["changes"]["changes"]
+    assert (one["kind"], one["people"]["removed"]) == ("removed", ["ann@example.org (A)", "bob@example.org (B)"])
+
+
+def test_rows_that_git_keeps_are_part_of_what_documents_say(kept, as_json):
+    write(kept, "data/stock.csv", "item\nTape\n")
+    write(kept, "schedules/stock.yaml", "report: {title: Stock, url: data/stock.csv}\nrecipients: [a@example.org]\n")
+    git(kept.parent, "add", "home/schedules", "home/data")
+    git(kept.parent, "commit", "-qm", "two")
+    write(kept, "data/stock.csv", "item\nTape\nGloves\n")
+    (one,) = as_json("check", "--against", "HEAD")["changes"]["changes"]
+    assert one["files"] == [{"file": "data/stock.csv", "kind": "changed"}]
+
+
+def test_a_home_whose_folder_is_not_yet_there_is_all_new(kept, typed):
+    kept.rename(kept.parent / "moved")
+    git(kept.parent, "add", "-A", "moved/schedules", "moved/reports")
+    git(kept.parent, "commit", "-qam", "moved")
+    (kept.parent / "moved").rename(kept)
+    told = " ".join(typed("check", "--against", "HEAD").stdout.split())
+    assert "there is no folder home/ in HEAD" in told
+    assert "2 added; 0 schedules stay" in told
+
+
+def test_a_clone_of_one_commit_and_an_owner_that_git_does_not_trust_are_told_with_the_way_out(kept, typed, monkeypatch):
+    git(kept.parent, "commit", "--allow-empty", "-qm", "two")
+    git(kept.parent, "clone", "-q", "--depth=1", f"file://{kept.parent}", "shallow")
+    monkeypatch.setenv("PIPELINE_HOME", str(kept.parent / "shallow" / "home"))
+    settings.cache_clear()
+    assert "this clone is shallow" in typed("check", "--against", "HEAD~1").stderr
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert "safe.directory" in typed("check", "--against", "HEAD").stderr
 
 
 def test_a_home_in_no_repository_is_told_the_other_way(home, typed):
