@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from pipeline import log, schedule, stopping, targets
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import Cancelled, PermanentError, StaleClaim, Waiting
@@ -45,6 +47,11 @@ class RunHandle:
         self.lost = False
         # Why the step is to stop, once somebody has cancelled its run.
         self.cancelled: str | None = None
+        # Whether the step was interrupted, for its limit of time or a cancelled run; it may have passed over that.
+        self.interrupted = False
+        # By time.monotonic(), since when the process is to end; and whether how the step ended is being recorded.
+        self.ending = 0.0
+        self.recording = False
         # An answer is on its way that nobody could ask for again: the step is not interrupted now.
         self.is_waiting_for_an_answer = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -150,15 +157,24 @@ class RunHandle:
     def alive(self) -> None:
         """A safe point: raises StaleClaim when another process took the step over, Cancelled when its run is ended.
 
+        Raises SoftTimeLimitExceeded, also again, when its time is over.
         Raises Waiting when the worker is to stop, and half of the time that it has for that is over.
         """
         if self.cancelled:
             raise Cancelled(self.cancelled)
+        if self.ending:
+            raise self.given_back()
+        if self.interrupted:
+            raise SoftTimeLimitExceeded
         if self.lost:
             raise StaleClaim(f"step {self.claim.step.name} of run {self.id} was taken over by another process")
         asked = stopping.since()
         if asked is not None and asked > settings().stop_within / 2:
-            raise Waiting("its worker was stopped", again_in=0)
+            raise self.given_back()
+
+    def given_back(self) -> Waiting:
+        """What to raise where somebody else is to carry the step out: it is no failed try."""
+        return Waiting("its worker was stopped", again_in=0)
 
     def keep_output(self, text: str) -> None:
         """Keep what a program said with this attempt, where `pipeline show` shows it; the last text counts.

@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import log
+from pipeline import hung, interrupting, log
 from pipeline.db import reading, transaction
 from pipeline.errors import StaleClaim
 from pipeline.handle import RunHandle
@@ -21,8 +21,12 @@ from pipeline.settings import settings
 logger = log.get(__name__)
 # Seconds between two looks at whether the run is being cancelled.
 LOOK = 1.0
-# Seconds after that for a step to notice by itself at a safe point; then it is interrupted, then its process killed.
-INTERRUPT, KILL = 4.0, 7.0
+# Seconds after that for a step to notice by itself at a safe point, then until its process is killed.
+INTERRUPT, KILL = 4.0, 3.0
+# For the answer to a message that is out: without it nobody can know whether it has arrived.
+ANSWER = 8.0
+# Seconds in which a step whose process is to end has to be given back.
+END = 4.0
 
 
 @contextmanager
@@ -31,22 +35,25 @@ def kept(handle: RunHandle) -> Iterator[None]:
 
     A claim that is lost, or a run that is cancelled, is noticed at safe points (`handle.alive`). A step that comes to
     none is interrupted as by its soft time limit, and at last killed with its process; its worker starts another.
+    One that keeps this thread from running is killed by its worker (see `hung`).
     """
-    keeper = _Keeper(handle)
-    keeper.start()
-    try:
-        yield
-    finally:
-        keeper.end()
+    with interrupting.heard(handle), hung.heartbeat() as beat:
+        keeper = _Keeper(handle, beat)
+        keeper.start()
+        try:
+            yield
+        finally:
+            keeper.end()
 
 
 class _Keeper(threading.Thread):
-    def __init__(self, handle: RunHandle) -> None:
+    def __init__(self, handle: RunHandle, beat: Callable[[], None]) -> None:
         super().__init__(name=f"lease-{handle.claim.step.name}", daemon=True)
         self._handle = handle
+        self._beat = beat
         self._done = threading.Event()
         self._cancelled_at = 0.0
-        self._interrupted = False
+        self._interrupted_at = 0.0
 
     def end(self) -> None:
         self._done.set()
@@ -56,6 +63,9 @@ class _Keeper(threading.Thread):
         third = settings().lease / 3
         renewed = time.monotonic()
         while not self._done.wait(min(LOOK, third)):
+            self._beat()
+            if self._handle.ending and time.monotonic() - self._handle.ending > END:
+                self._signal(signal.SIGKILL, "killed")
             try:
                 if time.monotonic() - renewed >= third:
                     self._renew()
@@ -77,20 +87,16 @@ class _Keeper(threading.Thread):
                 self._handle.cancelled = runs.being_cancelled(session, self._handle.id)
             self._cancelled_at = time.monotonic()
             return
-        if self._handle.is_waiting_for_an_answer:
-            return
-        since = time.monotonic() - self._cancelled_at
-        if since >= KILL:
-            self._signal(signal.SIGKILL, "killed")
-        elif since >= INTERRUPT and not self._interrupted:
-            self._interrupted = True
+        now = time.monotonic()
+        if self._interrupted_at:
+            if now - self._interrupted_at >= KILL:
+                self._signal(signal.SIGKILL, "killed")
+        elif now - self._cancelled_at >= (ANSWER if self._handle.is_waiting_for_an_answer else INTERRUPT):
+            self._interrupted_at = now
             self._signal(signal.SIGUSR1, "interrupted")
 
     def _signal(self, number: signal.Signals, what: str) -> None:
-        """Only a worker's child may be: in any other process (a test, a thread pool) others would go with it."""
-        from billiard.process import current_process
-
-        if current_process().name == "MainProcess" or self._done.is_set():
+        if not interrupting.is_a_workers_child() or self._done.is_set():
             return
-        logger.warning("the run is cancelled, its step does not stop", step=self._handle.claim.step.name, so=what)
+        logger.warning("the step is to end, and does not", step=self._handle.claim.step.name, so=what)
         os.kill(os.getpid(), number)

@@ -99,7 +99,7 @@ def act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: b
     with RunHandle(claim) as handle, leases.kept(handle):
         try:
             result, stages = read(_called(definition, handle), handle)
-            acted = True
+            handle.recording = acted = True
             failpoint(f"{claim.step.kind}.acted")
             persist(lambda session: steps.record(session, claim, result, stages, carried=carried))
         except StaleClaim:
@@ -107,8 +107,9 @@ def act_and_record(definition: StepDefinition, claim: steps.Claim, *, carried: b
         except Exception as error:  # whatever a step raises becomes a row, never a lost message
             if acted and _nobody_can_be_told(error, handle):
                 raise  # for so long that its lease lapses
+            handle.recording = True
             retry = Retry.from_json(claim.step.retry, on=definition.retry.on)
-            failure = _named(error, retry, handle.cancelled)
+            failure = _stopped(error, claim, retry, handle) or _named(error, retry)
             trace = getattr(failure, "trace", None)
             trace = traceback.format_exc() if trace is None else trace or None
             if isinstance(failure, Waiting):
@@ -133,13 +134,21 @@ def _called(definition: StepDefinition, handle: RunHandle) -> Any:
         return runs.Verdict(RunStatus.SKIPPED, str(nothing_to_do))
 
 
-def _named(error: Exception, retry: Retry, cancelled: str | None) -> Exception:
+def _stopped(error: Exception, claim: steps.Claim, retry: Retry, handle: RunHandle) -> Exception | None:
+    """Why the step did not come to its end, where it was stopped: libraries make anything of that."""
+    interrupted = handle.interrupted or isinstance(error, SoftTimeLimitExceeded)
+    if handle.cancelled and (interrupted or handle.ending):
+        return Cancelled(handle.cancelled)
+    if handle.ending:
+        return handle.given_back()
+    if not interrupted:
+        return None
+    soft = retry.time_limit or app.tasks[claim.step.task].soft_time_limit or TIME_LIMITS[0]
+    return TransientError(f"took longer than its time limit of {soft:g} s allows and was stopped")
+
+
+def _named(error: Exception, retry: Retry) -> Exception:
     """The error as a class that says whether trying again can help: ours, or one that the step's retry names."""
-    if isinstance(error, SoftTimeLimitExceeded) and cancelled:
-        return Cancelled(cancelled)
-    if isinstance(error, SoftTimeLimitExceeded):
-        limit = "its time limit" if retry.time_limit is None else f"its time limit of {retry.time_limit:g} s"
-        return TransientError(f"took longer than {limit} allows and was stopped")
     if isinstance(error, DBAPIError) and is_away(error):
         return TransientError(f"the pipeline's database is away: {error.orig}")
     if isinstance(error, MemoryError):

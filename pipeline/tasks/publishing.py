@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from celery import chain, chord, group
@@ -14,7 +15,7 @@ from sqlalchemy import select
 
 from pipeline import log
 from pipeline.adapters import owners
-from pipeline.celery import HARD_AFTER, app
+from pipeline.celery import HARD_AFTER, TIME_LIMITS, app
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import BrokerAway
 from pipeline.failpoints import failpoint
@@ -110,7 +111,8 @@ def failed(task_id: str) -> None:
         if row is None:
             return
         if row.status == StepStatus.RUNNING and row.lease_owner and owners.is_dead(row.lease_owner):
-            steps.release(session, row, clock(session), _killed(row))
+            now = clock(session)
+            steps.release(session, row, now, _killed(row, now - steps.tried_since(session, row)))
         elif row.finished_at is not None:
             steps.carries_nothing(session, row)
         elif row.status == StepStatus.QUEUED and was_fetched and row.published <= AT_ONCE:
@@ -119,7 +121,9 @@ def failed(task_id: str) -> None:
     publish(run_id)
 
 
-def _killed(row: Step) -> str:
-    limit = row.retry.get("time_limit")
-    of = "hard time limit" if limit is None else f"time limit of {limit:g} s"
-    return f"its process was killed ({of}, memory or a signal)"
+def _killed(row: Step, after: timedelta) -> str:
+    """Celery hands over the task's id and nothing else; a task that had all of its time has run out of it."""
+    hard = _limits(row).get("time_limit") or app.tasks[row.task].time_limit or TIME_LIMITS[1]
+    if after.total_seconds() >= hard:
+        return f"it did not stop at its time limit, and its process was killed after {hard:g} s"
+    return "its process was killed (memory, a fault in a library, or a signal)"

@@ -9,6 +9,8 @@ from pipeline.models import Attempt, Run, Step
 from tests.functional.running import Running, running
 
 HUNG = """
+import ctypes
+
 from celery import chain, group
 
 from pipeline.tasks import step, workflow
@@ -26,13 +28,21 @@ def deaf(run, number: int):
 
 
 @step
+def stone(run):
+    # It waits for a lock in C while it has that of the interpreter: no thread of its process runs any more.
+    lock, c = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+    while True:
+        c.pthread_mutex_lock(lock)
+
+
+@step
 def after(run):
     return {}
 
 
 @workflow
 def hung(run):
-    return chain(group([deaf.si(0), deaf.si(1)]), after.si())
+    return chain(group([deaf.si(0), deaf.si(1), stone.si()]), after.si())
 """
 
 
@@ -43,6 +53,7 @@ def up(tmp_path):
     (home / "workflows" / "hung.py").write_text(HUNG)
     for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}"):
         found.schedule("hung", "workflow: hung\n")
+        found.start("worker2")
         yield found
 
 
@@ -50,12 +61,12 @@ def test_steps_that_notice_nothing_are_interrupted_then_killed_and_the_worker_go
     run_id = up.trigger("hung")
 
     def at_work():
-        return [one for one in up.rows(Step, Step.run_id == run_id, Step.status == "running") if "deaf" in one.name]
+        return up.rows(Step, Step.run_id == run_id, Step.status == "running", Step.name != "start")
 
-    up.until(lambda: len(at_work()) == 2 or None, 30)
+    up.until(lambda: len(at_work()) == 3 or None, 30)
     began = time.monotonic()
     told = json.loads(up.command("cancel", str(run_id), "--reason", "stuck", "--json", check=True).stdout)
-    assert (told["run"]["status"], told["at_work"]) == ("cancelling", 2)
+    assert (told["run"]["status"], told["at_work"]) == ("cancelling", 3)
     run = up.finished(run_id, 30)
     assert time.monotonic() - began < 25
     assert (run.status, run.error.endswith(": stuck")) == ("cancelled", True)

@@ -380,7 +380,7 @@ def test_a_step_names_the_errors_that_are_worth_another_try(story):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (SoftTimeLimitExceeded(), "took longer than its time limit allows and was stopped"),
+        (SoftTimeLimitExceeded(), "took longer than its time limit of 840 s allows and was stopped"),
         (MemoryError(), "ran out of memory"),
         (
             OperationalError("", {}, Exception("database is locked")),
@@ -400,6 +400,42 @@ def test_what_passes_by_itself_is_tried_again(story, error, sentence):
     run = story.run()
 
     assert (run.status, story.attempts(run, "download")[0].error) == ("running", sentence)
+
+
+def test_what_a_library_makes_of_an_interruption_is_told_as_that(story):
+    @step(retry=SOON, limits=(60, 90))
+    def hurried(run):
+        run.interrupted = True
+        raise PermanentError("another command is already in progress")
+
+    @workflow
+    def nightly(run):
+        return hurried.si()
+
+    run = story.run()
+
+    said = "took longer than its time limit of 60 s allows and was stopped"
+    assert (run.status, story.attempts(run, "hurried")[0].error) == ("running", said)
+
+
+def test_what_is_interrupted_because_its_run_is_cancelled_is_cancelled_whatever_it_raises(story):
+    @step(retry=SOON)
+    def download(run):
+        with transaction() as session:
+            session.get_one(Run, run.id).status = "cancelling"
+        run.cancelled = "cancelled by anna"
+        run.interrupted = True
+        raise PermanentError("another command is already in progress")
+
+    @workflow
+    def nightly(run):
+        return download.si()
+
+    run = story.run()
+
+    assert run.status == "cancelled"
+    (tried,) = story.attempts(run, "download")
+    assert (tried.outcome, tried.error) == ("cancelled", "cancelled by anna")
 
 
 def test_what_is_done_and_could_not_be_recorded_in_all_of_its_time_has_not_failed(story, monkeypatch):

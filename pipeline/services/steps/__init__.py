@@ -3,7 +3,15 @@
 from pipeline.services.steps.advancing import advance, carries_nothing, lose_message
 from pipeline.services.steps.claiming import Claim, claim, is_being_done, renew
 from pipeline.services.steps.recording import keep_output, record, record_failure, tries
-from pipeline.services.steps.releasing import POISONOUS, hand_back, not_known, owned_by, release
+from pipeline.services.steps.releasing import (
+    POISONOUS,
+    cancelled_of,
+    hand_back,
+    not_known,
+    owned_by,
+    release,
+    tried_since,
+)
 from pipeline.services.steps.suspecting import Suspicion, progressed, suspicion, working_on
 from pipeline.services.steps.waking import at_work, call, wake
 
@@ -14,6 +22,7 @@ __all__ = [
     "advance",
     "at_work",
     "call",
+    "cancelled_of",
     "carries_nothing",
     "claim",
     "hand_back",
@@ -28,6 +37,7 @@ __all__ = [
     "release",
     "renew",
     "suspicion",
+    "tried_since",
     "tries",
     "wake",
     "working_on",

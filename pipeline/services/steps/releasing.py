@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.adapters import owners
 from pipeline.db import clock
-from pipeline.models import Attempt, Outcome, RunStatus, Step, StepStatus
+from pipeline.models import ACTIVE_STEP, Attempt, Outcome, Run, RunStatus, Step, StepStatus
 from pipeline.services import canvases, runs
 from pipeline.services.steps.advancing import advance, after_failure
 
@@ -60,6 +60,19 @@ def release(
         return
     step.status, step.published_at, step.published, step.queued_at = StepStatus.QUEUED, None, 0, now
     step.task_id = canvases.task_id(step.id, step.generation, step.fence)
+
+
+def tried_since(session: Session, step: Step) -> datetime:
+    """When the try of a running step began."""
+    mine = (Attempt.step_id == step.id, Attempt.fence == step.fence)
+    return session.scalars(select(Attempt.started_at).where(*mine)).one()
+
+
+def cancelled_of(session: Session, owners: Collection[str]) -> set[str]:
+    """Those of the processes that work on a step whose run is being cancelled."""
+    mine = (ACTIVE_STEP, Step.status == StepStatus.RUNNING, Step.lease_owner.in_(owners))
+    found = select(Step.lease_owner).join(Run, Run.id == Step.run_id).where(*mine, Run.status == RunStatus.CANCELLING)
+    return {str(owner) for owner in session.scalars(found)}
 
 
 def owned_by(session: Session, owners: Collection[str]) -> Sequence[Step]:

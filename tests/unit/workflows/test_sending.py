@@ -363,13 +363,13 @@ def test_a_cancelled_run_hears_the_answer_to_the_message_that_is_out(server, mon
     """Interrupting it would leave a doubt where a moment's patience leaves none."""
     run, signals, hand_over = make_batch("ann", "bob"), [], mailer.Relay.send
     with RunHandle(acts.claim(run, "deliver:0")) as handle:
-        keeper = leases._Keeper(handle)
+        keeper = leases._Keeper(handle, lambda: None)
         monkeypatch.setattr(keeper, "_signal", lambda *_: signals.append("interrupted"))
 
         def send(self, sender, address, data, before_dot):
             def dot():
                 before_dot()
-                handle.cancelled, keeper._cancelled_at = "cancelled by anna", time.monotonic() - leases.KILL
+                handle.cancelled, keeper._cancelled_at = "cancelled by anna", time.monotonic() - leases.INTERRUPT
                 keeper._look()
 
             return hand_over(self, sender, address, data, dot)

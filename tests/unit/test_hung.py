@@ -1,0 +1,79 @@
+"""A process whose run is cancelled and that leaves no sign of life is killed; any other is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from pipeline import hung
+from pipeline.adapters import owners
+from pipeline.db import transaction
+from pipeline.models import Run, Step
+from tests.factories import make_run
+from tests.unit.services import acts
+
+pytestmark = pytest.mark.usefixtures("shared_database")
+PLACE = 7
+
+
+@pytest.fixture
+def process(monkeypatch):
+    monkeypatch.setattr(hung, "PATIENCE", 0.0)
+    with subprocess.Popen(["sleep", "60"]) as found:
+        yield found
+        found.kill()
+    hung._SIGN.pack_into(hung._shared, PLACE * hung._SIGN.size, 0, 0.0)
+
+
+@pytest.fixture
+def run(process):
+    """A run with a step that the process has claimed."""
+    found = make_run()
+    acts.claim(found, "start")
+    with transaction() as session:
+        session.query(Step).one().lease_owner = owners.owner_of(process.pid)
+    return found
+
+
+def last_sign(process: subprocess.Popen, ago: float) -> None:
+    hung._SIGN.pack_into(hung._shared, PLACE * hung._SIGN.size, process.pid, time.monotonic() - ago)
+
+
+def cancelling(run: Run) -> None:
+    with transaction() as session:
+        session.get_one(Run, run.id).status = "cancelling"
+
+
+def test_who_is_silent_while_its_run_is_cancelled_is_killed(process, run):
+    last_sign(process, hung.SILENT + 1)
+    watch = hung.Watch()
+    watch.look()
+    assert process.poll() is None
+    cancelling(run)
+    watch.look()
+    assert process.wait(10) == -9
+
+
+def test_who_leaves_signs_ends_by_itself(process, run):
+    cancelling(run)
+    last_sign(process, 1)
+    hung.Watch().look()
+    assert process.poll() is None
+
+
+def test_who_comes_back_to_life_in_time_is_left_alone(process, run, monkeypatch):
+    monkeypatch.setattr(hung, "PATIENCE", 60.0)
+    cancelling(run)
+    watch = hung.Watch()
+    for ago in (hung.SILENT + 1, 0, hung.SILENT + 1):
+        last_sign(process, ago)
+        watch.look()
+    assert process.poll() is None
+
+
+def test_a_step_of_no_workers_child_leaves_no_sign():
+    with hung.heartbeat() as beat:
+        beat()
+        assert hung.silent() == set()
