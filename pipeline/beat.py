@@ -79,7 +79,7 @@ class SqlScheduler(Scheduler):
         return "    . schedules -> the pipeline's database"
 
     def close(self) -> None:
-        self._stopped.set()
+        self._publisher.stop()  # and with it all that look at `_stopped`
         for thread in self._threads:  # one that waits for a dead broker is left behind: it ends with the process
             thread.join(2)
         self._safely(self._leave)

@@ -54,6 +54,12 @@ class Publisher:
             if batch:
                 safely(partial(self.publish, batch))
 
+    def stop(self) -> None:
+        """Have `run` return at the end of what it is at."""
+        self._stopped.set()
+        with self._arrived:
+            self._arrived.notify_all()
+
     def publish(self, batch: Sequence[UUID]) -> None:
         """Publish these runs, and notice when the broker goes away and comes back."""
         try:
@@ -66,7 +72,7 @@ class Publisher:
 
     def _take(self) -> list[UUID]:
         with self._arrived:
-            self._arrived.wait_for(lambda: self._waiting, timeout=1)
+            self._arrived.wait_for(lambda: self._waiting or self._stopped.is_set())
             batch = list(islice(self._waiting, TOGETHER))
             for run_id in batch:
                 del self._waiting[run_id]

@@ -30,7 +30,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     thread = threading.Thread(target=app.state.publisher.run, args=(_safely,), name="web-publisher", daemon=True)
     thread.start()
     yield
-    app.state.stopped.set()
+    app.state.publisher.stop()
     thread.join(PATIENCE)
 
 
