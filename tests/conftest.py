@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from pipeline.settings import settings
 from tests.postgresql import postgresql_server, postgresql_url
 
 __all__ = ["postgresql_server", "postgresql_url"]
+
+# Containers often say so, to keep an image small; here each of some hundred processes would compile the same modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # It reads no clock, and the datetimes that freezegun would put in its place forget `fold`.
 freezegun.configure(extend_ignore_list=["pipeline.timing"])
