@@ -21,7 +21,7 @@ Typed = Callable[..., Result]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_command_line() -> Iterator[None]:
-    """Typer's runner makes every command of `pipeline` anew for each line that is typed, which takes a tenth of a second."""
+    """Made once: Typer makes every command anew for each line that is typed, which takes a tenth of a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("typer.testing._get_command", cache(typer.main.get_command))
         yield
