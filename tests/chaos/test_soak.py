@@ -107,7 +107,7 @@ def test_2_000_messages_while_a_sender_is_killed_every_second(soaked: Running) -
     if given_up:
         # Batches over which three processes in a row died before they had sent anything: what `pipeline show` says.
         soaked.command("rerun", str(run_id), "--failed-deliveries", check=True)
-        soaked.until(lambda: statuses_of(soaked, run_id).keys() <= {"accepted", "uncertain"}, 120)
+        soaked.until(lambda: statuses_of(soaked, run_id).keys() <= {"accepted", "uncertain"}, 900)
 
     rows, taken = soaked.rows(Delivery, Delivery.run_id == run_id), taken_by(soaked)
     statuses = statuses_of(soaked, run_id)
