@@ -97,10 +97,7 @@ def _succeeded(run: RunSummary) -> str:
 def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
     """The same run, reopened: nobody who has theirs, or may have, gets it twice."""
     name = wording.short(run.id)
-    moves = []
-    if run.deliveries[DeliveryStatus.UNCERTAIN]:
-        doubtful = f"`pipeline deliveries {name} --status uncertain`"
-        moves.append(f"{doubtful} lists what the relay's log knows about; `pipeline resolve {name}` settles it")
+    moves = _doubtful(run)
     if any(step.status == StepStatus.FAILED for step in steps):
         moves.append(f"`pipeline show {name} --traceback` says where it failed")
         moves.append(f"once that is mended, `pipeline rerun {name}` does it again, {NEWEST}")
@@ -110,9 +107,24 @@ def _again(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
         moves.append(f"`pipeline rerun {name}` goes on where it stopped; nobody gets anything twice")
     elif ahead.sendable:
         moves.append(f"once mended, `pipeline rerun {name} --failed-deliveries` tries again just what failed")
+    if run.waiting_for == WaitingFor.DEFERRED:
+        moves.append(_by_itself(run, ahead))
     if not moves:
         return f"mend what names the recipients; `pipeline rerun {name} --from fetch` sends to those who are new then"
     return "; ".join(moves)
+
+
+def _doubtful(run: RunSummary) -> list[str]:
+    if not run.deliveries[DeliveryStatus.UNCERTAIN]:
+        return []
+    name = wording.short(run.id)
+    listed = f"`pipeline deliveries {name} --status uncertain` lists what the relay's log knows about"
+    return [f"{listed}; `pipeline resolve {name}` settles it"]
+
+
+def _by_itself(run: RunSummary, ahead: Outlook) -> str:
+    at = f" on {wording.moment(ahead.next_try_at, run.zone)}" if ahead.next_try_at else ""
+    return f"what was turned away is tried again by itself{at}"
 
 
 def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> str:
@@ -123,8 +135,10 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
     if run.waiting_for == WaitingFor.SLOT:
         return f"other runs come first: `pipeline runs {run.schedule}` shows them"
     if run.waiting_for == WaitingFor.DEFERRED:
-        at = f" on {wording.moment(ahead.next_try_at, run.zone)}" if ahead.next_try_at else ""
-        return f"nothing to do: what was turned away is tried again by itself{at}"
+        doubtful = _doubtful(run)
+        return (
+            "; ".join([*doubtful, _by_itself(run, ahead)]) if doubtful else f"nothing to do: {_by_itself(run, ahead)}"
+        )
     if run.waiting_for == WaitingFor.BLOCKED:
         return "mend what the error says; then `pipeline mail start` lets it go on, and `pipeline mail status` says how"
     if run.waiting_for == WaitingFor.APPROVAL:

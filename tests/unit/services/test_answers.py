@@ -265,6 +265,22 @@ def test_what_has_no_key_or_address_is_not_to_be_sent_again():
 
 
 @sqlite_only
+@pytest.mark.parametrize("status", ["waiting", "partial"])
+def test_what_waits_for_late_mailboxes_says_so_and_what_is_uncertain_meanwhile(status):
+    run = factories.make_run(status=status, waiting_for="deferred", error="1 delivery was turned away for now")
+    factories.make_delivery(run, status="deferred", not_before=MONDAY + 600 * SECOND)
+    with reading() as session:
+        assert "what was turned away is tried again by itself on Mon 16" in answers.show(session, run).next
+    factories.make_delivery(run, "bob@acme.example", status="uncertain")
+    with reading() as session:
+        said = answers.show(session, run).next
+    assert said.startswith(
+        f"`pipeline deliveries {str(run.id)[:13]} --status uncertain` lists what the relay's log knows"
+    )
+    assert "what was turned away is tried again by itself on Mon 16" in said
+
+
+@sqlite_only
 def test_a_run_that_waits_says_until_when_by_the_clock_of_its_zone():
     run = factories.make_run(status="waiting", waiting_for="deferred")
     factories.make_delivery(run, status="deferred", not_before=MONDAY + 600 * SECOND)
