@@ -20,6 +20,8 @@ TICK = 0.1
 HURRIED_GRACE = 1.0
 # A stop that takes longer than this is explained (an idle Celery worker needs about three seconds).
 SILENT_GRACE = 4.0
+# Characters of a log's last line that are told of a child that ended by itself.
+LAST_WORDS = 200
 
 
 class StopRequest:
@@ -190,6 +192,8 @@ class Supervisor:
         if slot.backoff.struggling:
             what = f"{what}, {slot.backoff.short_lives} times now; the end of {slot.log}:"
             what = "\n    ".join([what, *logs.last_lines(slot.log)]) + "\n   "
+        elif "exit code" in what and (last := logs.last_lines(slot.log, 1)):
+            what = f"{what}: {last[0].strip()[:LAST_WORDS]}"  # it gave up by itself, and mostly says why
         self._say(f"{slot.child.name} {what} - starting it again in {wait:g} s")
 
     @property

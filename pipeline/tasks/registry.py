@@ -11,6 +11,7 @@ from pipeline.celery import broken_workflows
 from pipeline.errors import DefinitionError, PermanentError, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.retry import Retry
+from pipeline.settings import settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -50,7 +51,10 @@ def find_workflow(name: str) -> Callable[..., Any]:
     """The workflow called `name`. Raises PermanentError with those that exist."""
     if name not in WORKFLOWS:
         hint = did_you_mean(name, WORKFLOWS, f"known workflows: {', '.join(sorted(WORKFLOWS))}")
-        raise PermanentError("; ".join([f'there is no workflow "{name}": {hint}', *broken_workflows.values()]))
+        file = f"{name}.py"
+        late = (settings().home / "workflows" / file).is_file() and file not in broken_workflows
+        told = [f"workflows/{file} is there, but was not when this worker started: restart the workers"] if late else []
+        raise PermanentError("; ".join([f'there is no workflow "{name}": {hint}', *told, *broken_workflows.values()]))
     return WORKFLOWS[name]
 
 

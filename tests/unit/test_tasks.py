@@ -969,6 +969,13 @@ def test_an_unknown_workflow_names_the_nearest(story):
         story.trigger()
 
 
+def test_a_workflow_whose_file_came_after_the_worker_says_to_restart_it(story, home):
+    (home / "workflows").mkdir(exist_ok=True)
+    (home / "workflows" / "brand_new.py").write_text("")
+    with pytest.raises(PermanentError, match=r"workflows/brand_new\.py is there, but .* restart the workers"):
+        tasks.find_workflow("brand_new")
+
+
 def test_a_scheduled_run_of_a_workflow_that_is_gone_says_so(story):
     make_schedule("nightly", report=None, recipients=None, workflow="nightly")
     run = make_run("nightly")

@@ -11,10 +11,10 @@ from pipeline.models import Schedule
 from pipeline.settings import settings
 
 
-def followed(*changed):
+def followed(*changed, wrong=()):
     """What is restarted, and what is said, when these files change together."""
     restarted, said = [], []
-    reloading._follow(iter([{Path(path) for path in changed}]), restarted.extend, said.append)
+    reloading._follow(iter([{Path(path) for path in changed}]), restarted.extend, said.append, lambda: list(wrong))
     return restarted, said
 
 
@@ -51,8 +51,29 @@ def test_what_goes_wrong_is_told_and_the_next_change_is_followed(home, monkeypat
     monkeypatch.setattr(reloading, "_load", away)
     said, restarted = [], []
     changed = [{Path("schedules/a.yaml")}, {Path("reports/a.py")}]
-    reloading._follow(iter(changed), restarted.extend, said.append)
+    reloading._follow(iter(changed), restarted.extend, said.append, list)
     assert said == ["reload: the database is away", "reports/a.py changed: worker, beat, web start again"]
+
+
+def test_what_is_wrong_is_said_once_and_so_is_that_it_is_mended():
+    looks = iter([["a.py:1: no"], ["a.py:1: no", *"bcde"], []])
+    said = []
+    reloading._follow(iter([{Path("README.md")}] * 3), list, said.append, lambda: next(looks))
+    assert said == [
+        "wrong: a.py:1: no",
+        *(f"wrong: {one}" for one in "bcd"), "and 1 more: `pipeline check` names them",
+        "nothing is wrong any more",
+    ]  # fmt: skip
+
+
+def test_code_is_looked_at_as_it_is_now_and_settings_that_are_wrong_are_told_too(home, monkeypatch):
+    (home / "workflows").mkdir()
+    (home / "workflows" / "load.py").write_text("def (\n")
+    (home / "schedules" / "load.yaml").write_text("workflow: load\n")
+    assert any("workflows/load.py:1: cannot be imported: SyntaxError" in fault for fault in reloading.faults())
+    monkeypatch.setenv("PIPELINE_KEEP_DAYS", "many")
+    (sentence,) = reloading.faults()
+    assert "PIPELINE_KEEP_DAYS" in sentence
 
 
 def test_a_checkout_of_many_files_is_one_line():
