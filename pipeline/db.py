@@ -126,13 +126,16 @@ def own_commits() -> Connection | None:
     return engine().connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
-def persist(write: Callable[[Session], Any], *, patience: float = PERSIST_FOR) -> None:
-    """Commit what `write` says of work that is done; while the database is away, keep at it for `patience` seconds."""
+def persist(write: Callable[[Session], Value], *, patience: float = PERSIST_FOR) -> Value:
+    """Commit what `write` says, durably, and return its answer; a database that is away is waited for so many seconds.
+
+    For what must not be lost on its account: work that is done, and messages, which its absence would use up.
+    """
     started, wait = time.monotonic(), 0.25
     while True:
         try:
             with transaction() as session:
-                write(session)
+                answer = write(session)
         except DBAPIError as error:
             if not is_away(error) or time.monotonic() - started > patience:
                 raise
@@ -140,7 +143,7 @@ def persist(write: Callable[[Session], Any], *, patience: float = PERSIST_FOR) -
             time.sleep(wait)
             wait = min(wait * 2, 5)
         else:
-            return
+            return answer
 
 
 @contextmanager

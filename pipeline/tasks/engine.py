@@ -65,8 +65,7 @@ def step(
 
 def carry_out(task: Task, step_id: str) -> None:
     # Durable: a claim that a crashed database forgot would leave no trace of this try, and its fence to somebody else.
-    with transaction() as session:
-        claim = steps.claim(session, UUID(step_id), task.request.id)
+    claim = persist(lambda session: steps.claim(session, UUID(step_id), task.request.id))
     if claim is None:
         _pass_over(task, step_id)
         return
@@ -81,8 +80,7 @@ def carry_out(task: Task, step_id: str) -> None:
             with transaction(durable=False) as session:
                 steps.lose_message(session, UUID(step_id), task.request.id)
         failpoint(f"{claim.step.kind}.recorded")
-        publish(claim.run.id)
-        _hand_on(claim.step.pool)
+        _pass_on(claim)
 
 
 def _pass_over(task: Task, step_id: str) -> None:
@@ -156,6 +154,17 @@ def _named(error: Exception, retry: Retry) -> Exception:
     if isinstance(error, (PermanentError, TransientError, *(retry.on if isinstance(retry.on, tuple) else [retry.on]))):
         return error
     return PermanentError(f"{type(error).__name__}: {error}")
+
+
+def _pass_on(claim: steps.Claim) -> None:
+    """Publish what comes next, and call who waits; where the database is away by now, reconcile does."""
+    try:
+        publish(claim.run.id)
+        _hand_on(claim.step.pool)
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
+        logger.warning("the database is away; reconcile publishes later", error=str(error.orig))
 
 
 def _hand_on(pool: str | None) -> None:

@@ -12,11 +12,12 @@ from celery.exceptions import ChordError
 from celery.result import denied_join_result
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from pipeline import log
 from pipeline.adapters import owners
 from pipeline.celery import HARD_AFTER, TIME_LIMITS, app
-from pipeline.db import clock, reading, transaction
+from pipeline.db import clock, persist, reading, transaction
 from pipeline.errors import BrokerAway
 from pipeline.failpoints import failpoint
 from pipeline.models import Step, StepStatus
@@ -106,19 +107,23 @@ def failed(task_id: str) -> None:
     """
     # A chord that ended badly tells so of what it was to bring, too, of which no message was fetched.
     was_fetched = not isinstance(app.AsyncResult(task_id).result, ChordError)
-    with transaction() as session:
-        row = session.scalar(select(Step).where(Step.task_id == UUID(task_id)))
-        if row is None:
-            return
-        if row.status == StepStatus.RUNNING and row.lease_owner and owners.is_dead(row.lease_owner):
-            now = clock(session)
-            steps.release(session, row, now, _killed(row, now - steps.tried_since(session, row)))
-        elif row.finished_at is not None:
-            steps.carries_nothing(session, row)
-        elif row.status == StepStatus.QUEUED and was_fetched and row.published <= AT_ONCE:
-            steps.lose_message(session, row.id, task_id)
-        run_id = row.run_id
-    publish(run_id)
+    run_id = persist(lambda session: _ended_outside(session, task_id, was_fetched=was_fetched))
+    if run_id is not None:
+        publish(run_id)
+
+
+def _ended_outside(session: Session, task_id: str, *, was_fetched: bool) -> UUID | None:
+    row = session.scalar(select(Step).where(Step.task_id == UUID(task_id)))
+    if row is None:
+        return None
+    if row.status == StepStatus.RUNNING and row.lease_owner and owners.is_dead(row.lease_owner):
+        now = clock(session)
+        steps.release(session, row, now, _killed(row, now - steps.tried_since(session, row)))
+    elif row.finished_at is not None:
+        steps.carries_nothing(session, row)
+    elif row.status == StepStatus.QUEUED and was_fetched and row.published <= AT_ONCE:
+        steps.lose_message(session, row.id, task_id)
+    return row.run_id
 
 
 def _killed(row: Step, after: timedelta) -> str:

@@ -875,6 +875,43 @@ def test_the_error_path_leaves_a_living_owner_alone(story):
     assert story.statuses(story.read(run_id)) == {"start": "running"}
 
 
+def test_a_database_that_is_away_uses_up_no_message(story, monkeypatch):
+    (download,) = declare("download")
+
+    @workflow
+    def nightly(run):
+        return download.si()
+
+    run_id = story.trigger()
+    away, waits, claim = 3 * [OperationalError("", {}, Exception("connection refused"))], [], steps.claim
+
+    def claim_when_it_is_back(*args):
+        if away:
+            raise away.pop()
+        return claim(*args)
+
+    monkeypatch.setattr(steps, "claim", claim_when_it_is_back)
+    monkeypatch.setattr("pipeline.db.time.sleep", waits.append)
+
+    assert story.worker.work() == ["start", "download"]
+    assert (story.read(run_id).status, waits[:3]) == ("succeeded", [0.25, 0.5, 1.0])
+
+
+def test_who_has_recorded_his_step_and_cannot_go_on_leaves_that_to_reconcile(story, monkeypatch):
+    (download,) = declare("download")
+
+    @workflow
+    def nightly(run):
+        return download.si()
+
+    run_id = story.trigger()
+    with monkeypatch.context() as away:
+        away.setattr(engine, "publish", fail_with(OperationalError("", {}, Exception("connection refused"))))
+        assert story.worker.work() == ["start"]
+    assert story.beat(seconds=6) == ["download"]
+    assert story.read(run_id).status == "succeeded"
+
+
 def test_a_message_whose_process_died_before_it_claimed_anything_is_sent_again_at_once(story):
     (download,) = declare("download")
 
@@ -913,6 +950,13 @@ def test_what_a_process_that_died_after_its_work_was_to_bring_along_comes_all_th
 
     assert (run.status, story.worker.done.count("load")) == ("succeeded", 1)
     assert [one.outcome for one in story.attempts(run, f"download:{last}")] == ["succeeded"]
+
+
+def fail_with(error):
+    def fail(*_args):
+        raise error
+
+    return fail
 
 
 def story_step(session, run_id, name):
