@@ -10,29 +10,34 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, inspect, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from pipeline.db import CHUNK, clock, insert_new
 from pipeline.errors import Refused
 from pipeline.models import (
     FINAL_RUN,
+    Approval,
     Artifact,
     Attempt,
     Audit,
+    Backfill,
     Delivery,
     DeliveryAttempt,
     DeliveryDocument,
     DeliveryStatus,
     Document,
     Notice,
+    NoticeDelivery,
     OptOut,
     Recipient,
+    Relay,
     Run,
     RunArtifact,
     RunEvent,
     Schedule,
     ScheduleRevision,
+    Slot,
     Step,
     Subscription,
     Suppression,
@@ -47,9 +52,13 @@ GONE = "(forgotten)"
 DATASETS = ("dataset:recipients", "dataset:subscriptions")
 TEXTS: tuple[InstrumentedAttribute[Any], ...] = (
     Delivery.reply, Delivery.reason, DeliveryAttempt.text, RunEvent.text, Run.error, Step.error, Document.error,
-    Attempt.error, Attempt.traceback, Attempt.output,
+    Attempt.error, Attempt.traceback, Attempt.output, Relay.last_error, Relay.block_reason, Relay.stop_reason,
+    NoticeDelivery.answer, Approval.reason, Approval.note, Approval.answered_by, Run.triggered_by,
+    Backfill.triggered_by, Backfill.cancelled_by, Schedule.note, Schedule.paused_by, Slot.reason,
 )  # fmt: skip
 VALUES: tuple[InstrumentedAttribute[Any], ...] = (Run.scope, Run.params, Document.context, Notice.facts, Step.result)
+# Of these no two may become the same.
+UNIQUE: tuple[InstrumentedAttribute[Any], ...] = (Run.idempotency_key,)
 
 
 @dataclass
@@ -166,14 +175,15 @@ def _deliveries(session: Session, address: str, done: Forgotten) -> None:
 def _texts(session: Session, address: str, done: Forgotten) -> None:
     """What servers, programs and people wrote, without the address in it."""
     found = re.compile(re.escape(address), re.IGNORECASE)
-    for column in (*TEXTS, *VALUES):
+    for column in (*TEXTS, *VALUES, *UNIQUE):
         is_json = column in VALUES
-        key = column.class_.id
+        (key,) = inspect(column.class_).primary_key
         text = cast(column, Text) if is_json else column
         rows = session.execute(select(key, column).where(text.icontains(address, autoescape=True))).all()
         for row_id, said in rows:
+            gone = f"{GONE} {row_id}" if column in UNIQUE else GONE
             value = (
-                json.loads(found.sub(GONE, json.dumps(said, ensure_ascii=False))) if is_json else found.sub(GONE, said)
+                json.loads(found.sub(gone, json.dumps(said, ensure_ascii=False))) if is_json else found.sub(gone, said)
             )
             session.execute(update(column.class_).where(key == row_id).values({column.key: value}))
         done.counts["texts"] += len(rows)
@@ -210,9 +220,11 @@ def _what_stays(session: Session, address: str, done: Forgotten) -> None:
             f"{under_way} runs are under way, and may have frozen a list of recipients with the address in it: "
             "do it again when they have ended"
         )
-    named = select(func.count()).select_from(Audit).where(cast(Audit.detail, Text).icontains(address, autoescape=True))
-    if count := session.scalar(named):
-        done.stays.append(f"{count} acts in the record, which nobody can change, have the address in their reason")
+    texts = (cast(Audit.detail, Text), Audit.by, Audit.subject)
+    named = or_(*(text.icontains(address, autoescape=True) for text in texts))
+    if count := session.scalar(select(func.count()).select_from(Audit).where(named)):
+        acts = "act in the record names" if count == 1 else "acts in the record name"
+        done.stays.append(f"{count} {acts} the address (who it was, a reason, a parameter): nobody can change those")
     done.stays.append(
         "what the reports themselves say of a person (datasets, documents that others got too) stays until it is "
         "purged by age; messages that were sent lie with their servers"

@@ -11,9 +11,9 @@ from pipeline import fingerprint
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import engine, reading, transaction
 from pipeline.errors import Refused
-from pipeline.models import Artifact, Base, Delivery, Document, Run, RunArtifact, Suppression
+from pipeline.models import Artifact, Base, Delivery, Document, Relay, Run, RunArtifact, Suppression
 from pipeline.schedule import Person
-from pipeline.services import documents, forgetting, optouts, subscribing
+from pipeline.services import audit, documents, forgetting, optouts, subscribing
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
 from tests.factories import (
@@ -88,6 +88,18 @@ def test_no_row_names_the_address_and_the_counts_stay(story):
     assert left == {"document:BOTH.pdf"}
     with reading() as session:
         assert {one.uri for one in forgetting.unused(session, done)} == {"documents/HERS.pdf", "d/a"}
+
+
+def test_what_somebody_or_an_application_called_after_the_person_is_renamed_and_what_cannot_be_is_said(story):
+    make_run(
+        due_at=story.due_at.replace(day=23), triggered_by=f"cli:{ANNA}", idempotency_key=f"http:shop/order of {ANNA}"
+    )
+    with transaction() as session:
+        session.add(Relay(name="smtp.example", last_error=f"550 <{ANNA}> unknown"))
+        audit.record(session, Actor(ANNA, "cli"), "trigger", "run", story.id, params={"for": ANNA})
+    done = forget()
+    assert {name for name, text in everything().items() if "anna" in text.lower()} == {"audit"}
+    assert [one for one in done.stays if one.startswith("1 act in the record names the address")]
 
 
 def test_whoever_is_forgotten_is_not_mailed_again_however_the_address_is_written(story):
