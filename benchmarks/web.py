@@ -223,8 +223,8 @@ _DOCUMENTS = """
 _STEPS = """
     INSERT INTO steps (id, run_id, name, task, args, kwargs, takes_results, canvas, stage, ordinal, tolerated,
         generation, status, queue, priority, retry, task_id, published, fence, started_at, finished_at)
-    SELECT gen_random_uuid(), :run, kind || ':' || n, 'report.' || kind, '[]', '{}', false, 2, stage, n, false, 1,
-        'succeeded', 'default', 5, '{"attempts": 5, "first": 30.0, "factor": 2.0, "ceiling": 900.0}',
+    SELECT gen_random_uuid(), :run, kind || ':' || n, 'report.' || kind, json_build_array(n), '{}', false, 2, stage,
+        n, false, 1, 'succeeded', 'default', 5, '{"attempts": 5, "first": 30.0, "factor": 2.0, "ceiling": 900.0}',
         gen_random_uuid(), 1, 1, now(), now()
     FROM (VALUES ('render', 3, 250), ('deliver', 5, 500)) kinds (kind, stage, size),
         LATERAL generate_series(1, CAST(:many AS integer) / size) n

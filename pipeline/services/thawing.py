@@ -32,7 +32,9 @@ WENT_OUT = (
 
 def batches_to_render(session: Session, run: Run) -> set[int]:
     """The render batches that hold documents which failed, or were left when the run ended."""
-    mine = (Document.run_id == run.id, Document.batch.is_not(None), Document.status != DocumentStatus.RENDERED)
+    # By name: an index finds them among a hundred thousand that are there.
+    open_or_lost = Document.status.in_(set(DocumentStatus) - {DocumentStatus.RENDERED})
+    mine = (Document.run_id == run.id, Document.batch.is_not(None), open_or_lost)
     return {batch for batch in session.scalars(select(Document.batch).where(*mine).distinct()) if batch is not None}
 
 

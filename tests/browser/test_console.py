@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import Site
 from tests.browser.looking import Eyes
 
-PATIENCE = 40_000
+PATIENCE = 90_000
 SECRET = "correct horse battery"
 
 
