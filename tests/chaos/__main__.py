@@ -109,6 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1200)
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
+    parser.add_argument("--every", type=int, default=6, help="seconds between two slots: more on a busy machine")
     parser.add_argument("--keep", action="store_true", help="keep the folder, whatever is found")
     said = parser.parse_args()
     seed = said.seed if said.seed is not None else random.SystemRandom().randrange(10_000)
@@ -120,12 +121,12 @@ def main() -> int:
         with site(folder / "home") as place:
             load.write(place)
             place.supervise()
-            load.begin(place)
+            load.begin(place, said.every)
             story = Story(place, seed, said.seconds)
             story.play()
             load.end(place)
             took = settle(place, max(PATIENCE, said.seconds / 2))
-            found = checks.check(place, len(story.planned))
+            found = checks.check(place, len(story.planned), said.every)
             tell(story, found, took)
             wrong = found.wrong
     except Exception:  # noqa: BLE001 - told, and the folder is kept
@@ -135,7 +136,8 @@ def main() -> int:
     if not wrong and not said.keep:
         shutil.rmtree(folder)
         return 0
-    print(f"{len(wrong)} things are wrong; replay: python -m tests.chaos --seed {seed} --seconds {said.seconds:g}")
+    again = f"--seed {seed} --seconds {said.seconds:g} --every {said.every}"
+    print(f"{len(wrong)} things are wrong; replay: python -m tests.chaos {again}")
     print(f"faults, logs and files: {folder}")
     return bool(wrong)
 

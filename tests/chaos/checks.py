@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipeline.models import Artifact, Attempt, Delivery, Document, Run, RunArtifact, RunEvent, Slot, Step
-from tests.chaos.load import EVERY, KEYS, PARTS, SCHEDULES
+from tests.chaos.load import KEYS, PARTS, SCHEDULES
 from tests.chaos.site import Site
 
 # How many sentences of a kind are worth reading.
@@ -35,13 +35,16 @@ class Found:
     wrong: list[str] = field(default_factory=list)
 
 
-def check(site: Site, faults: int) -> Found:
-    """Hold everything against everything else; `faults` is how many there were: each may leave a few doubts."""
+def check(site: Site, faults: int, every: int) -> Found:
+    """Hold everything against everything else.
+
+    `faults` is how many there were: each may leave a few doubts; `every`, how many seconds lie between two slots.
+    """
     found = Found()
     with Session(site.engine) as session:
         runs = session.scalars(select(Run)).all()
         found.runs = len(runs)
-        found.wrong += _slots(session, runs)
+        found.wrong += _slots(session, runs, every)
         found.wrong += [f"run {run.id} of {run.schedule_key} is {run.status}: {run.error}" for run in runs if _bad(run)]
         found.wrong += _steps(session)
         _documents(session, site, runs, found)
@@ -59,13 +62,13 @@ def _bad(run: Run) -> bool:
     return run.status != "succeeded"
 
 
-def _slots(session: Session, runs: Sequence[Run]) -> Iterator[str]:
+def _slots(session: Session, runs: Sequence[Run], every: int) -> Iterator[str]:
     """Each due instant has one slot, and each slot one run."""
     for key in SCHEDULES:
         slots = session.scalars(select(Slot).where(Slot.schedule_key == key).order_by(Slot.due_at)).all()
         yield from (f"slot {one.due_at} of {key} was {one.decision}" for one in slots if one.decision != "fired")
         for before, after in pairwise(slots):
-            if after.due_at - before.due_at != timedelta(seconds=EVERY):
+            if after.due_at - before.due_at != timedelta(seconds=every):
                 yield f"{key}: after the slot {before.due_at} comes {after.due_at}"
         opened = Counter(run.id for run in runs if run.schedule_key == key)
         if {one.run_id for one in slots} != set(opened):

@@ -5,27 +5,24 @@ from __future__ import annotations
 from tests.chaos.site import Site
 
 KEYS = [f"k{number:02}" for number in range(12)]
-# Seconds between two slots of each schedule.
-EVERY = 6
+WHEN = "when: {{every: {seconds}s}}\n"
 # Steps of the workflow that run beside each other.
 PARTS = 6
-REPORT = f"""
+REPORT = """
 report:
   title: Load
   period: 2026-W46
   url: load.csv
   split_by: key
   formats: [csv]
-recipients: {{file: people.csv}}
+recipients: {file: people.csv}
 deliver_to: [HOME/copies/]
-retry: {{fetch: {{first: 1s}}, plan: {{first: 1s}}, render: {{first: 1s}}, deliver: {{first: 1s}}}}
-when: {{every: {EVERY}s}}
+retry: {fetch: {first: 1s}, plan: {first: 1s}, render: {first: 1s}, deliver: {first: 1s}}
 overlap: allow
 catch_up: all
 """
-TRACES = f"""
+TRACES = """
 workflow: traces
-when: {{every: {EVERY}s}}
 overlap: allow
 catch_up: all
 """
@@ -82,14 +79,17 @@ def write(site: Site) -> None:
     (site.home / "workflows" / "traces.py").write_text(WORKFLOW)
 
 
-def begin(site: Site) -> None:
-    for name, text in SCHEDULES.items():
-        site.schedule(name, text.replace("HOME", site.home.as_uri()))
-    site.command("sync", check=True)
+def begin(site: Site, every: int) -> None:
+    """So many seconds apart, from now on."""
+    _schedule(site, WHEN.format(seconds=every))
 
 
 def end(site: Site) -> None:
     """No slot is due from now on; what is under way goes on."""
+    _schedule(site, "")
+
+
+def _schedule(site: Site, when: str) -> None:
     for name, text in SCHEDULES.items():
-        site.schedule(name, text.replace("HOME", site.home.as_uri()).replace(f"when: {{every: {EVERY}s}}\n", ""))
+        site.schedule(name, text.replace("HOME", site.home.as_uri()) + when)
     site.command("sync", check=True)
