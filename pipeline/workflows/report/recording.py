@@ -44,7 +44,11 @@ class Journal:
         with transaction() as session:
             self.write(session)
             ledger.dot(session, delivery.id, self.attempt_id, relay, text)
+            if not self._progressed:
+                # Whoever comes next does not begin with this one again, whatever becomes of it.
+                steps.progressed(session, self.attempt_id)
         self.forget()
+        self._progressed = True
 
     def _only_answer(self) -> Accepted | None:
         """The one thing that is known, if it is that the message before was accepted."""
@@ -100,7 +104,7 @@ class Journal:
 
     def forget(self) -> None:
         """What was written is committed."""
-        self._progressed = self._progressed or bool(self._known)
+        self._progressed = self._progressed or self.knows
         self._known.clear()
 
     def write(self, session: Session) -> None:

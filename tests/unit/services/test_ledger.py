@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Phase, new_id
 from pipeline.services import ledger, steps
+from pipeline.workflows.report.recording import Journal
 from tests.factories import MONDAY, make_delivery, make_run
 from tests.unit.services import acts
 from tests.unit.services.sent import RELAY, claim, events, queued, read, write
@@ -206,3 +207,18 @@ def test_a_step_that_sends_something_before_each_kill_is_never_given_up(run, tim
         time.passes(seconds=31)
         acts.heal()
     assert acts.statuses(run)["deliver:0"] == "failed"
+
+
+def test_a_batch_whose_processes_die_at_their_first_dot_each_time_gets_on_and_is_never_given_up(run, time):
+    acts.begin(run, acts.planned("deliver:0"), acts.planned("finish"))
+    made = [queued(run, f"{number}@a.example") for number in range(4)]
+    for one in made:
+        attempt = acts.claim(run, "deliver:0").attempt_id
+        claim(run, attempt)
+        Journal(attempt).dot(one, RELAY, b"Subject: x\r\n\r\n")
+        time.passes(seconds=31)
+        acts.heal()
+
+    assert acts.statuses(run)["deliver:0"] == "queued"
+    claim(run, new_id())
+    assert [read(one).status for one in made] == ["uncertain"] * 4
