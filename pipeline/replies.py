@@ -47,18 +47,9 @@ class Verdict:
     wait: float | None = None
 
     @property
-    def certainly_not_sent(self) -> bool:
-        return self.kind not in {Kind.ACCEPTED, Kind.UNKNOWN}
-
-    @property
     def suppresses(self) -> bool:
         """Whether the address itself is dead: it goes on the suppression list."""
         return self.kind is Kind.RECIPIENT_PERMANENT
-
-    @property
-    def stops_everyone(self) -> bool:
-        """Whether the next recipient would hear the same: the relay is away, or it refuses us."""
-        return self.kind in {Kind.RELAY_DOWN, Kind.CONFIGURATION}
 
     @property
     def hung_up(self) -> bool:

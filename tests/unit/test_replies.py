@@ -257,23 +257,25 @@ def test_a_reply_of_several_lines_becomes_one_with_its_code_said_once():
     assert verdict.enhanced == "5.1.1"
 
 
-def test_only_a_dead_address_is_suppressed_and_only_silence_after_the_dot_leaves_a_doubt():
+def test_only_a_dead_address_is_suppressed():
     assert classify(Stage.RCPT, 550, "5.1.1 no such user").suppresses
     assert not classify(Stage.RCPT, 554, "5.7.1 blocked").suppresses
-    assert classify(Stage.DATA, 0, "reset").certainly_not_sent
-    assert not classify(Stage.DOT, 0, "reset").certainly_not_sent
-    assert not classify(Stage.DOT, 250, "ok").certainly_not_sent
+
+
+def test_only_silence_after_the_dot_leaves_a_doubt():
+    assert classify(Stage.DATA, 0, "reset").kind is Kind.RECIPIENT_TRANSIENT
+    assert classify(Stage.DOT, 0, "reset").kind is Kind.UNKNOWN
+    assert classify(Stage.DOT, 250, "ok").kind is Kind.ACCEPTED
 
 
 def test_a_goodbye_over_one_recipient_puts_off_that_one_and_asks_for_a_new_connection():
     goodbye = classify(Stage.RCPT, 421, "4.7.0 example.org is not for you now, try again in 5 minutes")
-    assert (goodbye.kind, goodbye.wait, goodbye.hung_up, goodbye.stops_everyone) == (Kind.THROTTLED, 300, True, False)
+    assert (goodbye.kind, goodbye.wait, goodbye.hung_up) == (Kind.THROTTLED, 300, True)
     silence = classify(Stage.DATA, 0, "Connection unexpectedly closed")
-    assert (silence.kind, silence.hung_up, silence.stops_everyone) == (Kind.RECIPIENT_TRANSIENT, True, False)
+    assert (silence.kind, silence.hung_up) == (Kind.RECIPIENT_TRANSIENT, True)
     before = classify(Stage.MAIL, 421, "4.3.2 shutting down")
-    assert (before.kind, before.hung_up, before.stops_everyone) == (Kind.RELAY_DOWN, True, True)
-    busy = classify(Stage.RCPT, 450, "4.2.0 mailbox busy")
-    assert (busy.hung_up, busy.stops_everyone) == (False, False)
+    assert (before.kind, before.hung_up) == (Kind.RELAY_DOWN, True)
+    assert not classify(Stage.RCPT, 450, "4.2.0 mailbox busy").hung_up
     assert not Verdict(Kind.POISON, Stage.MAIL, 0, "needs SMTPUTF8").hung_up
 
 

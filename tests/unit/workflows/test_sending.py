@@ -12,13 +12,14 @@ from pipeline.adapters import mailer
 from pipeline.db import reading, transaction
 from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, DeliveryAttempt, Relay, Suppression
+from pipeline.models import Delivery, Relay, Suppression
 from pipeline.services import ledger, relays
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
 from tests.factories import make_delivery, make_delivery_attempt, make_run, make_schedule, make_step
 from tests.smtp_server import ScriptedServer, behaviour_of, committing, smtp_server
 from tests.unit.services import acts
+from tests.unit.workflows.batches import events, forget, of, send, use
 
 __all__ = ["smtp_server"]
 SENDER = "Reports <reports@example.com>"
@@ -53,7 +54,7 @@ class Letters:
 @pytest.fixture
 def server(database, smtp_server, monkeypatch):
     """The live relay of a home whose messages are simple."""
-    use(monkeypatch, smtp_server.url)
+    use(monkeypatch, MAIL="live", SMTP_URL=smtp_server.url)
     monkeypatch.setattr(sending, "Letters", Letters)
     send = mailer.Relay.send
 
@@ -64,14 +65,7 @@ def server(database, smtp_server, monkeypatch):
     monkeypatch.setattr(mailer.Relay, "send", noticing)
     yield smtp_server
     mailer.close_relays()
-    posting._hang_ups.clear()
-    posting._told.clear()
-
-
-def use(monkeypatch, url, **others):
-    for name, value in {"MAIL": "live", "SMTP_URL": url, **others}.items():
-        monkeypatch.setenv(f"PIPELINE_{name}", value)
-    settings.cache_clear()
+    forget()
 
 
 def make_batch(*addresses, **definition):
@@ -83,22 +77,8 @@ def make_batch(*addresses, **definition):
     return run
 
 
-def send(run):
-    """Carry the step out, as a worker does; what it raises is recorded and returned."""
-    claim = acts.claim(run, "deliver:0")
-    with RunHandle(claim) as handle:
-        try:
-            sending.send_batch(handle, 0)
-        except (Waiting, PermanentError) as error:
-            acts.fail(claim, error)
-            return error
-    acts.succeed(claim)
-    return None
-
-
 def rows(run):
-    with reading() as session:
-        return {one.address.partition("@")[0]: one for one in session.query(Delivery).filter_by(run_id=run.id)}
+    return {one.address.partition("@")[0]: one for one in of(run)}
 
 
 def statuses(run):
@@ -106,9 +86,7 @@ def statuses(run):
 
 
 def history(run, name):
-    with reading() as session:
-        mine = session.query(DeliveryAttempt).filter_by(delivery_id=rows(run)[name].id).order_by(DeliveryAttempt.id)
-        return [one.event for one in mine]
+    return events(rows(run)[name])
 
 
 def relay(name):
@@ -164,7 +142,7 @@ def test_a_relay_that_takes_less_gets_the_message_with_links(server, monkeypatch
     assert row.reason.startswith("the message has 3")
     assert row.reason.endswith("bytes, the relay takes 2000 (with PIPELINE_PUBLIC_URL set, its files would be links)")
 
-    use(monkeypatch, server.url, PUBLIC_URL="https://reports.example.com")
+    use(monkeypatch, SMTP_URL=server.url, PUBLIC_URL="https://reports.example.com")
     again = make_run(status="running")
     make_step(again, "deliver:0", status="queued", queue="deliver", published_at=None)
     make_delivery(again, "large@example.org", status="queued", relay=None, reply=None)
@@ -193,7 +171,7 @@ def test_a_relay_that_is_down_is_left_alone_and_nothing_of_the_batch_is_burnt(se
 def test_the_next_relay_takes_over_within_the_batch(server, tmp_path, monkeypatch):
     second = ScriptedServer(tmp_path / "second.log").start()
     try:
-        use(monkeypatch, f"smtp://127.0.0.1:{unused_port()}, {second.url}")
+        use(monkeypatch, SMTP_URL=f"smtp://127.0.0.1:{unused_port()}, {second.url}")
         run = make_batch("ann", "bob")
 
         assert send(run) is None
@@ -213,7 +191,7 @@ def unused_port():
 
 
 def test_a_refused_login_blocks_the_relay_and_the_run_and_burns_nobody(server, monkeypatch):
-    use(monkeypatch, server.url.replace("smtp://", "smtp://user:wrong@") + "?starttls=never")
+    use(monkeypatch, SMTP_URL=server.url.replace("smtp://", "smtp://user:wrong@") + "?starttls=never")
     run = make_batch("ann", "bob")
 
     blocked = send(run)
@@ -222,7 +200,7 @@ def test_a_refused_login_blocks_the_relay_and_the_run_and_burns_nobody(server, m
     assert (acts.reread(run).status, acts.reread(run).waiting_for) == ("waiting", "blocked")
     assert relay(name_of(server)).blocked_at is not None
 
-    use(monkeypatch, server.url)
+    use(monkeypatch, SMTP_URL=server.url)
     assert send_again(run) is None
     assert statuses(run) == {"ann": "accepted", "bob": "accepted"}
     assert acts.reread(run).waiting_for is None

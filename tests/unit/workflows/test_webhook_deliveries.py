@@ -11,15 +11,16 @@ import pytest
 
 from pipeline.adapters.documents import bundle
 from pipeline.db import clock, reading, transaction
-from pipeline.errors import Blocked, NotFound, PermanentError, Waiting
+from pipeline.errors import Blocked, NotFound, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, DeliveryAttempt, Door, Relay, Run, Step
+from pipeline.models import Delivery, Door, Relay, Run, Step
 from pipeline.services import answers, ledger, relays, repeating, settling
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
-from pipeline.workflows.report import posting, reopening, sending
+from pipeline.workflows.report import reopening, sending
 from tests.factories import make_delivery, make_run, make_schedule, make_step
 from tests.unit.services import acts
+from tests.unit.workflows.batches import events, forget, of, send, use
 from tests.unit.workflows.test_composing import with_file
 from tests.webhook import webhook
 
@@ -33,14 +34,7 @@ def shop(shared_database, webhook, monkeypatch):
     use(monkeypatch, MAIL="live", SMTP_URL="smtp://127.0.0.1:9", HOOK_SHOP_URL=f"{webhook.url}/t0ps3cret")
     monkeypatch.setenv("SHOP_SECRET", "s3cret")
     yield webhook
-    posting._hang_ups.clear()
-    posting._told.clear()
-
-
-def use(monkeypatch, **others):
-    for name, value in others.items():
-        monkeypatch.setenv(f"PIPELINE_{name}", value)
-    settings.cache_clear()
+    forget()
 
 
 def make_batch(*keys, size=2_000, **fields):
@@ -67,19 +61,6 @@ def make_batch(*keys, size=2_000, **fields):
     return run
 
 
-def send(run):
-    """Carry the step out, as a worker does; what it raises is recorded and returned."""
-    claim = acts.claim(run, "deliver:0")
-    with RunHandle(claim) as handle:
-        try:
-            sending.send_batch(handle, 0)
-        except (Waiting, PermanentError) as error:
-            acts.fail(claim, error)
-            return error
-    acts.succeed(claim)
-    return None
-
-
 def send_again(run):
     """Later: what was deferred is due, and whatever was down may be tried."""
     with transaction() as session:
@@ -92,8 +73,7 @@ def send_again(run):
 
 
 def rows(run):
-    with reading() as session:
-        return {one.key: one for one in session.query(Delivery).filter_by(run_id=run.id)}
+    return {one.key: one for one in of(run)}
 
 
 def statuses(run):
@@ -101,9 +81,7 @@ def statuses(run):
 
 
 def history(run, key):
-    with reading() as session:
-        mine = session.query(DeliveryAttempt).filter_by(delivery_id=rows(run)[key].id).order_by(DeliveryAttempt.id)
-        return [one.event for one in mine]
+    return events(rows(run)[key])
 
 
 def now():
