@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import freezegun
 import pytest
+import structlog
 from sqlalchemy import Engine
 
 from pipeline import db
@@ -30,7 +32,18 @@ freezegun.configure(extend_ignore_list=["_pytest.timing", "pytest_timeout", "exe
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def logs() -> Iterator[None]:
+    """Whoever sends the logs of this process somewhere, as commands do, sends those of this test alone."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: None) -> Iterator[Path]:
     """An empty home: its schedules/ is there, and no setting of the machine reaches the test."""
     for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
         monkeypatch.delenv(name)

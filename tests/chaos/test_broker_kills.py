@@ -38,7 +38,7 @@ overlap: allow
 @pytest.fixture
 def loaded(tmp_path: Path) -> Iterator[Running]:
     home = tmp_path / "home"
-    for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}"):
+    for found in running(home):
         (home / "load.csv").write_text("key,value\n" + "".join(f"k{n},{n}\n" for n in range(KEYS)))
         (home / "people.csv").write_text("key,email\n" + "".join(f"k{n},ok+{n}@example.org\n" for n in range(KEYS)))
         yield found

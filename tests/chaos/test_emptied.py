@@ -35,7 +35,7 @@ recipients: {file: people.csv}
 @pytest.fixture
 def many(tmp_path: Path) -> Iterator[Running]:
     home = tmp_path / "home"
-    for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}"):
+    for found in running(home):
         (home / "many.csv").write_text("key,value\n" + "".join(f"{key},1\n" for key in KEYS))
         (home / "people.csv").write_text("key,email\n" + "".join(f"{key},ok+{key}@example.org\n" for key in KEYS))
         found.schedule("many", MANY)

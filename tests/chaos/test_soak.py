@@ -42,7 +42,7 @@ COLUMNS = ("recipients", "kills", "accepted", "lost", "doubled", "uncertain", "g
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def soaked(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     home = tmp_path / "home"
-    url = f"sqlite:///{home / 'var' / 'pipeline.db'}"
+    url = ""
     if request.param == "postgresql":
         from tests.postgresql import administer
 

@@ -13,7 +13,7 @@ from tests.postgresql import administer
 @pytest.fixture(scope="session")
 def sqlite_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("sqlite") / "home"
-    yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}")
+    yield from running(home)
 
 
 @pytest.fixture(scope="session")

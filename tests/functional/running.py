@@ -233,10 +233,17 @@ class Running:
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.home.glob("*.log")))
 
 
-def running(home: Path, database_url: str, **settings: str) -> Iterator[Running]:
-    """Everything up in `home`, and down again afterwards; `settings` are further variables, {smtp} the server's URL."""
-    for folder in ("schedules", "var"):
-        (home / folder).mkdir(parents=True)
+def running(home: Path, database_url: str = "", *, workflow: str = "", **settings: str) -> Iterator[Running]:
+    """Everything up in `home`, and down again afterwards: on SQLite, unless `database_url` says otherwise.
+
+    `workflow` is the Python of workflows that the worker finds; `settings` are further variables, {smtp} the server's
+    URL.
+    """
+    database_url = database_url or f"sqlite:///{home / 'var' / 'pipeline.db'}"
+    for folder in ("schedules", "var", "workflows"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    if workflow:
+        (home / "workflows" / "story.py").write_text(workflow)
     with sqlite3.connect(home / "warehouse.db") as source:
         source.executescript(SHIPMENTS)
     smtp = ScriptedServer(home / "smtp.log", slow=0.5).start()

@@ -41,17 +41,14 @@ def slow(run):
 
 @pytest.fixture
 def up(tmp_path):
-    home = tmp_path / "home"
-    home.joinpath("workflows").mkdir(parents=True)
-    (home / "workflows" / "slow.py").write_text(SLOW)
-    for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}"):
+    for found in running(tmp_path / "home", workflow=SLOW):
         found.schedule("slow", "workflow: slow\n")
         yield found
 
 
 def test_a_run_completes_by_itself_after_flushall(up: Running) -> None:
     run_id = up.trigger("slow")
-    parts = (Step.run_id == run_id, Step.task == "slow.part", Step.status == "succeeded")
+    parts = (Step.run_id == run_id, Step.task == "story.part", Step.status == "succeeded")
     up.until(lambda: len(up.rows(Step, *parts)) >= 3 or None, 60)
     with Redis(unix_socket_path=str(up.home / "var" / "broker.sock")) as broker:
         broker.flushall()

@@ -48,10 +48,7 @@ def hung(run):
 
 @pytest.fixture
 def up(tmp_path):
-    home = tmp_path / "home"
-    home.joinpath("workflows").mkdir(parents=True)
-    (home / "workflows" / "hung.py").write_text(HUNG)
-    for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}"):
+    for found in running(tmp_path / "home", workflow=HUNG):
         found.schedule("hung", "workflow: hung\n")
         found.start("worker2")
         yield found

@@ -20,8 +20,7 @@ retry: {command: {attempts: 1}}
 
 @pytest.fixture
 def up(tmp_path):
-    home = tmp_path / "home"
-    yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}", PIPELINE_POOLS="warehouse=1")
+    yield from running(tmp_path / "home", PIPELINE_POOLS="warehouse=1")
 
 
 def test_steps_of_a_pool_take_turns_and_hold_up_nobody_else(up: Running) -> None:

@@ -10,8 +10,7 @@ from tests.functional.running import Running, running
 
 @pytest.fixture
 def up(tmp_path):
-    home = tmp_path / "home"
-    yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}")
+    yield from running(tmp_path / "home")
 
 
 def test_a_run_by_hand_overtakes_a_backfill_in_the_queue(up: Running) -> None:

@@ -2,10 +2,8 @@
 
 import json
 
-import pytest
-
 from pipeline.models import Run, Step
-from tests.functional.running import RECIPIENTS, REPORT, Running, running
+from tests.functional.running import RECIPIENTS, REPORT, Running
 
 BROKEN = """
 def build(rows, period):
@@ -15,19 +13,14 @@ def build(rows, period):
 """
 
 
-@pytest.fixture
-def up(tmp_path):
-    home = tmp_path / "home"
-    yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}")
-
-
-def test_what_failed_is_rendered_again_and_who_had_theirs_gets_nothing_more(up: Running) -> None:
-    up.schedule("shipments", REPORT + RECIPIENTS + "allow_failed: 60%\n", **{"reports/shipments.py": BROKEN})
-    run = up.run("shipments")
+def test_what_failed_is_rendered_again_and_who_had_theirs_gets_nothing_more(sqlite_pipeline: Running) -> None:
+    up = sqlite_pipeline
+    up.schedule("mended", REPORT + RECIPIENTS + "allow_failed: 60%\n", **{"reports/mended.py": BROKEN})
+    run = up.run("mended")
     assert (run.status, up.documents(run)["BETA"].status) == ("partial", "failed")
     assert sent_to(up, run) == ["ok+acme2@example.org", "ok+acme@example.org"]
 
-    (up.home / "reports" / "shipments.py").write_text("def build(rows, period):\n    return {}\n")
+    (up.home / "reports" / "mended.py").write_text("def build(rows, period):\n    return {}\n")
     told = json.loads(up.command("rerun", str(run.id), "--json", check=True).stdout)
     assert (told["generation"], told["new"]) == (2, True)
     assert up.finished(run.id).status == "succeeded"

@@ -49,10 +49,9 @@ def one(run, name: str):
 @pytest.fixture
 def up(tmp_path: Path):
     home = tmp_path / "home"
-    home.joinpath("workflows").mkdir(parents=True)
-    (home / "workflows" / "one.py").write_text(CODE)
+    home.mkdir()
     (home / "long").touch()
-    for found in running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}", PIPELINE_STOP_WITHIN="5"):
+    for found in running(home, workflow=CODE, PIPELINE_STOP_WITHIN="5"):
         found.schedule("one", "workflow: one\noverlap: allow\n")
         yield found
 

@@ -98,13 +98,10 @@ recipients:
 
 @pytest.fixture
 def up(tmp_path):
-    home = tmp_path / "home"
-    home.joinpath("workflows").mkdir(parents=True)
-    (home / "workflows" / "trouble.py").write_text(CODE)
     limits = {f"PIPELINE_{name}_TIMEOUT": "5" for name in ("DOCUMENT", "SOURCE", "SMTP")}
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
         relays = f"smtp://127.0.0.1:{silent.getsockname()[1]},{{smtp}}"
-        yield from running(home, f"sqlite:///{home / 'var' / 'pipeline.db'}", PIPELINE_SMTP_URL=relays, **limits)
+        yield from running(tmp_path / "home", workflow=CODE, PIPELINE_SMTP_URL=relays, **limits)
 
 
 def test_what_hangs_is_stopped_what_kills_is_given_up_and_the_worker_goes_on(up: Running) -> None:
