@@ -65,23 +65,24 @@ def test_down_to_nothing_and_up_again(empty):
 
 def test_no_migration_loses_a_row_or_fails_over_one(empty):
     """From the first tables on, every table that there is holds a row when the next migration comes."""
-    script = ScriptDirectory.from_config(config())
+    script, filled = ScriptDirectory.from_config(config()), set()
     for revision in reversed([one.revision for one in script.walk_revisions()]):
         command.upgrade(config(), revision)
-        fill(empty)
+        fill(empty, tables(empty) - filled)
+        filled |= tables(empty)
 
     with empty.connect() as connection:
         held = {name: connection.scalar(text(f'SELECT count(*) FROM "{name}"')) for name in tables(empty)}
     assert {name for name, rows in held.items() if rows != 1} == set()
 
 
-def fill(engine):
-    """Put a row into every table that is empty; each points to those of the tables it depends on."""
+def fill(engine, new):
+    """Put a row into every table that is new; each points to those of the tables it depends on."""
     found = MetaData()
-    found.reflect(engine)
+    found.reflect(engine, only=new)
     with engine.begin() as connection:
         for table in found.sorted_tables:
-            if table.name != "alembic_version" and connection.execute(select(table)).first() is None:
+            if table.name in new:
                 connection.execute(table.insert().values(a_row(connection, table)))
 
 
