@@ -20,7 +20,7 @@ class Stage(StrEnum):
 
 
 class Kind(StrEnum):
-    """The classes of delivery.md; each is answered by one action of the ledger."""
+    """What a reply may mean; each class is answered by one action of the ledger."""
 
     ACCEPTED = "accepted"
     RELAY_DOWN = "relay_down"

@@ -25,7 +25,7 @@ from pipeline.services.turns import InTheWay
 from pipeline.settings import settings
 
 logger = log.get(__name__)
-# Due schedules that one transaction takes (scheduling.md, rule 2), and slots after which it takes no more of them.
+# Due schedules that one transaction takes, and slots after which it takes no more of them.
 BATCH, SLOTS = 200, 1000
 
 

@@ -75,7 +75,7 @@ def planned_deliveries(freeze: Freeze) -> Iterator[dict[str, Any]]:
         if status != DeliveryStatus.PLANNED:
             row["batch"] = None
         row["context"] = {"name": one.name, "locale": one.locale, "zone": one.zone}
-        # Fixed here, the same on every attempt: a relay can tell a repeat (delivery.md).
+        # Fixed here, the same on every attempt: a relay can tell a repeat.
         row["message_id"] = f"<{row['id']}@{freeze.domain}>"
         yield row
         number += document_id is not None or one.key == COMBINED

@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     # How many steps may be at work at once, over all workers: warehouse=2, pdf=8; a database's name limits its queries.
     pools: str = ""
-    # Seconds a claim stays valid without being renewed (scheduling.md: leases); it is renewed every third of it.
+    # Seconds a claim stays valid without being renewed; it is renewed every third of it.
     lease: float = Field(30.0, ge=2)
     # Seconds in which a worker that is asked to stop does: less than it is given before it is killed (Kubernetes: 30).
     stop_within: float = Field(20.0, ge=1, le=3600)

@@ -1,4 +1,4 @@
-"""What a schedule file says: design.md's examples mean what stands there, and mistakes are told at their field."""
+"""What a schedule file says: examples mean what stands there, and mistakes are told at their field."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def refusal(definition):
     return [line.removeprefix(f"{PLACE}: ") for line in str(refused.value).splitlines()]
 
 
-# ---- as written in design.md
+# ---- examples
 
 
 def test_the_example_of_the_design_is_complete():

@@ -60,9 +60,29 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
     is_due = step.status == StepStatus.QUEUED and (step.not_before is None or step.not_before <= now)
     if is_due and limits.has_to_wait(session, step, run, now):
         return None
-    claimed = session.execute(
+    fence = _raise_fence(session, step, now)
+    if fence is None:
+        return None
+    run = _begun(session, step.run_id, now)
+    attempt = Attempt(
+        id=new_id(),
+        run_id=run.id,
+        step_id=step_id,
+        generation=step.generation,
+        fence=fence,
+        worker=owners.owner(),
+        outcome=Outcome.RUNNING,
+        started_at=now,
+    )
+    session.add(attempt)
+    return Claim(run, step, fence, attempt.id, owners.owner(), now, _inputs(session, step))
+
+
+def _raise_fence(session: Session, step: Step, now: datetime) -> int | None:
+    """Make the step ours under its next fence; None where it is not due, or somebody was quicker."""
+    return session.execute(
         update(Step)
-        .where(Step.id == step_id, Step.status == StepStatus.QUEUED, Step.fence == step.fence)
+        .where(Step.id == step.id, Step.status == StepStatus.QUEUED, Step.fence == step.fence)
         .where(or_(Step.not_before.is_(None), Step.not_before <= now))
         .values(
             status=StepStatus.RUNNING,
@@ -76,21 +96,6 @@ def claim(session: Session, step_id: UUID, task: str) -> Claim | None:
         .returning(Step.fence)
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
-    if claimed is None:
-        return None
-    run = _begun(session, step.run_id, now)
-    attempt = Attempt(
-        id=new_id(),
-        run_id=run.id,
-        step_id=step_id,
-        generation=step.generation,
-        fence=claimed,
-        worker=owners.owner(),
-        outcome=Outcome.RUNNING,
-        started_at=now,
-    )
-    session.add(attempt)
-    return Claim(run, step, claimed, attempt.id, owners.owner(), now, _inputs(session, step))
 
 
 def is_being_done(session: Session, step_id: UUID, task: str) -> bool:

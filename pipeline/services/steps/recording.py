@@ -20,7 +20,7 @@ from pipeline.services.steps.advancing import advance, after_failure
 from pipeline.services.steps.claiming import Claim, write
 from pipeline.services.steps.waking import remembered
 
-# How a step waits for what is outside, such as a dead relay (delivery.md: 30 s to 15 min), and for how long.
+# How a step waits for what is outside, such as a dead relay, and for how long.
 PARKING = Retry(attempts=1_000_000, first=30, factor=2, ceiling=900, give_up_after=86400)
 
 
