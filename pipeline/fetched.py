@@ -101,7 +101,7 @@ def _find(channel: Any, ended: Ended) -> set[UUID]:
     if fetched or lost:
         with transaction(durable=False) as session:
             brokers.note_put_back(session, fetched)
-            brokers.send_again(session, lost)
+            brokers.send_again(session, lost, before=ended.at)
     if asked or fetched or lost:
         count = {"put_back": len(asked) + len(fetched), "sent_again": len(lost)}
         logger.warning("a worker's connection ended: what it had fetched comes again", **count)

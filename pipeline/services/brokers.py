@@ -67,11 +67,12 @@ def note_put_back(session: Session, steps: Sequence[Queued]) -> None:
     _note(session, steps, "fetched by a worker whose connection ended; put back")
 
 
-def send_again(session: Session, steps: Sequence[Queued]) -> None:
-    """The messages of these steps, ordered by their runs, are lost, unless they were sent anew meanwhile."""
+def send_again(session: Session, steps: Sequence[Queued], *, before: datetime) -> None:
+    """The messages of these steps, ordered by their runs and sent before that time, are lost."""
     for at in range(0, len(steps), CHUNK):
         lost = [(step.id, step.task_id) for step in steps[at : at + CHUNK]]
-        still = (tuple_(Step.id, Step.task_id).in_(lost), Step.status == StepStatus.QUEUED)
+        # Another beat may have sent some of them anew.
+        still = (tuple_(Step.id, Step.task_id).in_(lost), Step.status == StepStatus.QUEUED, Step.published_at < before)
         session.execute(update(Step).where(*still).values(published_at=None))
     _note(session, steps, "its message was lost with a worker's connection; it is sent again")
 
