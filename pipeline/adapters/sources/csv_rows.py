@@ -20,8 +20,8 @@ from pipeline.adapters.sources.kinds import TEXT, Kind
 from pipeline.adapters.sources.writer import DatasetWriter
 from pipeline.errors import PermanentError
 
-# A row must fit into one block.
-_BLOCK = 4 * 1024 * 1024
+# What is read at a time: a row must fit, so the second is for long ones. Arrow reads up to 32 of them ahead.
+_BLOCK, _LONGEST = 256 * 1024, 4 * 1024 * 1024
 # NULL, in columns that are not text.
 _NULLS = pa.array(["", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "NaN", "nan"])
 
@@ -59,22 +59,35 @@ def read(path: Path, writer: DatasetWriter, *, place: str, zone: tzinfo) -> None
     """
     delimiter = _delimiter(path, place)
     columns = _columns(path, delimiter, place)
-    forms: dict[str, Any] = dict.fromkeys(columns)
+    block = _BLOCK
     try:
-        for batch in _batches(path, delimiter, columns):
-            for name in columns:
-                if forms[name] != TEXT:
-                    forms[name] = _narrowed(forms[name], batch.column(name), zone)
+        try:
+            forms = _forms(path, delimiter, columns, zone, block)
+        except pa.ArrowInvalid as error:
+            if "straddling" not in str(error):
+                raise
+            block = _LONGEST
+            forms = _forms(path, delimiter, columns, zone, block)
         writer.append_values(dict.fromkeys(columns, ()), 0)
-        for batch in _batches(path, delimiter, columns):
+        for batch in _batches(path, delimiter, columns, block):
             writer.append({name: _converted(batch.column(name), forms[name]) for name in columns}, batch.num_rows)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise _diagnosed(path, delimiter, place, str(error)) from error
 
 
+def _forms(path: Path, delimiter: str, columns: list[str], zone: tzinfo, block: int) -> dict[str, Any]:
+    """The form that all values of each column have in common."""
+    forms: dict[str, Any] = dict.fromkeys(columns)
+    for batch in _batches(path, delimiter, columns, block):
+        for name in columns:
+            if forms[name] != TEXT:
+                forms[name] = _narrowed(forms[name], batch.column(name), zone)
+    return forms
+
+
 def _delimiter(path: Path, place: str) -> str:
     with path.open("rb") as file:
-        header = file.readline(_BLOCK)
+        header = file.readline(_LONGEST)
     if not header.strip():
         raise PermanentError(f"{place}: the file is empty: its first row must name the columns")
     return max(",;\t|", key=lambda sign: header.count(sign.encode()))
@@ -98,11 +111,11 @@ def _columns(path: Path, delimiter: str, place: str) -> list[str]:
     return columns
 
 
-def _batches(path: Path, delimiter: str, columns: list[str]) -> Iterator[Any]:
+def _batches(path: Path, delimiter: str, columns: list[str], block: int) -> Iterator[Any]:
     """Yield the file's rows as text."""
     with arrow_csv.open_csv(
         path,
-        read_options=arrow_csv.ReadOptions(block_size=_BLOCK, use_threads=False, column_names=columns, skip_rows=1),
+        read_options=arrow_csv.ReadOptions(block_size=block, use_threads=False, column_names=columns, skip_rows=1),
         parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
     ) as batches:
@@ -150,5 +163,5 @@ def _diagnosed(path: Path, delimiter: str, place: str, reason: str) -> Permanent
         except csv.Error as error:
             reason = f"line {rows.line_num}: {error}"
     if "straddling" in reason:
-        reason = f"a row is longer than {_BLOCK:,} bytes; is a quotation mark left open?"
+        reason = f"a row is longer than {_LONGEST:,} bytes; is a quotation mark left open?"
     return PermanentError(f"{place}: {reason}")

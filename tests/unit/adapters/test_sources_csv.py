@@ -100,13 +100,22 @@ def test_a_wrong_line_is_named(table, content, sentence):
         table(content)
 
 
-def test_a_quote_left_open_is_no_riddle(table, monkeypatch):
+def test_a_row_that_is_longer_than_others_is_read_too(table, monkeypatch):
     monkeypatch.setattr(csv_rows, "_BLOCK", 1024)
+    found = table("id,text\n" + "1,short\n" * 1000 + f"2,{'x' * 3000}\n" + "3,short\n" * 1000)
+    assert [len(row["text"]) for row in found.rows if row["id"] == 2] == [3000]
+    assert len(found.rows) == 2001
+
+
+def test_a_quote_left_open_is_no_riddle(table, monkeypatch):
+    monkeypatch.setattr(csv_rows, "_BLOCK", 512)
+    monkeypatch.setattr(csv_rows, "_LONGEST", 1024)
     with pytest.raises(PermanentError, match="a row is longer than 1,024 bytes; is a quotation mark left open"):
         table('a,b\n1,"x\n' + "2,y\n" * 1000)
 
 
 def test_a_wrong_line_far_down_is_named_too(table, monkeypatch):
-    monkeypatch.setattr(csv_rows, "_BLOCK", 1024)
+    monkeypatch.setattr(csv_rows, "_BLOCK", 512)
+    monkeypatch.setattr(csv_rows, "_LONGEST", 1024)
     with pytest.raises(PermanentError, match="line 5002 has 3 values"):
         table("a,b\n" + "1,2\n" * 5000 + "1,2,3\n")
