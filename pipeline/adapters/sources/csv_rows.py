@@ -21,7 +21,7 @@ from pipeline.adapters.sources.writer import DatasetWriter
 from pipeline.errors import PermanentError
 
 # What is read at a time: a row must fit, so the second is for long ones. Arrow reads up to 32 of them ahead.
-_BLOCK, _LONGEST = 256 * 1024, 4 * 1024 * 1024
+_BLOCK, _LONGEST = 128 * 1024, 4 * 1024 * 1024
 # NULL, in columns that are not text.
 _NULLS = pa.array(["", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "NaN", "nan"])
 

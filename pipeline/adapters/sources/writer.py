@@ -15,7 +15,7 @@ from pipeline.adapters.sources.inference import Inference
 from pipeline.adapters.sources.kinds import NOTHING, Kind, fitted, joined
 
 # Arrow bytes in one row group: what is held before it is written.
-_ROW_GROUP = 16 * 1024 * 1024
+_ROW_GROUP = 4 * 1024 * 1024
 # Arrow bytes in one chunk of rows that are Python objects, which take about ten times as much.
 _CHUNK = 2 * 1024 * 1024
 _MOST_ROWS = 5_000
