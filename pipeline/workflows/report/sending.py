@@ -11,6 +11,8 @@ from pipeline.db import clock, persist, reading, transaction
 from pipeline.destinations import Webhook
 from pipeline.errors import Blocked, PermanentError, Waiting
 from pipeline.handle import RunHandle
+from pipeline.models import Delivery, DeliveryStatus
+from pipeline.replies import Kind
 from pipeline.services import ledger, optouts, places, relays, runs, shares, steps
 from pipeline.services.shares import Pause, Share, Way
 from pipeline.settings import settings
@@ -22,6 +24,7 @@ from pipeline.workflows.report.recording import Journal
 TURN = 200.0
 # Seconds between two looks at the brake: everywhere nothing more is sent a second after somebody pulls it.
 LOOK = 0.5
+DEADLY = f"{steps.POISONOUS} processes died while they made or sent it (memory, or a fault in a library)"
 # Known answers are committed before a wait of so many seconds: they would be lost with the process.
 WAIT = 0.1
 
@@ -30,7 +33,8 @@ def send_batch(run: RunHandle, batch: int) -> None:
     """Hand over the batch's open deliveries, one after the other; each ends as a row.
 
     Raises Waiting while relays are down or rates have no room, Blocked where a person has to act. What was certainly
-    not sent is queued again.
+    not sent is queued again. After a process that died it is said of each message which one comes now, so that one that
+    kills whoever makes it is known, and fails alone.
     """
     sender = Sender(run, batch)
     try:
@@ -62,6 +66,8 @@ class Sender:
         self.journal = Journal(run.attempt_id)
         self.letters = Letters(run)
         self.post = Post(run, self.letters, self.journal, urls, self.way.fingerprints)
+        with reading() as session:
+            self.before = steps.suspicion(session, run.claim)
         self._begun, self._since = False, time.monotonic()
 
     def work(self) -> None:
@@ -92,6 +98,8 @@ class Sender:
                 ledger.recover(session, run.claim.run, self.batch, run.attempt_id)
             share = shares.take(session, run.id, self.batch, run.attempt_id, self.way)
             barred = optouts.barred_deliveries(session, [delivery for delivery, _ in share.deliveries], run.name)
+            if self.before.careful and share.deliveries:
+                steps.working_on(session, run.attempt_id, str(share.deliveries[0][0].id))
         self.journal.forget()
         self._begun = True
         if share.pause:
@@ -131,8 +139,18 @@ class Sender:
                     break
                 time.sleep(min(began + at - now, LOOK))
             # A server may take a minute for each.
-            if now - self._since > TURN or not self.post.deliver(delivery, share):
+            if now - self._since > TURN or not self._deliver(delivery, share):
                 return
+
+    def _deliver(self, delivery: Delivery, share: Share) -> bool:
+        """One delivery, after a try that died with care; whether the rest of the share may follow."""
+        if self.before.careful:
+            if str(delivery.id) in self.before.deadly:
+                self.journal.settle(delivery, DeliveryStatus.FAILED, DEADLY, cause=Kind.POISON)
+                return True
+            with transaction(durable=False) as session:
+                steps.working_on(session, self.run.attempt_id, str(delivery.id))
+        return self.post.deliver(delivery, share)
 
     def _is_halted(self, relay: str) -> bool:
         """Whether somebody has pulled a brake, or cancels the run."""

@@ -9,11 +9,11 @@ import pytest
 
 from pipeline import leases
 from pipeline.adapters import mailer
-from pipeline.db import reading, transaction
+from pipeline.db import clock, reading, transaction
 from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, Relay, Suppression
-from pipeline.services import ledger, relays
+from pipeline.models import Delivery, Relay, Step, Suppression
+from pipeline.services import ledger, relays, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
 from tests.factories import make_delivery, make_delivery_attempt, make_run, make_schedule, make_step
@@ -23,6 +23,10 @@ from tests.unit.workflows.batches import events, forget, of, send, use
 
 __all__ = ["smtp_server"]
 SENDER = "Reports <reports@example.com>"
+
+
+class KilledError(BaseException):
+    """Stands for kill -9: nothing that is written for an Exception runs."""
 
 
 class Letters:
@@ -43,6 +47,8 @@ class Letters:
     def message(self, delivery, *, linked=False):
         if "large" in delivery.address and not linked:
             return self.message(delivery, linked=True) + b"x" * 3_000
+        if "deadly" in delivery.address:
+            raise KilledError
         if "broken" in delivery.address:
             raise PermanentError('the template names "custmer"')
         return (
@@ -322,6 +328,26 @@ def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(
     assert send(run) is None
     assert statuses(run) == {"ann": "skipped", "bob": "accepted"}
     assert [line["recipient"] for line in server.taken()] == ["bob@example.org"]
+
+
+def dies(run):
+    """Carry the step out until its process dies, and notice that it has."""
+    claim = acts.claim(run, "deliver:0")
+    with RunHandle(claim) as handle, pytest.raises(KilledError):
+        sending.Sender(handle, 0).work()
+    with transaction() as session:
+        steps.release(session, session.get_one(Step, claim.step.id), clock(session))
+
+
+def test_a_message_that_kills_whoever_makes_it_fails_alone(server):
+    run = make_batch("ann", "deadly", "zoe")
+    for _ in range(3):
+        dies(run)
+    assert send(run) is None
+
+    assert statuses(run) == {"ann": "accepted", "deadly": "failed", "zoe": "accepted"}
+    assert rows(run)["deadly"].reason.startswith("3 processes died while they made or sent it")
+    assert [line["recipient"] for line in server.taken()] == ["ann@example.org", "zoe@example.org"]
 
 
 def test_a_process_that_slept_sends_nothing_more(server):
