@@ -89,7 +89,7 @@ def _run(status: str, now: datetime) -> dict[str, Any]:
 
 def _step(run: dict[str, Any], status: str, number: int, now: datetime) -> dict[str, Any]:
     from pipeline.models import new_id
-    from pipeline.services.steps import owner
+    from pipeline.adapters.owners import owner
 
     working = status == "running"
     return {
