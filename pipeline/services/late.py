@@ -23,8 +23,8 @@ from pipeline.models import (
 )
 from pipeline.services import canvases, runs
 
-# Batches that one pass of the sweep gives a new step.
-SWEEP = 5000
+# Batches that one pass of the sweep gives a new step, and deliveries that it looks through for them.
+SWEEP, DUE = 5000, 500_000
 DELIVER, FINISH = "report.deliver", "report.finish"
 
 
@@ -39,8 +39,10 @@ def sweep(session: Session, now: datetime) -> set[UUID]:
         Delivery.not_before <= now,
         Delivery.batch.is_not(None),
     )
+    # Ordered and bounded first: else SQLite reads every delivery there is, in an order that suits DISTINCT.
+    first = select(Delivery.run_id, Delivery.batch).where(*due).order_by(Delivery.not_before).limit(DUE).subquery()
     open_ = or_(Run.status == RunStatus.RUNNING, Run.waiting_for == WaitingFor.DEFERRED)
-    pairs = select(Delivery.run_id, Delivery.batch).join(Run, Run.id == Delivery.run_id).where(*due, open_).distinct()
+    pairs = select(first.c.run_id, first.c.batch).join(Run, Run.id == first.c.run_id).where(open_).distinct()
     batches_of: dict[UUID, list[int]] = {}
     for run_id, batch in session.execute(pairs.limit(SWEEP)):
         batches_of.setdefault(run_id, []).append(batch or 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
-from pipeline.db import transaction
+from pipeline.db import engine, transaction
 from pipeline.models import RunStatus, WaitingFor, new_id
 from pipeline.retry import Retry
 from pipeline.services import late, ledger
@@ -100,3 +101,25 @@ def test_a_run_whose_finish_is_still_at_work_gets_no_second_one(waiting, time):
 
     with transaction() as session:
         assert late.sweep(session, time.now) == set()
+
+
+# ---- however many there are
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_sweep_reads_what_is_deferred_and_not_every_delivery_there_is(time):
+    said = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        if "FROM deliveries" in statement:
+            said.append((statement, parameters))
+
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        with transaction() as session:
+            late.sweep(session, time.now)
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
+    with engine().connect() as connection:
+        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values).all() for one, values in said]
+    assert "deliveries USING INDEX ix_deliveries_deferred" in str(plans)
