@@ -88,8 +88,8 @@ def _run(status: str, now: datetime) -> dict[str, Any]:
 
 
 def _step(run: dict[str, Any], status: str, number: int, now: datetime) -> dict[str, Any]:
-    from pipeline.models import new_id
     from pipeline.adapters.owners import owner
+    from pipeline.models import new_id
 
     working = status == "running"
     return {
