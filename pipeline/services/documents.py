@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pipeline import fingerprint
 from pipeline.adapters import copies, drafts
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import CHUNK, PORTION, among, insert_new, is_one_of
+from pipeline.db import CHUNK, PORTION, among, in_the_row, insert_new, is_one_of
 from pipeline.models import (
     Delivery,
     DeliveryDocument,
@@ -128,8 +128,9 @@ def by_id(session: Session, wanted: Sequence[UUID]) -> dict[UUID, Document]:
 
 def to_render(session: Session, run_id: UUID, batch: int) -> Sequence[Document]:
     """The documents of a batch that are not rendered yet, in the order of their keys."""
-    mine = (Document.run_id == run_id, Document.batch == batch, Document.status == DocumentStatus.PLANNED)
-    return session.scalars(select(Document).where(*mine).order_by(Document.key)).all()
+    planned = in_the_row(Document.status) == DocumentStatus.PLANNED
+    mine = (Document.run_id == run_id, Document.batch == batch, planned)
+    return session.scalars(select(Document).where(*mine).order_by(in_the_row(Document.key))).all()
 
 
 def mark(session: Session, document_id: UUID, **values: Any) -> None:
@@ -142,7 +143,8 @@ def fail_unrendered(session: Session, run_id: UUID) -> None:
     """What a failed render step left unrendered is failed, for that step's reason."""
     failed = select(Step).where(Step.run_id == run_id, Step.status == StepStatus.FAILED, Step.queue == "render")
     for step in session.scalars(failed):
-        left = (Document.run_id == run_id, Document.status == DocumentStatus.PLANNED, Document.batch == step.args[0])
+        planned = in_the_row(Document.status) == DocumentStatus.PLANNED
+        left = (Document.run_id == run_id, planned, Document.batch == step.args[0])
         _end(session, left, DocumentStatus.FAILED, step.error or "its batch could not be rendered")
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline import schedule
-from pipeline.db import clock
+from pipeline.db import clock, in_the_row
 from pipeline.errors import StaleClaim
 from pipeline.models import Attempt, Channel, Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
 from pipeline.notice import Kind
@@ -60,7 +60,7 @@ def claimable(session: Session, run_id: UUID, batch: int, now: datetime) -> list
     """The batch's deliveries that may go now, in the order of their keys."""
     open_ = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
     due = or_(Delivery.not_before.is_(None), Delivery.not_before <= now)
-    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.status.in_(open_), due)
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, in_the_row(Delivery.status).in_(open_), due)
     rows = select(Delivery.id, Delivery.channel, Delivery.address).where(*mine)
     return [Claimable(*row) for row in session.execute(rows.order_by(Delivery.key, Delivery.address, Delivery.repeat))]
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock
+from pipeline.db import clock, in_the_row
 from pipeline.models import ACTIVE_STEP, Channel, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.rates import Rate
 from pipeline.services import blocks, ledger, rationing, relays
@@ -138,6 +138,7 @@ def _until_there_is_room(session: Session, run_id: UUID, batch: int, rates: Rate
 
 def _queued(session: Session, run_id: UUID, batch: int) -> tuple[datetime | None, int]:
     """When the first of the batch that waits for its turn may go, and how many do."""
-    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.status == DeliveryStatus.QUEUED)
+    queued = in_the_row(Delivery.status) == DeliveryStatus.QUEUED
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, queued)
     soonest, count = session.execute(select(func.min(Delivery.not_before), func.count()).where(*mine)).one()
     return soonest, count

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
+from pipeline.db import reading
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Phase, new_id
-from pipeline.services import ledger, steps
+from pipeline.services import documents, ledger, shares, steps
 from pipeline.workflows.report.recording import Journal
 from tests.factories import MONDAY, make_delivery, make_run
 from tests.unit.services import acts
@@ -28,6 +30,22 @@ def attempt():
 
 
 # ---- claiming
+
+
+def test_a_batch_is_never_looked_for_among_all_that_wait(run):
+    """As PostgreSQL does without statistics of the run: a million, for each of 2,000 batches."""
+    with reading() as session:
+        asked = []
+        event.listen(session.connection(), "before_cursor_execute", lambda *seen: asked.append(seen[2:4]))
+        ledger.claimable(session, run.id, 0, MONDAY)
+        documents.to_render(session, run.id, 0)
+        shares._queued(session, run.id, 0)
+        on_postgresql = session.get_bind().dialect.name == "postgresql"
+        if on_postgresql:
+            session.connection().exec_driver_sql("SET LOCAL enable_seqscan TO off")
+        explain = "EXPLAIN" if on_postgresql else "EXPLAIN QUERY PLAN"
+        plans = [session.connection().exec_driver_sql(f"{explain} {said}", values).all() for said, values in asked[:3]]
+    assert [("run_id_batch" in str(plan), "run_id_status" in str(plan)) for plan in plans] == [(True, False)] * 3
 
 
 def test_a_claim_stamps_the_open_deliveries_of_its_batch(run, attempt):
