@@ -17,7 +17,7 @@ def start(schedule: str):
     """
     wish = request.get_json(force=True) if request.get_data() else {}
     if not isinstance(wish, dict):
-        raise BadRequest('the body is a JSON object, such as {"period": "last_week"}')
+        raise BadRequest
     run = reports.start(schedule, {**wish, "by": "flask_app"})
     where = url_for("status", run=run, _external=True)
     return jsonify(id=run, status_url=where), 202, {"Location": where}
@@ -52,8 +52,8 @@ def refused(error: Exception):
 
 
 @app.errorhandler(BadRequest)
-def no_json(error: BadRequest):
-    return jsonify(error=error.description), 400
+def no_json(_: BadRequest):
+    return jsonify(error='the body is a JSON object, such as {"period": "last_week"}'), 400
 
 
 @app.errorhandler(reports.NoAnswer)
