@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from pipeline.db import make_engine
 from pipeline.embedded.broker import binary
 from pipeline.models import FINAL_RUN, Attempt, Delivery, DeliveryAttempt, Document, Run, RunStatus, Step
+from tests.functional.typist import Typist
 from tests.postgresql import die_with_parent
 from tests.smtp_server import ScriptedServer
 
@@ -64,6 +65,7 @@ class Running:
     smtp: ScriptedServer
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    typist: Typist | None = None
 
     def schedule(self, name: str, text: str = REPORT + RECIPIENTS, **files: str) -> str:
         """Write schedules/<name>.yaml, and `files` by their path in the home (dots and slashes as given)."""
@@ -75,15 +77,19 @@ class Running:
         return name
 
     def command(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PIPELINE, *words],
-            cwd=self.home,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=check,
-        )
+        """What `pipeline` with these words says; with `check` it has to succeed."""
+        if self.typist is None or self.typist.environment != self.environment:
+            self.dismiss_typist()
+            self.typist = Typist(self.home, self.environment)
+        done = self.typist.type(words)
+        if check:
+            done.check_returncode()
+        return done
+
+    def dismiss_typist(self) -> None:
+        if self.typist is not None:
+            self.typist.end()
+        self.typist = None
 
     def celery(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Celery's own command line, as people use it."""
@@ -226,6 +232,7 @@ class Running:
         process.wait(30)
 
     def stop(self) -> None:
+        self.dismiss_typist()
         for name in reversed(list(self.processes)):
             self.kill(name)
 
