@@ -78,7 +78,12 @@ def resolve(
 def resend(
     run: OneRun,
     *,
-    key: Annotated[list[str], typer.Option("--key", metavar="KEY", help="Whose document; several times for more.")],
+    key: Annotated[
+        list[str],
+        typer.Option(
+            "--key", metavar="KEY", help="Whose document (`all` where it is not split); several times for more."
+        ),
+    ],
     to: Annotated[
         str | None, typer.Option("--to", metavar="ADDRESS", help="Or a webhook; by default its recipients.")
     ] = None,
