@@ -41,6 +41,9 @@ ASKING = PARCELS.replace("553x1+bob", "ok+carla").replace("Late arrivals", "Pric
 SCHEDULES = {
     "late_arrivals": PARCELS,
     "prices": ASKING + "approval: required\n",
+    # Goes wrong on the 13th.
+    "night_totals": """command: [sh, -c, 'test "${1#*-*-}" != 13', totals, "{due_date}"]\nwhen: "30 2 * * *"\n""",
+    "stock_levels": "command: ['true']\nwhen: '45 * * * *'\n",
     "long_import": "command: [sleep, '300']\ndescription: Takes its time.\n",
 }
 

@@ -63,7 +63,9 @@ class Eyes:
         clip = {"x": 0, "y": 0, "width": 1280, "height": height} if height else None
         held = page.screenshot(clip=clip, full_page=True)
         with Image.open(io.BytesIO(held)) as shot:
-            shot.convert("RGB").quantize(COLOURS).save(PICTURES / f"console-{name}.png", optimize=True)
+            shot.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, 1).save(
+                PICTURES / f"console-{name}.png", optimize=True
+            )
 
 
 # With the script that is in the page already.

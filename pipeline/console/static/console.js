@@ -38,20 +38,34 @@ function listen(part) {
   let wake = () => {};
   const told = () => ((news = true), wake());
   if (source) for (const kind of ["progress", "end"]) source.addEventListener(kind, told);
-  addEventListener("pagehide", () => source && source.close());
-  return async (wait) => {
+  const wait = async (length) => {
     const heard = source && source.readyState === EventSource.OPEN;
-    if (!news) await new Promise((go) => ((wake = go), setTimeout(go, heard ? Math.max(wait, HEARD) : wait)));
+    if (!news) await new Promise((go) => ((wake = go), setTimeout(go, heard ? Math.max(length, HEARD) : length)));
     news = false;
   };
+  return { wait, close: () => source && source.close() };
+}
+
+// What else the page shows has changed as well; what was said after the last act stays.
+async function renew() {
+  const answer = await fetch(location.href, { credentials: "same-origin", redirect: "error" });
+  if (!answer.ok) throw new Error(answer.status);
+  const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const main = document.querySelector("main");
+  const said = main.querySelector(".said");
+  main.replaceChildren(...made.querySelector("main").childNodes);
+  if (said) main.prepend(said);
+  document.title = made.title;
+  begin();
 }
 
 async function follow(part) {
+  if (part.hasAttribute("data-over")) return;
   const every = Number(part.dataset.every) || LOOK;
-  const changed = listen(part);
+  const changes = listen(part);
   let wait = every;
   while (!part.hasAttribute("data-over")) {
-    await changed(wait);
+    await changes.wait(wait);
     while (document.hidden || busy(part)) await new Promise((go) => setTimeout(go, every));
     const began = performance.now();
     try {
@@ -61,7 +75,10 @@ async function follow(part) {
       held.innerHTML = await answer.text();
       if (busy(part)) continue;
       const state = held.content.querySelector("[data-now]");
-      if (state && state.dataset.now !== part.dataset.state) return location.reload();
+      if (state && state.dataset.now !== part.dataset.state) {
+        await renew();
+        break;
+      }
       part.replaceChildren(held.content);
       age(part);
       part.classList.remove("stale");
@@ -71,6 +88,7 @@ async function follow(part) {
       wait = Math.min(wait * 2, 30000);
     }
   }
+  changes.close();
 }
 
 // One menu open at a time; Escape and a click elsewhere close it.
@@ -129,7 +147,11 @@ async function fill(part) {
   if (answer && answer.ok) part.innerHTML = await answer.text();
 }
 
-age(document);
-for (const part of document.querySelectorAll("[data-part]")) fill(part);
+function begin() {
+  age(document);
+  for (const part of document.querySelectorAll("[data-part]")) fill(part);
+  for (const part of document.querySelectorAll("[data-live]")) follow(part);
+}
+
+begin();
 setInterval(() => age(document), 15000);
-for (const part of document.querySelectorAll("[data-live]")) follow(part);

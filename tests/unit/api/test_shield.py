@@ -2,6 +2,7 @@
 
 import pytest
 from fastapi.responses import HTMLResponse
+from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from pipeline.api.app import create_app
@@ -29,6 +30,12 @@ def app():
         return HTMLResponse("<p>", headers={"Content-Security-Policy": "default-src 'self'"})
 
     return app
+
+
+def test_whoever_came_over_tls_is_told_to_come_so_again(app, http):
+    assert "Strict-Transport-Security" not in http.get("/healthz").headers
+    with TestClient(app, base_url="https://testserver") as safe:
+        assert safe.get("/healthz").headers["Strict-Transport-Security"] == "max-age=15552000"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/api/runs/1234", "/api/nowhere", "/api/boom/hunter2"])
