@@ -18,6 +18,8 @@ RESTARTED = ("worker", "beat", "web")
 FOLDERS = {"reports", "templates", "workflows", "pipeline"}
 # Files that one line names, and faults that are told after a change.
 NAMED = 3
+# Seconds after which the look at what is wrong is given up: code of the home runs when it is imported.
+PATIENCE = 120.0
 
 Say = Callable[[str], None]
 Restart = Callable[[Iterable[str]], None]
@@ -32,7 +34,12 @@ def reload(tree: Tree, say: Say) -> None:
 def faults() -> list[str]:
     """What `pipeline check` finds wrong with the home: in a process of its own, which loads its code as it is now."""
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "check", "--json"]
-    done = subprocess.run(command, cwd=settings().home, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=settings().home, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return [f"`pipeline check` has not ended within {PATIENCE:g} s: does some code of the home never end?"]
     try:
         said = json.loads(done.stdout)
     except ValueError:  # it could not even begin

@@ -71,6 +71,10 @@ def test_code_is_looked_at_as_it_is_now_and_settings_that_are_wrong_are_told_too
     (home / "workflows" / "load.py").write_text("def (\n")
     (home / "schedules" / "load.yaml").write_text("workflow: load\n")
     assert any("workflows/load.py:1: cannot be imported: SyntaxError" in fault for fault in reloading.faults())
+    (home / "workflows" / "load.py").write_text("while True: pass\n")
+    with monkeypatch.context() as hasty:
+        hasty.setattr(reloading, "PATIENCE", 0.01)
+        assert "never end" in reloading.faults()[0]
     monkeypatch.setenv("PIPELINE_KEEP_DAYS", "many")
     (sentence,) = reloading.faults()
     assert "PIPELINE_KEEP_DAYS" in sentence
