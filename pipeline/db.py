@@ -6,6 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -175,6 +176,20 @@ def one_at_a_time(session: Session, what: str) -> None:
     """Wait until no other transaction does `what`, to the end of this one; SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"pipeline.{what}"))))
+
+
+def ahead(parts: Iterator[list[Value]]) -> Iterator[list[Value]]:
+    """The same portions, each of many made in a thread of its own while the one before it is on its way to the disk."""
+    first = next(parts, None)
+    if first is not None:
+        yield first
+    if first is None or len(first) < CHUNK:
+        return  # there is no other
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        coming = thread.submit(next, parts, None)
+        while (part := coming.result()) is not None:
+            coming = thread.submit(next, parts, None)
+            yield part
 
 
 def among(session: Session, rows: Select[*Columns], values: Sequence[Any]) -> Iterator[Row[*Columns]]:

@@ -75,7 +75,8 @@ class Draft:
         self._added = 0
         # How many rows have no key.
         self.without_key = 0
-        self._file = sqlite3.connect(path, isolation_level=None)
+        # One thread at a time: what is read may be read ahead in another than that which wrote.
+        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in PRAGMAS:
             self._file.execute(f"pragma {pragma}")
         self._file.executescript(TABLES)

@@ -149,6 +149,25 @@ def test_many_rows_go_in_chunks():
         assert db.insert_new(session, Suppression, [suppression(str(number)) for number in range(1300)]) == 1300
 
 
+@pytest.mark.parametrize("count", [0, 1, db.CHUNK, 3 * db.CHUNK + 1])
+def test_portions_that_are_made_ahead_are_the_same(count):
+    made = list(db.ahead(db.portions(iter(range(count)), written=True)))
+
+    assert [number for part in made for number in part] == list(range(count))
+    assert {len(part) for part in made[:-1]} <= {db.CHUNK}
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_wanted():
+    def rows():
+        yield from range(2 * db.CHUNK)
+        raise ValueError("the disk is full")
+
+    found = db.ahead(db.portions(rows(), written=True))
+    assert len(next(found)) == len(next(found)) == db.CHUNK
+    with pytest.raises(ValueError, match="the disk is full"):
+        next(found)
+
+
 # ---- a database that is away
 
 

@@ -13,7 +13,7 @@ from pipeline import example
 from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
 from pipeline.adapters.drafts import Batches, Draft
-from pipeline.db import portions, reading, transaction
+from pipeline.db import ahead, portions, reading, transaction
 from pipeline.errors import PermanentError, Skip
 from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
@@ -191,7 +191,7 @@ def _freeze_documents(run: RunHandle, plan: Freeze) -> None:
 
 def _freeze_deliveries(run: RunHandle, plan: Freeze) -> None:
     """Insert the deliveries and those who are new among their recipients, in the order of keys and addresses."""
-    for chunk in portions(freezing.planned_deliveries(plan), written=True):
+    for chunk in ahead(portions(freezing.planned_deliveries(plan), written=True)):
         run.alive()
         with transaction() as session:
             steps.renew(session, run.claim)
