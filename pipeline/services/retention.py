@@ -166,7 +166,12 @@ def _delete_some(session: Session, table: type[Base], condition: ColumnElement[b
     key = inspect(table).primary_key
     said = (table.__table__.c.run_id, table.__table__.c.status) if table in COUNTED else key
     chosen = select(*key).where(condition).limit(most)
-    return session.connection().execute(delete(table).where(tuple_(*key).in_(chosen)).returning(*said)).all()
+    going: ColumnElement[bool] = tuple_(*key).in_(chosen)
+    if table is Delivery:
+        # With those that repeat it, which refer to it.
+        ids = session.scalars(chosen).all()
+        going = or_(Delivery.id.in_(ids), Delivery.repeat_of.in_(ids))
+    return session.connection().execute(delete(table).where(going).returning(*said)).all()
 
 
 def purge_notices(session: Session, before: datetime, rows: int = CHUNK) -> Counter[str]:

@@ -135,6 +135,16 @@ def test_a_purge_that_dies_halfway_leaves_a_run_that_cannot_be_rerun_and_goes_on
     assert counted()["runs"] == 0
 
 
+def test_what_was_sent_once_more_goes_with_what_it_repeats_however_small_the_pieces():
+    run = finished_run(due_at=MONDAY - YEAR)
+    first = make_delivery(run, "anna@acme.example")
+    for repeat in (1, 2):
+        again = make_delivery(run, "anna@acme.example", repeat=repeat, repeat_of=first.id)
+        make_delivery_attempt(again, "accepted")
+    purge(rows=1)
+    assert (counted()["deliveries"], counted()["runs"]) == (0, 0)
+
+
 def test_notices_of_no_run_go_by_their_age(time):
     for at in (MONDAY - YEAR, MONDAY):
         time.move_to(at)
