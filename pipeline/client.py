@@ -149,7 +149,9 @@ class Pipeline:
         """
         self.url = (url or os.environ.get("PIPELINE_API_URL", "")).rstrip("/")
         if urlsplit(self.url).scheme not in {"http", "https"}:
-            raise ValueError(f'"{self.url}" is no address: give url=, or PIPELINE_API_URL, like http://127.0.0.1:8000')
+            raise ValueError(
+                f'"{self.url}" is not an address: give url=, or PIPELINE_API_URL, like http://127.0.0.1:8000'
+            )
         # A file that holds it ends with a line's end.
         self._token = (token or os.environ.get("PIPELINE_API_TOKEN", "")).strip()
         if not (self._token.isascii() and self._token.isprintable()):

@@ -173,7 +173,7 @@ def _truth(tree: ast.expr, figures: Mapping[str, Any]) -> bool:
 def _number(tree: ast.expr, figures: Mapping[str, Any]) -> Any:
     value = _present(tree, figures)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{ast.unparse(tree)} is no number")
+        raise TypeError(f"{ast.unparse(tree)} is not a number")
     return value
 
 

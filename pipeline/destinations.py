@@ -55,7 +55,7 @@ class Folder(Model):
     @classmethod
     def _can_be_filled_in(cls, value: str) -> str:
         if re.match(r"https?://", value):
-            raise ValueError(f'"{value}" is no folder: a webhook is written {{webhook: {value}}}')
+            raise ValueError(f'"{value}" is not a folder: a webhook is written {{webhook: {value}}}')
         if (password := urlsplit(value).password) and not VARIABLE.fullmatch(password):
             raise ValueError("holds a password: write $NAME in its place, and set NAME in the environment")
         fill(value, dict.fromkeys(OF_FOLDER, "x"))
@@ -104,7 +104,7 @@ class Webhook(Model):
         except ValueError:  # a port above 65535
             known = False
         if not known or re.search(r"\s", value):
-            raise ValueError(f'"{value}" is no webhook: write https://host/path or hook:NAME')
+            raise ValueError(f'"{value}" is not a webhook: write https://host/path or hook:NAME')
         if parts.username or parts.password or _SECRET_QUERY.search(value) or VARIABLE.search(value):
             raise ValueError("holds a secret: put the URL into PIPELINE_HOOK_<NAME>_URL, and write hook:NAME here")
         fill(value, dict.fromkeys(OF_WEBHOOK, "x"))

@@ -15,7 +15,7 @@ def parse(text: str) -> dict[str, int]:
     for part in filter(None, (one.strip() for one in text.split(","))):
         read = _POOL.fullmatch(part)
         if read is None or not int(read[2]):
-            raise ValueError(f'"{part}" is no pool: write its name and its places, 1 or more, like warehouse=2')
+            raise ValueError(f'"{part}" is not a pool: write its name and its places, 1 or more, like warehouse=2')
         name = read[1].lower()
         if name in found:
             raise ValueError(f'pool "{name}" is there twice: give its places once')

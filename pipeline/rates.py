@@ -36,7 +36,9 @@ def parse(text: str) -> tuple[Rate, ...]:
 def _read(part: str) -> Rate:
     found = _RATE.fullmatch(part)
     if found is None or not int(found["count"]):
-        raise ValueError(f'"{part}" is no rate: write 20/s, 600/m, 1000/h or 5000/d, or one of a domain: gmail.com 5/s')
+        raise ValueError(
+            f'"{part}" is not a rate: write 20/s, 600/m, 1000/h or 5000/d, or one of a domain: gmail.com 5/s'
+        )
     return Rate((found["name"] or "").lower(), int(found["count"]), _UNITS[found["unit"][0].lower()])
 
 

@@ -81,7 +81,7 @@ def check_order(key: str, orders: Mapping[str, list[str]]) -> None:
         if name not in orders:
             known = [one for one in orders if one != key]
             hint = did_you_mean(name, known, f"there are {', '.join(sorted(known)) or 'no others'}")
-            raise ValueError(f'"{name}" is no schedule: {hint}')
+            raise ValueError(f'"{name}" is not a schedule: {hint}')
     circle = next(_circles(key, orders, [key]), None)
     if circle:
         raise ValueError(f"is a circle in which each waits for the next: {' -> '.join(circle)}")

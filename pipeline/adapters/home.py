@@ -148,7 +148,7 @@ class _Reports:
         if name in self.errors:
             reason = f"cannot be read: {self.errors[name].place} is wrong"
         else:
-            reason = "is no report: " + did_you_mean(name, holders, f"known reports: {', '.join(holders) or 'none'}")
+            reason = "is not a report: " + did_you_mean(name, holders, f"known reports: {', '.join(holders) or 'none'}")
         raise DefinitionError(f'"{name}" {reason}', place=place, field="report")
 
 

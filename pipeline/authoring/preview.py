@@ -117,7 +117,7 @@ def _formats(report: Report, wanted: str | None) -> list[Any]:
     known = get_args(DocumentFormat)
     if wanted is not None and wanted not in known:
         hint = did_you_mean(wanted, known, f"there are {', '.join(known)}")
-        raise Refused(f'"{wanted}" is no format: {hint}')
+        raise Refused(f'"{wanted}" is not a format: {hint}')
     return [wanted] if wanted else list(report.formats)
 
 

@@ -97,7 +97,7 @@ def _day(text: str) -> date:
         if not 1970 <= found.year < 2200:
             raise ValueError(text)
     except ValueError:
-        raise Refused(f'"{text}" is no day: write it like 2026-11-01') from None
+        raise Refused(f'"{text}" is not a day: write it like 2026-11-01') from None
     return found
 
 

@@ -146,4 +146,4 @@ def _instant(text: str, zone: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=timing.find_zone(zone)).astimezone(UTC)
     except ValueError:
-        raise Refused(f'"{text}" is no date and time: write it like 2026-12-01T18:00') from None
+        raise Refused(f'"{text}" is not a date and time: write it like 2026-12-01T18:00') from None

@@ -40,7 +40,7 @@ class Way:
         return {**self.relays, **dict(self.webhooks.values())}
 
     def of_webhook(self, address: str) -> Way:
-        """The way to one webhook: its server alone, by the rates that name it, which is no relay of ours."""
+        """The way to one webhook: its server alone, by the rates that name it, which is not a relay of ours."""
         name, fingerprint = self.webhooks.get(address, (address, ""))
         host = urlsplit(name).hostname or name
         return Way({name: fingerprint}, [rate for rate in self.rates if rate.name == host], lambda _: f"@{host}")

@@ -61,7 +61,7 @@ def _members(members: Any) -> list[Signature]:
 
 def _planned(signature: Signature, definition: Schedule) -> canvases.Planned:
     if signature.task not in STEPS:
-        raise Refused(f'"{signature.task}" is no step: decorate the function with @step')
+        raise Refused(f'"{signature.task}" is not a step: decorate the function with @step')
     declared = STEPS[signature.task]
     said = [str(one) for one in (*signature.args, *signature.kwargs.values())]
     return canvases.Planned(

@@ -153,7 +153,7 @@ def _moment(at: datetime | str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(at) if isinstance(at, str) else at
     except ValueError:
-        raise Refused(f'at="{at}" is no time: write it like at="2026-11-16T07:00"') from None
+        raise Refused(f'at="{at}" is not a time: write it like at="2026-11-16T07:00"') from None
 
 
 def _rows(name: str, said: Given) -> Rows:

@@ -64,7 +64,7 @@ class At:
         """Read one instant or several, in ISO form; without an offset it is wall time in `zone`.
 
         A wall time that comes twice means the first, one that does not exist the first instant after the gap.
-        Raises ValueError for what is no date with a time.
+        Raises ValueError for what is not a date with a time.
         """
         several = [written] if isinstance(written, (str, datetime)) else list(written)
         return cls(tuple(read_instant("at", one, zone) for one in several))

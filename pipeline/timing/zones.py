@@ -58,7 +58,7 @@ def to_utc(moment: datetime) -> datetime:
 def written_instant(written: str | datetime, zone: str) -> datetime:
     """Give the instant (UTC) of an ISO text; without an offset it is wall time in `zone`.
 
-    Raises ValueError for what is no date, or lies at an end of the calendar, where not every zone has one.
+    Raises ValueError for what is not a date, or lies at an end of the calendar, where not every zone has one.
     """
     moment = written if isinstance(written, datetime) else datetime.fromisoformat(written.strip())
     if not MINYEAR < moment.year < MAXYEAR:

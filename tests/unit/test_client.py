@@ -231,7 +231,7 @@ def test_another_server_and_an_address_that_is_none_are_told(webhook):
     webhook.answer(200, "<html>a shop</html>")
     with pytest.raises(client.ClientError, match="is it another server"):
         Pipeline(webhook.url).status("shipments")
-    with pytest.raises(ValueError, match=r'"reports\.example" is no address'):
+    with pytest.raises(ValueError, match=r'"reports\.example" is not an address'):
         Pipeline("reports.example")
     with pytest.raises(ValueError, match="name a run"):
         Pipeline(webhook.url).status("")

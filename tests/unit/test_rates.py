@@ -26,7 +26,7 @@ def test_rates_are_read_as_people_write_them(text, rates):
 
 @pytest.mark.parametrize("text", ["fast", "20", "20/week", "0/s", "-1/s", "gmail.com", "gmail.com 5/s 6/s", "1.5/s"])
 def test_what_is_no_rate_is_named(text):
-    with pytest.raises(ValueError, match=f'"{text}" is no rate: write 20/s'):
+    with pytest.raises(ValueError, match=f'"{text}" is not a rate: write 20/s'):
         parse(f"5/s, {text}")
 
 

@@ -17,8 +17,8 @@ def test_an_order_without_a_circle_is_fine(key):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"report": ["imprt"]}, '"imprt" is no schedule: did you mean import?'),
-        ({"report": ["zzz"]}, '"zzz" is no schedule: there are import, late, summary'),
+        ({"report": ["imprt"]}, '"imprt" is not a schedule: did you mean import?'),
+        ({"report": ["zzz"]}, '"zzz" is not a schedule: there are import, late, summary'),
         ({"report": ["report"]}, "is a circle in which each waits for the next: report -> report"),
         (
             {"import": ["late"]},
@@ -27,7 +27,7 @@ def test_an_order_without_a_circle_is_fine(key):
     ],
 )
 def test_what_cannot_come_is_refused(changes, said):
-    with pytest.raises(ValueError, match=r"circle|no schedule") as refused:
+    with pytest.raises(ValueError, match=r"circle|not a schedule") as refused:
         readiness.check_order("report", {**ORDERS, **changes})
     assert str(refused.value) == said
 

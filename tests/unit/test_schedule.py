@@ -257,7 +257,7 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ),
         (
             {"deliver_to": "https://x.example/r"},
-            'deliver_to.0.folder "https://x.example/r" is no folder: a webhook is written {webhook: https://x.example/r}',
+            'deliver_to.0.folder "https://x.example/r" is not a folder: a webhook is written {webhook: https://x.example/r}',
         ),
         (
             {"deliver_to": "sftp://me:hunter2@x.example/reports/"},
@@ -269,7 +269,7 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ),
         (
             {"deliver_to": {"webhook": "x.example/reports"}},
-            'deliver_to.0.webhook "x.example/reports" is no webhook: write https://host/path or hook:NAME',
+            'deliver_to.0.webhook "x.example/reports" is not a webhook: write https://host/path or hook:NAME',
         ),
         (
             {"deliver_to": {"webhook": "https://x.example/r?token=hunter2"}},

@@ -651,7 +651,7 @@ def test_an_empty_group_is_refused(story):
 
 def test_a_task_that_is_no_step_is_refused(story):
     assert refused(story, app.signature("run.status", ("x",), immutable=True)) == (
-        '"run.status" is no step: decorate the function with @step'
+        '"run.status" is not a step: decorate the function with @step'
     )
 
 

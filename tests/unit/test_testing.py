@@ -94,7 +94,7 @@ def test_rows_may_come_one_by_one_and_their_file_by_the_path_as_text(shipments):
         ({"schedule": "shipments", "rows": ROWS[0]}, 'rows of "rows" are a list of mappings'),
         ({"schedule": "shipments", "rows": [("ACME", 3)]}, "or the path of a file"),
         ({"schedule": "shipments", "rows": "nothing.csv"}, r"nothing\.csv does not exist"),
-        ({"schedule": "shipments", "rows": ROWS, "at": "monday"}, 'at="monday" is no time: write it like'),
+        ({"schedule": "shipments", "rows": ROWS, "at": "monday"}, 'at="monday" is not a time: write it like'),
         ({"schedule": "shipmets", "rows": ROWS}, "did you mean shipments"),
         ({"schedule": "shipments", "rows": []}, "without rows there are no documents"),
         ({"schedule": "shipments", "sources": {"people": ROWS}}, 'has no source "people"'),

@@ -74,7 +74,7 @@ def _in_unicode(label: re.Match[str]) -> str:
 def wire_address(address: str, field: str = "address") -> str:
     """The address as SMTP and headers carry it: an international domain in its ASCII form (xn--…).
 
-    Not ASCII only where the part before the @ is not (RFC 6531). Raises PermanentError for what is no address.
+    Not ASCII only where the part before the @ is not (RFC 6531). Raises PermanentError for what is not an address.
     """
     if is_plain(address):
         return address

@@ -43,7 +43,7 @@ class Iso:
         return pa.timestamp("us", "UTC") if self.joint else pa.date32()
 
     def parse(self, text: Any) -> Any | None:
-        """Give text as dates or UTC instants; None if a value is written otherwise, or is no date (2026-02-30)."""
+        """Give text as dates or UTC instants; None if a value is written otherwise, or is not a date (2026-02-30)."""
         if not pc.all(pc.match_substring_regex(text, self._pattern)).as_py():
             return None
         try:

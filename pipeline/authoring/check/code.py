@@ -32,7 +32,7 @@ def check_build(subject: Subject, report: Report, name: str) -> bool:
             continue
         if one.name not in given:
             hint = did_you_mean(one.name, given, f"there are {', '.join(given)}")
-            subject.fault("", f'build() asks for "{one.name}", which is no source of the report: {hint}', place)
+            subject.fault("", f'build() asks for "{one.name}", which is not a source of the report: {hint}', place)
     return True
 
 

@@ -165,7 +165,7 @@ def _notify(mailto: str | None, notes: list[str]) -> dict[str, list[str]]:
     named = [word for word in re.split(r"[,\s]+", mailto) if word]
     local = [word for word in named if "@" not in word]
     if local:
-        notes.append(f"MAILTO {', '.join(local)} is no address: name one in `notify`")
+        notes.append(f"MAILTO {', '.join(local)} is not an address: name one in `notify`")
     return {"notify": [word for word in named if "@" in word]} if not mailto or len(local) < len(named) else {}
 
 

@@ -97,7 +97,7 @@ def read(text: str, *, system: bool) -> Iterator[Job | Problem]:
 
 def _no_slot(word: str) -> str:
     if word == "@reboot":
-        return "@reboot is no instant: let the system start it (a systemd unit), or run it by hand"
+        return "@reboot is not an instant: let the system start it (a systemd unit), or run it by hand"
     return f"{word} is not known: write it as five fields, or as `every:` in a schedule file"
 
 

@@ -58,7 +58,7 @@ def _like(name: str, value: Scalar, default: Scalar) -> Scalar:
 
 
 def _number(value: str | float, kind: type[int | float]) -> int | float:
-    """Raises ValueError for what is no number of that kind: no half is cut off, and infinity is none."""
+    """Raises ValueError for what is not a number of that kind: no half is cut off, and infinity is none."""
     number = kind(value)
     if isinstance(value, bool) or not math.isfinite(number) or (isinstance(value, float) and number != value):
         raise ValueError(value)

@@ -271,9 +271,9 @@ def test_a_query_of_the_recipients_is_told_at_its_field(write):
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("shipment", 'report "shipment" is no report: did you mean shipments?'),
-        ("zzz", 'report "zzz" is no report: known reports: shipments'),
-        ("again", 'report "again" is no report: known reports: shipments'),
+        ("shipment", 'report "shipment" is not a report: did you mean shipments?'),
+        ("zzz", 'report "zzz" is not a report: known reports: shipments'),
+        ("again", 'report "again" is not a report: known reports: shipments'),
     ],
 )
 def test_a_report_that_is_no_files_is_told(write, name, answer):
@@ -312,7 +312,7 @@ def test_schedules_that_wait_for_each_other_in_a_circle_are_told_and_harm_no_oth
     assert str(loaded.errors["schedules/a.yaml"]) == (
         "schedules/a.yaml: after is a circle in which each waits for the next: a -> b -> a"
     )
-    assert str(loaded.errors["schedules/e.yaml"]) == 'schedules/e.yaml: after "cc" is no schedule: did you mean c?'
+    assert str(loaded.errors["schedules/e.yaml"]) == 'schedules/e.yaml: after "cc" is not a schedule: did you mean c?'
 
 
 def test_two_files_of_one_name_are_both_refused(write):

@@ -219,7 +219,7 @@ CODE = {
     "too few arguments": ("def build(rows): return {}", "build() must take the rows and the period"),
     "an unknown source": (
         "def build(rows, period, contact): return {}",
-        'build() asks for "contact", which is no source of the report: did you mean contacts?',
+        'build() asks for "contact", which is not a source of the report: did you mean contacts?',
     ),
     "no build": ("def bild(rows, period): return {}", "has no function build(rows, period)"),
     "an import": ("import nothing_like_it", "cannot be imported: ModuleNotFoundError"),
@@ -412,7 +412,7 @@ def test_a_program_that_is_not_here_is_a_note_and_a_secret_that_is_not_set_a_fau
 
 def test_what_a_run_waits_for_is_looked_at(stock):
     stock(rest='ready_when: {database: d, query: "select :ende, :due"}\n    after: stok')
-    assert told() == ['schedules/stock.yaml: after "stok" is no schedule: there are no others']
+    assert told() == ['schedules/stock.yaml: after "stok" is not a schedule: there are no others']
     stock("params: {site: x}", rest='ready_when: {database: d, query: "select :ende, :due, :site"}')
     unknown, database = told()
     assert unknown == "schedules/stock.yaml: ready_when.query :ende is not known: did you mean end?"

@@ -124,7 +124,7 @@ def test_a_comment_that_is_a_job_switched_off_describes_nothing(become):
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("@reboot /x", "@reboot is no instant: let the system start it (a systemd unit), or run it by hand"),
+        ("@reboot /x", "@reboot is not an instant: let the system start it (a systemd unit), or run it by hand"),
         ("@every_5_minutes /x", "@every_5_minutes is not known: write it as five fields, or as `every:`"),
         ("61 * * * * /x", 'cron "61 * * * *": minute 61 is outside 0-59'),
         ("0 0 30 2 * /x", 'cron "0 0 30 2 *": can never fire'),
@@ -144,7 +144,7 @@ def test_a_line_that_becomes_nothing_says_why(become, line, why):
 @pytest.mark.parametrize(
     ("text", "note"),
     [
-        ("MAILTO=root, ops@x.example\n0 1 * * * x", "MAILTO root is no address: name one in `notify`"),
+        ("MAILTO=root, ops@x.example\n0 1 * * * x", "MAILTO root is not an address: name one in `notify`"),
         ("MAILFROM=me@x.example\n0 1 * * * x", "MAILFROM is left out: PIPELINE_MAIL_FROM is the sender of all notices"),
         (
             "DB_PASSWORD=x\n0 1 * * * x",

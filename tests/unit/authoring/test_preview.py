@@ -117,7 +117,7 @@ REFUSED = {
         PermanentError,
         'the key "Lion" has no rows in this period: did you mean Lyon?',
     ),
-    "an unknown format": ({"format": "xls"}, Refused, '"xls" is no format: did you mean xlsx?'),
+    "an unknown format": ({"format": "xls"}, Refused, '"xls" is not a format: did you mean xlsx?'),
     "an unknown parameter": ({"params": {"treshold": 1}}, Refused, "did you mean threshold?"),
     "an unknown period": ({"period": "lastweek"}, Refused, "did you mean last_week?"),
 }

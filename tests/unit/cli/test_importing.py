@@ -12,7 +12,7 @@ def test_lines_become_files_and_what_did_not_is_told(typed, home, tmp_path):
     result = typed("import-crontab", str(tmp_path / "crontab.txt"))
     assert result.exit_code == 1
     assert "line 2: rotate.yaml  At 01:00 every day, Europe/Berlin time" in result.stdout
-    assert "line 3: not carried over: @reboot is no instant" in result.stdout
+    assert "line 3: not carried over: @reboot is not an instant" in result.stdout
     assert "1 file is written to" in result.stdout
     assert "cron: 0 1 * * *" in (home / "schedules" / "rotate.yaml").read_text()
     again = typed("import-crontab", str(tmp_path / "crontab.txt"))

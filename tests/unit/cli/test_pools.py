@@ -65,4 +65,4 @@ def test_a_pool_without_places_is_refused_by_its_name(typed, monkeypatch):
     result = typed("pools")
     assert result.exit_code == 2
     assert 'PIPELINE_POOLS="warehouse=0"' in result.stderr
-    assert '"warehouse=0" is no pool: write its name and its places, 1 or more, like warehouse=2' in result.stderr
+    assert '"warehouse=0" is not a pool: write its name and its places, 1 or more, like warehouse=2' in result.stderr

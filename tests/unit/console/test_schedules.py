@@ -122,7 +122,7 @@ def test_pausing_and_resuming_are_on_record_and_say_until_when(http):
     send(http, page, f"{page}/resume")
     assert "Resumed." in text_of(http.get(page).text)
     send(http, page, f"{page}/pause", until="yesterday")
-    assert "is no date and time" in text_of(http.get(page).text)
+    assert "is not a date and time" in text_of(http.get(page).text)
     with reading() as session:
         acts = session.scalars(select(Audit.action).where(Audit.source == "console", Audit.kind == "schedule")).all()
     assert acts == ["pause", "resume"]
@@ -189,9 +189,9 @@ def test_slots_after_the_fact_are_looked_at_before_they_are_run_and_ended(http, 
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"from": "soon"}, '"soon" is no day'),
+        ({"from": "soon"}, '"soon" is not a day'),
         ({"from": "2026-11-03", "to": "2026-11-01"}, "before it begins"),
-        ({"from": "1026-11-03"}, "is no day"),
+        ({"from": "1026-11-03"}, "is not a day"),
     ],
 )
 def test_a_range_that_cannot_be_is_told_so(http, asked, words):
