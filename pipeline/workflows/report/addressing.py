@@ -52,9 +52,8 @@ def _weighed(some: list[Addressee], schedule: str) -> list[Addressee]:
 def _addressees(run: RunHandle, draft: Draft, report: Report) -> Iterator[Addressee]:
     """Who is to get what; somebody whose key was left out by the trigger's scope is not asked for at all."""
     if run.scope["to"]:
-        yield from (
-            addressee(Person(email=to, key=key), report) for key in draft.keys_with_rows() for to in run.scope["to"]
-        )
+        keys = filter(None, draft.keys_with_rows())
+        yield from (addressee(Person(email=to, key=key), report) for key in keys for to in run.scope["to"])
         return
     said, wanted = run.definition.recipients, set(run.scope["keys"])
     # Somebody whom several of them name is taken as the first one has it.

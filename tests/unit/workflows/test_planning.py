@@ -11,7 +11,7 @@ from pipeline import db, failpoints
 from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, DeliveryDocument, Recipient
+from pipeline.models import Delivery, DeliveryDocument, Document, Recipient
 from pipeline.services import deliveries, optouts
 from pipeline.workflows.report import planning
 from tests.factories import make_run, make_schedule
@@ -33,10 +33,10 @@ def _small_portions(monkeypatch):
     failpoints.disarm()
 
 
-def fetched(*people, customers=("ACME", "Globex"), **definition):
+def fetched(*people, customers=("ACME", "Globex"), scope=None, **definition):
     """A run whose sources have answered, and whose plan comes next."""
     make_schedule(**{"report": REPORT, "recipients": {"file": "people.csv"}, **definition})
-    run = make_run()
+    run = make_run(**({"scope": scope} if scope else {}))
     claim = acts.claim(run, "start")
     with RunHandle(claim) as handle:
         tables = {"rows": pa.table({"customer": list(customers)}), "recipients": pa.Table.from_pylist(list(people))}
@@ -115,6 +115,30 @@ def test_keys_and_names_of_any_type_are_text():
     plan(run)
 
     assert [(one.key, one.context["name"], one.status) for one in planned(run)] == [("42", "7", "planned")]
+
+
+def test_a_trigger_for_some_keys_and_one_reader_plans_nothing_else():
+    narrowed = {"keys": ["Globex", "Globex"], "to": ["me@example.com"], "send": True}
+    run = fetched(ANNA, BOB, customers=["ACME", "Globex", "Globex", "", None], scope=narrowed)
+    plan(run)
+
+    assert [(one.address, one.key) for one in planned(run)] == [("me@example.com", "Globex")]
+    with reading() as session:
+        assert session.execute(select(Document.key, Document.rows)).all() == [("Globex", 2)]
+
+
+def test_one_reader_of_everything_gets_nothing_of_rows_without_a_key():
+    run = fetched(ANNA, customers=["ACME", "", None], scope={"keys": [], "to": ["me@example.com"], "send": True})
+    plan(run)
+
+    assert [(one.address, one.key) for one in planned(run)] == [("me@example.com", "ACME")]
+
+
+def test_a_key_without_rows_is_told_with_one_that_has_some():
+    run = fetched(ANNA, scope={"keys": ["ACNE"], "to": [], "send": True})
+
+    with pytest.raises(PermanentError, match='the key "ACNE" has no rows in this period: did you mean ACME'):
+        plan(run)
 
 
 def test_a_dataset_without_addresses_says_what_it_has():
