@@ -158,6 +158,8 @@ def _writers_turn() -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
+        # Said, not left to the closing: a process that was forked meanwhile has it open as well, and would keep it.
+        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 

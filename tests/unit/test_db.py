@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
@@ -106,6 +109,16 @@ def test_threads_that_write_take_turns():
 
 def _write_in_child(number):
     beat(f"child-{number}")
+
+
+def test_a_process_that_was_forked_in_a_transaction_does_not_keep_the_turn(database):
+    with db.transaction():
+        opened = [one for one in Path("/proc/self/fd").iterdir() if one.exists()]
+        (ours,) = [int(one.name) for one in opened if one.resolve().name == "pipeline.db.lock"]
+        inherited = os.dup(ours)  # the same open file, as a forked process has it
+    with (database / "var" / "pipeline.db.lock").open("w") as another:
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(inherited)
 
 
 def test_a_forked_process_has_an_engine_of_its_own():
