@@ -16,6 +16,7 @@ from pipeline.errors import TransientError
 from pipeline.healing import Healer
 from pipeline.models import Run, RunEvent, RunStatus, Step
 from pipeline.services import brokers, reconcile, steps
+from pipeline.settings import settings
 from tests.factories import make_run
 from tests.unit.services import acts
 from tests.unit.services.acts import begin, carry_out, claim, fail, heal, planned, publish, publishable, statuses
@@ -101,6 +102,18 @@ def test_who_does_not_come_back_with_the_database_loses_his_step_one_lease_later
         time.passes(seconds=9)
         assert healer.heal() == set()
     time.passes(seconds=4)
+
+    assert healer.heal() == {run.id}
+
+
+def test_a_lease_that_is_shorter_than_beats_passes_lapses_all_the_same(run, time, monkeypatch):
+    monkeypatch.setenv("PIPELINE_LEASE", "2")
+    settings.cache_clear()
+    publish(run)
+    claim(run, "start")
+    healer = Healer()
+    healer.heal()
+    time.passes(seconds=3)
 
     assert healer.heal() == {run.id}
 
