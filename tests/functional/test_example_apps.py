@@ -53,7 +53,8 @@ def in_flask_app(script, broker, seconds=60):
                           capture_output=True, text=True, timeout=seconds, check=True).stdout  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+# As long as the pipeline: test processes take tests from each other, and then come back to these.
+@pytest.fixture(scope="session")
 def apps(sqlite_pipeline: Running, tmp_path_factory):
     """The addresses of the three applications by name; all start at once, beside `pipeline web`."""
     broker = broker_of(sqlite_pipeline)
