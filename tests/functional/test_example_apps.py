@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from redis import Redis
 
 from tests.functional.running import PIPELINE, Running
 
@@ -156,6 +157,9 @@ sent = reports.celery.send_task("{task}", kwargs={{"run": "nothing"}}, exchange=
 while not sent.ready(): time.sleep(.02)
 print(sent.state, sent.result)
 """
+    with Redis.from_url(broker_of(sqlite_pipeline).replace("redis+socket", "unix")) as broker:
+        # What is sent to the exchange of a new broker before any worker has come is nobody's.
+        sqlite_pipeline.until(lambda: broker.exists("_kombu.binding.pipeline"), 30)
     assert in_flask_app(script, broker_of(sqlite_pipeline)).startswith('FAILURE there is no run "nothing"')
 
 
