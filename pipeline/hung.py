@@ -33,6 +33,10 @@ LOOK, SILENT, PATIENCE = 1.0, 4.0, 2.0
 _SIGN = struct.Struct("qd")
 _PLACES = 1024
 _shared = mmap.mmap(-1, _SIGN.size * _PLACES)
+# A process that was forked while another thread read the database would wait for ever for locks of SQLite's library
+# that nobody in it opens again.
+_reading = threading.Lock()
+os.register_at_fork(before=_reading.acquire, after_in_parent=_reading.release, after_in_child=_reading.release)
 
 
 @contextmanager
@@ -67,11 +71,12 @@ class Watch:
 
     def look(self) -> None:
         """Kill who is silent, and was so at the last looks, too, while its run was cancelled."""
-        names = {owners.owner_of(pid): pid for pid in silent()}
+        found = {owners.owner_of(pid): pid for pid in silent()}
+        names = {name: pid for name, pid in found.items() if not owners.is_dead(name)}
         if not names:
             self._since.clear()
             return
-        with reading() as session:
+        with _reading, reading() as session:
             cancelled = {names[name] for name in steps.cancelled_of(session, names)}
         now = time.monotonic()
         self._since = {pid: self._since.get(pid, now) for pid in cancelled}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -77,3 +79,31 @@ def test_a_step_of_no_workers_child_leaves_no_sign():
     with hung.heartbeat() as beat:
         beat()
         assert hung.silent() == set()
+
+
+def test_a_dead_process_is_not_asked_about(process, run, monkeypatch):
+    last_sign(process, hung.SILENT + 1)
+    process.kill()
+    process.wait()
+    monkeypatch.setattr(hung, "reading", lambda: pytest.fail("asked"))
+    hung.Watch().look()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_no_process_is_forked_in_the_middle_of_a_look():
+    begun, read = threading.Event(), []
+
+    def look() -> None:
+        with hung._reading:
+            begun.set()
+            time.sleep(0.2)
+            read.append(True)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    begun.wait()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if read and hung._reading.acquire(blocking=False) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    thread.join()
