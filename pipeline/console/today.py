@@ -58,6 +58,7 @@ def seen() -> dict[str, Any]:
             "ended": newest(day.runs),
             "due": answers.due_next(session, LISTED),
             "drawn": picture(day),
+            "all_drawn": not (day.more_runs or day.more_due),
         }
 
 

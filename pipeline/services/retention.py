@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,26 +43,24 @@ RUNS = 50
 Condition = Callable[[Sequence[UUID]], ColumnElement[bool]]
 
 
-def _of_its_deliveries(runs: Sequence[UUID]) -> ColumnElement[bool]:
-    return DeliveryAttempt.delivery_id.in_(select(Delivery.id).where(Delivery.run_id.in_(runs)))
-
-
-def _carried_by_its_deliveries(runs: Sequence[UUID]) -> ColumnElement[bool]:
-    return DeliveryDocument.delivery_id.in_(select(Delivery.id).where(Delivery.run_id.in_(runs)))
-
-
 def _of_its_notices(runs: Sequence[UUID]) -> ColumnElement[bool]:
     return NoticeDelivery.notice_id.in_(select(Notice.id).where(Notice.run_id.in_(runs)))
 
 
 # What belongs to a run, and must go before what it refers to. The steps go first of all: a run without steps cannot be
 # rerun, so that nobody gets a report twice from a run whose deliveries are half forgotten.
-BELONGINGS: tuple[tuple[type[Base], Condition], ...] = (
+STEPS: tuple[tuple[type[Base], Condition], ...] = (
     (Attempt, Attempt.run_id.in_),
     (Step, Step.run_id.in_),
-    (DeliveryAttempt, _of_its_deliveries),
-    (DeliveryDocument, _carried_by_its_deliveries),
-    (Delivery, Delivery.run_id.in_),
+)
+# Then its deliveries, some with all that belongs to them and then the next: else what has gone from a million of them
+# would be looked for again and again.
+DELIVERIES: tuple[tuple[type[Base], Condition], ...] = (
+    (DeliveryAttempt, DeliveryAttempt.delivery_id.in_),
+    (DeliveryDocument, DeliveryDocument.delivery_id.in_),
+    (Delivery, Delivery.id.in_),
+)
+THE_REST: tuple[tuple[type[Base], Condition], ...] = (
     (RunArtifact, RunArtifact.run_id.in_),
     (WithdrawnLink, WithdrawnLink.run_id.in_),
     (Document, Document.run_id.in_),
@@ -112,15 +110,14 @@ def purge_runs(session: Session, rule: Rule, rows: int = CHUNK) -> Counter[str]:
     found = session.scalars(_expired(session, rule).limit(RUNS).with_for_update(skip_locked=True)).all()
     runs = {run.id: run for run in found}
     numbers = totals.Numbers()
-    for table, condition in BELONGINGS:
-        room = rows - gone.total()
-        if not runs or room <= 0:
-            break
-        went = _delete_some(session, table, condition(list(runs)), room)
+    for table, condition in _belongings(session, list(runs), rows):
+        went = _delete_some(session, table, condition, rows - gone.total())
         gone[table.__tablename__] += len(went)
         if table in COUNTED:
             for run_id, status in went:
                 numbers.add(runs[run_id], table.__tablename__, status)
+        if gone.total() >= rows:
+            break
     if runs and gone.total() < rows:
         session.execute(update(Slot).where(Slot.run_id.in_(runs)).values(run_id=None))
         session.execute(delete(Run).where(Run.id.in_(runs)))
@@ -155,6 +152,23 @@ def _expired(session: Session, rule: Rule) -> Select[Run]:
         # Of two that were opened in one instant, the ids say which is the older one.
         beyond = or_(Run.created_at < last.created_at, and_(Run.created_at == last.created_at, Run.id < last.id))
     return over.where(*of_it, or_(old, beyond), Run.id.is_distinct_from(succeeded))
+
+
+def _belongings(session: Session, runs: Sequence[UUID], rows: int) -> Iterator[tuple[type[Base], ColumnElement[bool]]]:
+    """Of which table what has to go next, once all has gone that was named before."""
+    if not runs:
+        return
+    yield from ((table, condition(runs)) for table, condition in STEPS)
+    while some := _some_deliveries(session, runs, rows):
+        yield from ((table, condition(some)) for table, condition in DELIVERIES)
+    yield from ((table, condition(runs)) for table, condition in THE_REST)
+
+
+def _some_deliveries(session: Session, runs: Sequence[UUID], most: int) -> Sequence[UUID]:
+    """At most so many that were planned, and those that repeat them, which refer to them."""
+    planned = select(Delivery.id).where(Delivery.run_id.in_(runs), Delivery.repeat == 0).limit(most)
+    ids = session.scalars(planned).all()
+    return [*ids, *session.scalars(select(Delivery.id).where(Delivery.repeat_of.in_(ids)))]
 
 
 # Whose rows are counted when they go: by what they say about how it went.

@@ -10,6 +10,7 @@ from pipeline.db import transaction
 from pipeline.models import Heartbeat, Schedule
 from pipeline.notice import Kind
 from pipeline.services import braking, notices
+from pipeline.services.answers import today
 from pipeline.services.audit import Actor
 from tests.factories import finished_run, make_run, make_schedule
 from tests.unit.console.visits import text_of
@@ -51,6 +52,15 @@ def test_what_ran_runs_and_is_due_stands_on_one_line_for_each_schedule(http):
     assert all(f"/runs/{one.id}" in page for one in (run, going))
     assert "Your shipments" in text_of(page)
     assert "<html" not in http.get("/today/live").text
+
+
+def test_a_day_with_more_runs_than_are_drawn_says_so(http, monkeypatch):
+    monkeypatch.setattr(today, "RUNS", 2)
+    for seconds in (30, 20):
+        finished_run(due_at=NOW - timedelta(seconds=seconds))
+    assert "There is more than is drawn here" not in text_of(http.get("/").text)
+    finished_run(due_at=NOW - timedelta(seconds=10))
+    assert "There is more than is drawn here" in text_of(http.get("/").text)
 
 
 def test_what_goes_wrong_is_on_top_until_it_is_over(http):

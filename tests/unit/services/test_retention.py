@@ -145,6 +145,16 @@ def test_what_was_sent_once_more_goes_with_what_it_repeats_however_small_the_pie
     assert (counted()["deliveries"], counted()["runs"]) == (0, 0)
 
 
+def test_deliveries_go_one_after_the_other_and_each_with_its_history():
+    run = finished_run(due_at=MONDAY - YEAR)
+    for name in ("anna", "ben"):
+        sent = make_delivery(run, f"{name}@acme.example")
+        for event in ("dot", "accepted"):
+            make_delivery_attempt(sent, event)
+    went = [table for some in purge(rows=1) for table in some if table.startswith("deliver")]
+    assert went == ["delivery_attempts", "delivery_attempts", "deliveries"] * 2
+
+
 def test_notices_of_no_run_go_by_their_age(time):
     for at in (MONDAY - YEAR, MONDAY):
         time.move_to(at)
@@ -157,7 +167,7 @@ def test_notices_of_no_run_go_by_their_age(time):
 
 
 def test_every_table_that_belongs_to_a_run_is_known_to_the_purge():
-    """A new table that refers to a run: say in BELONGINGS what becomes of its rows."""
+    """A new table that refers to a run: say in retention.py what becomes of its rows."""
     belonging, grown = {"runs"}, True
     while grown:
         refers = {
@@ -165,7 +175,8 @@ def test_every_table_that_belongs_to_a_run_is_known_to_the_purge():
         }
         grown = not refers <= belonging
         belonging |= refers
-    assert belonging == {"runs", "slots", *(table.__tablename__ for table, _ in retention.BELONGINGS)}
+    known = [*retention.STEPS, *retention.DELIVERIES, *retention.THE_REST]
+    assert belonging == {"runs", "slots", *(table.__tablename__ for table, _ in known)}
 
 
 # ---- totals
