@@ -1,7 +1,7 @@
 """Notices that the broker was emptied (FLUSHALL, restarted without its file), and publishes again what it lost.
 
 A mark lies in the broker, and is remembered in SQL: if it is gone, so are the messages. Without it a lost message is
-missed only after its grace, a minute or more.
+missed only after its grace, a minute or more. A broker that is new, or empty, gets our queues.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class BrokerMark:
             known = brokers.mark(session, name)
         try:
             found = _mark_of(connection, known)
+            if found != known:
+                _declare_queues()
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
             connection.release()  # whoever publishes tells that it is away
             self._connection = None
@@ -62,6 +64,14 @@ def _forget() -> set[UUID]:
             if brokers.forget_messages(session, run_id):
                 lost.add(run_id)
     return lost
+
+
+def _declare_queues() -> None:
+    """What an application sends to our exchange while no queue is bound to it, the broker throws away."""
+    # Over a connection that has declared nothing yet: to Redis no other would do it again.
+    with app.connection_for_write() as connection:
+        for queue in app.conf.task_queues:
+            queue(connection.default_channel).declare()
 
 
 def _mark_of(connection: Connection, known: str | None) -> str:

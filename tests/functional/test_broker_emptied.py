@@ -61,3 +61,8 @@ def test_a_run_completes_by_itself_after_flushall(up: Running) -> None:
     healed = [one.text for one in up.rows(RunEvent, RunEvent.run_id == run_id) if one.kind == "healed"]
     assert any("the broker was emptied" in text for text in healed), healed
     assert up.one(Run, Run.id == run_id).generation == 1
+
+    with Redis(unix_socket_path=str(up.home / "var" / "broker.sock")) as broker:
+        broker.flushall()
+        # What an application sends to the exchange now would be nobody's.
+        up.until(lambda: broker.exists("_kombu.binding.pipeline"), 30)

@@ -15,7 +15,7 @@ def up(tmp_path):
 
 def test_a_run_by_hand_overtakes_a_backfill_in_the_queue(up: Running) -> None:
     up.schedule("slow", 'command: ["/bin/sleep", "0.5"]\nwhen: {every: 1h}\noverlap: allow\n')
-    up.schedule("quick", 'command: ["/bin/true"]\n')
+    up.schedule("quick", 'command: ["/bin/true"]\noverlap: allow\n')
     up.until(lambda: up.command("trigger", "quick", "--json").returncode == 0 or None, 30)
     up.command(
         "backfill", "slow", "--from", "2026-11-16", "--to", "2026-11-17", "--concurrency", "48", "--yes", check=True
