@@ -68,6 +68,7 @@ class Post:
                 return self._post(delivery, share.relay)
             return self._mail(delivery, share.relay)
         except PermanentError as error:
+            self.run.alive()  # who is interrupted amid a template hears of it as the template's mistake
             logger.warning("delivery failed", delivery=str(delivery.id), error=str(error))
             self.journal.settle(delivery, DeliveryStatus.FAILED, str(error), cause=Kind.POISON)
             return True

@@ -205,6 +205,7 @@ def _rendered(
     except alarm.Rang:
         error = f"took longer than {seconds:g} s and was stopped (PIPELINE_DOCUMENT_TIMEOUT)"
     except PermanentError as wrong:
+        run.alive()  # who is interrupted amid a template hears of it as the template's mistake
         error = str(wrong)
     return _failed(document, error)
 

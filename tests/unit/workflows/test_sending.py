@@ -49,6 +49,9 @@ class Letters:
             return self.message(delivery, linked=True) + b"x" * 3_000
         if "deadly" in delivery.address:
             raise KilledError
+        if "stopped" in delivery.address:
+            self.run.ending = time.monotonic()
+            raise PermanentError("templates/_base/body.html: Waiting: its worker was stopped")
         if "broken" in delivery.address:
             raise PermanentError('the template names "custmer"')
         return (
@@ -115,6 +118,13 @@ def test_each_message_goes_out_once_on_one_connection(server):
     assert server.connections == 1
     assert history(run, "ann") == ["dot", "accepted"]
     assert rows(run)["ann"].reply.startswith("250 2.0.0 Ok: queued as")
+
+
+def test_who_is_stopped_amid_a_template_has_failed_nobody(server):
+    run = make_batch("ann", "stopped", "zoe")
+    assert isinstance(send(run), Waiting)
+    assert statuses(run) == {"ann": "accepted", "stopped": "queued", "zoe": "queued"}
+    assert history(run, "stopped") == []
 
 
 def test_each_answer_is_a_row_and_none_of_them_holds_up_the_others(server):
