@@ -54,6 +54,14 @@ def in_flask_app(script, broker, seconds=60):
                           capture_output=True, text=True, timeout=seconds, check=True).stdout  # fmt: skip
 
 
+def ready_broker(pipeline: Running) -> str:
+    """The broker's URL once it has our queues: what is sent to the exchange of a new one before is nobody's."""
+    url = broker_of(pipeline)
+    with Redis.from_url(url.replace("redis+socket", "unix")) as broker:
+        pipeline.until(lambda: broker.exists("_kombu.binding.pipeline"), 30)
+    return url
+
+
 # As long as the pipeline: test processes take tests from each other, and then come back to these.
 @pytest.fixture(scope="session")
 def apps(sqlite_pipeline: Running, tmp_path_factory):
@@ -157,10 +165,7 @@ sent = reports.celery.send_task("{task}", kwargs={{"run": "nothing"}}, exchange=
 while not sent.ready(): time.sleep(.02)
 print(sent.state, sent.result)
 """
-    with Redis.from_url(broker_of(sqlite_pipeline).replace("redis+socket", "unix")) as broker:
-        # What is sent to the exchange of a new broker before any worker has come is nobody's.
-        sqlite_pipeline.until(lambda: broker.exists("_kombu.binding.pipeline"), 30)
-    assert in_flask_app(script, broker_of(sqlite_pipeline)).startswith('FAILURE there is no run "nothing"')
+    assert in_flask_app(script, ready_broker(sqlite_pipeline)).startswith('FAILURE there is no run "nothing"')
 
 
 def test_what_is_refused_after_the_application_has_answered_is_its_status(sqlite_pipeline):
@@ -173,7 +178,7 @@ reports.celery.AsyncResult(late).get(propagate=False)
 try: reports.status(late)
 except reports.NotFound as error: print(error)
 """
-    assert in_flask_app(script, broker_of(sqlite_pipeline)).startswith('there is no schedule "nothing"')
+    assert in_flask_app(script, ready_broker(sqlite_pipeline)).startswith('there is no schedule "nothing"')
 
 
 def test_an_application_without_a_broker_says_so_within_seconds():

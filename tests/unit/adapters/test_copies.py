@@ -137,6 +137,7 @@ class NoCase(MemoryFileSystem):
 
 def test_keys_that_differ_only_in_case_all_get_theirs_where_case_is_not_told():
     fsspec.register_implementation("nocase", NoCase, clobber=True)
+    NoCase.store.clear()
     keys = ["abc", "ABC", "Abc"]
     for _ in range(2):
         urls = [copy_to(Folder(folder="nocase://share/"), {**VALUES, "key": key}, key.encode()) for key in keys]
