@@ -54,12 +54,14 @@ def changes(home: Path, pause: float = PAUSE) -> Iterator[set[Path]]:
 def _changes(home: Path, before: Mapping[Path, tuple[int, int]], pause: float) -> Iterator[set[Path]]:
     while True:
         time.sleep(pause)
+        if _times(home) == before:
+            continue
+        # An editor may write a file in several steps, and a checkout many files.
+        time.sleep(pause / 2)
         now = _times(home)
         changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+        before = now
         if changed:
-            # An editor may write a file in several steps.
-            time.sleep(pause / 2)
-            before = _times(home)
             yield changed
 
 

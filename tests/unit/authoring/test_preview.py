@@ -9,6 +9,7 @@ from pathlib import Path
 import pypdf
 import pytest
 
+from pipeline.authoring import watching
 from pipeline.authoring.preview import Preview, render
 from pipeline.authoring.rehearsal import Wish, rehearsal
 from pipeline.authoring.watching import changes, previews
@@ -217,3 +218,10 @@ def test_a_figure_that_there_is_none_of_fails_it_with_the_nearest_name(stock, ho
     file.write_text(file.read_text() + "send_if: lwo > 1\n", encoding="utf-8")
     with pytest.raises(PermanentError, match=r'send_if: there is no figure "lwo": did you mean low\?'):
         preview()
+
+
+def test_what_is_saved_a_moment_after_another_file_is_not_passed_over(home, write, monkeypatch):
+    """One save is noticed, and the next comes while its editor may still be writing."""
+    saves = iter(["schedules/first.yaml", "schedules/second.yaml"])
+    monkeypatch.setattr(watching.time, "sleep", lambda _: write({next(saves): "x"}))
+    assert next(changes(home)) == {Path("schedules/first.yaml"), Path("schedules/second.yaml")}
