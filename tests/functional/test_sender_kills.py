@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -72,8 +73,9 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         from tests.postgresql import administer
 
         socket = request.getfixturevalue("postgresql_server")
-        administer(socket, "CREATE DATABASE kills")
-        url = f"postgresql+psycopg://postgres@/kills?host={socket}"
+        name = f"kills_{uuid4().hex}"  # a process may come back to these tests
+        administer(socket, f"CREATE DATABASE {name}")
+        url = f"postgresql+psycopg://postgres@/{name}?host={socket}"
     smtp = ScriptedServer(home / "smtp.log").start()
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in os.environ if name.startswith("PIPELINE_")]:

@@ -17,7 +17,8 @@ from tests.functional.running import PIPELINE, Running
 PUBLIC = "https://reports.example.net"
 
 
-@pytest.fixture(scope="module")
+# As long as the pipeline: a process may come back to these tests.
+@pytest.fixture(scope="session")
 def web(postgresql_pipeline: Running) -> Iterator[tuple[Running, httpx.Client, subprocess.Popen[bytes]]]:
     """The pipeline, a client with a token of scope operate, and the process that serves."""
     running = postgresql_pipeline
