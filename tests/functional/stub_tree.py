@@ -67,5 +67,7 @@ def main(home, *words):
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        pass  # asked to stop while it still started: what `pipeline up` takes for a word as good as any
     except PipelineError as error:
         sys.exit(str(error))
