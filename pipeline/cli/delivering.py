@@ -18,7 +18,7 @@ Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Wh
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(rich_help_panel="Look")(deliveries)
-    for command in (resolve, resend, skip):
+    for command in (resolve, resend, skip, withdraw):
         app.command(rich_help_panel="Operate")(command)
 
 
@@ -114,3 +114,32 @@ def skip(
 
     check_database()
     ledgers.settled(ledgers.skip(run, address, actor(by), reason), as_json=as_json)
+
+
+def withdraw(
+    run: Annotated[str, typer.Argument(metavar="RUN|LINK", help="As for `pipeline show`; or one link, whole.")],
+    addresses: Annotated[list[str] | None, typer.Argument(metavar="[ADDRESS]...", help="Of the run, to whom.")] = None,
+    *,
+    everybody: Annotated[bool, typer.Option("--all", help="The links in every message of the run.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept on record.")] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Take back links to documents: they lead nowhere from then on.
+
+    What was attached stays with whoever has it; a message that is sent later has links of its own.
+    """
+    from pipeline.cli import ledgers
+    from pipeline.errors import Refused
+
+    check_database()
+    link = "/" in run
+    if link and (addresses or everybody):
+        raise Refused("a link is taken back alone: leave out ADDRESS and --all")
+    if not link and bool(addresses) == everybody:
+        raise Refused("say in which messages: ADDRESS … or --all")
+    withdrawn = ledgers.withdraw(run, addresses or [], actor(by), reason, link=link)
+    if as_json:
+        print_json({"withdrawn": withdrawn})
+    else:
+        ledgers.show_withdrawn(withdrawn, link=link)

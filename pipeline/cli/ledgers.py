@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+import typer
 from rich.text import Text
 from sqlalchemy.orm import Session
 
+from pipeline.adapters.secret_keys import secret_keys
 from pipeline.cli import tables
 from pipeline.cli.options import print_json
 from pipeline.db import transaction
 from pipeline.models import Delivery, Run
-from pipeline.services import answers, repeating, runs, settling
+from pipeline.services import answers, links, repeating, runs, settling
 from pipeline.services.answers import Deliveries, DeliveryDetail, wording
 from pipeline.services.audit import Actor
+from pipeline.settings import settings
 
 
 def show_deliveries(found: Deliveries) -> None:
@@ -77,6 +80,24 @@ def resend(text: str, keys: Sequence[str], actor: Actor, *, to: str | None, reas
 
 def skip(text: str, address: str, actor: Actor, reason: str | None) -> Deliveries:
     return _act(text, lambda session, run: settling.skip(session, actor, run, address, reason))
+
+
+def withdraw(text: str, addresses: Sequence[str], actor: Actor, reason: str | None, *, link: bool) -> int:
+    """Take back one link, or those in the messages of a run to the addresses, or all; in how many that is new."""
+    with transaction() as session:
+        if link:
+            return int(links.withdraw(session, actor, secret_keys(settings()), text, reason))
+        return links.withdraw_messages(session, actor, runs.find(session, text), addresses, reason)
+
+
+def show_withdrawn(count: int, *, link: bool) -> None:
+    """Say what leads nowhere now."""
+    if not count:
+        typer.echo("Nothing new: it had been taken back before.")
+    elif link:
+        typer.echo("It leads nowhere any more, and if it stands in a message, nor does any link beside it.")
+    else:
+        typer.echo(f"The links in {wording.counted(count, 'message')} lead nowhere any more.")
 
 
 def _act(text: str, act: Callable[[Session, Run], list[Delivery]]) -> Deliveries:

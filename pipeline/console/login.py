@@ -45,9 +45,11 @@ def log_in(request: Request, form: ReadForm) -> Response:
         with transaction(durable=False) as session:
             logins.try_again(session, name, address or "")
             kept = logins.password_of(session, name)
-    except Refused as error:
+    except logins.TooManyTries as error:
         logger.warning("too many wrong passwords", address=address)
-        return _form(request, form["next"], wording.sentence(error), name, 429)
+        closed = _form(request, form["next"], wording.sentence(error), name, 429)
+        closed.headers["Retry-After"] = str(error.again_in)
+        return closed
     login = None
     if passwords.is_right(password[:2000], kept) and kept is not None:
         with transaction() as session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
 import secrets
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -30,10 +31,19 @@ LINK_LASTS = timedelta(minutes=30)
 # ---- tries
 
 
+class TooManyTries(Refused):
+    """Too many wrong passwords lately: nothing is tried for another `again_in` seconds."""
+
+    def __init__(self, again_in: int) -> None:
+        minutes = math.ceil(again_in / 60)
+        super().__init__(f"too many wrong passwords: try again in {minutes} minute{'s' if minutes > 1 else ''}")
+        self.again_in = again_in
+
+
 def try_again(session: Session, name: str, address: str) -> None:
     """Count a try before it is looked at, so that a hundred at once are a hundred; one that succeeds is taken back.
 
-    Raises Refused when there were too many wrong ones lately.
+    Raises TooManyTries when there were too many wrong ones lately.
     """
     one_at_a_time(session, "login")
     now, who, network = clock(session), _digest(name), _network(address)
@@ -42,8 +52,7 @@ def try_again(session: Session, name: str, address: str) -> None:
     for allowed, mine in ((OF_BOTH, (of_name, of_network)), (OF_NETWORK, (of_network,)), (OF_NAME, (of_name,))):
         tried, first = session.execute(select(func.count(), func.min(LoginAttempt.at)).where(*mine)).one()
         if tried >= allowed:
-            minutes = max(1, round((first + WINDOW - now).total_seconds() / 60))
-            raise Refused(f"too many wrong passwords: try again in {minutes} minute{'s' if minutes > 1 else ''}")
+            raise TooManyTries(max(1, math.ceil((first + WINDOW - now).total_seconds())))
     session.add(LoginAttempt(who=who, address=network, at=now))
 
 

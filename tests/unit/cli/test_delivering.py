@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
-from pipeline.db import transaction
+from pipeline.adapters.secret_keys import secret_keys
+from pipeline.db import clock, transaction
 from pipeline.models import Delivery
-from pipeline.services import blocks, relays, runs
+from pipeline.services import blocks, links, relays, runs
+from pipeline.settings import settings
 from tests.factories import MONDAY, finished_run, make_delivery, make_delivery_attempt, make_document, make_run
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -83,6 +86,31 @@ def test_somebody_is_skipped(typed, as_json, database):
     make_delivery(run, status="queued")
     assert as_json("skip", run.id, "anna@acme.example")["counts"] == {"skipped": 1}
     assert "is skipped" in typed("skip", run.id, "anna@acme.example").stderr
+
+
+def test_links_in_messages_are_taken_back(typed, as_json, run):
+    """By whom they went to, all of a run, or one by its address; what would be all is never taken for granted."""
+    found = as_json("withdraw", run.id, "anna@acme.example", "--reason", "to the wrong one", "--by", "eve")
+    assert found == {"withdrawn": 1}
+    (kept,) = as_json("audit", run.id)
+    assert (kept["action"], kept["by"], kept["detail"]["reason"]) == ("withdraw", "eve", "to the wrong one")
+    nothing = typed("withdraw", run.id)
+    assert (nothing.exit_code, nothing.stderr) == (2, "say in which messages: ADDRESS … or --all\n")
+    assert "nothing is for zoe@acme.example" in typed("withdraw", run.id, "zoe@acme.example").stderr
+    assert typed("withdraw", run.id, "--all").stdout == "The links in 2 messages lead nowhere any more.\n"
+    assert typed("withdraw", run.id, "--all").stdout == "Nothing new: it had been taken back before.\n"
+
+
+def test_one_link_is_taken_back_by_its_address(typed, as_json, run):
+    with transaction() as session:
+        sent = session.scalars(select(Delivery).where(Delivery.address == "anna@acme.example")).one()
+        later = clock(session) + timedelta(days=1)
+        token = links.document_token(secret_keys(settings()), sent.id, sent.document_id, "pdf", later)
+    link = f"https://reports.example.com/d/{token}"
+    assert "a link is taken back alone" in typed("withdraw", link, "--all").stderr
+    assert as_json("withdraw", link) == {"withdrawn": 1}
+    assert as_json("withdraw", run.id, "anna@acme.example") == {"withdrawn": 0}
+    assert typed("withdraw", f"{link}x").exit_code == 2
 
 
 # ---- the brake

@@ -59,6 +59,7 @@ def test_five_wrong_passwords_close_the_door_for_a_while_also_to_the_right_one(s
         assert knock(stranger, password="guess").status_code == 401
     closed = knock(stranger)
     assert (closed.status_code, "try again in 15 minutes" in text_of(closed.text)) == (429, True)
+    assert 14 * 60 < int(closed.headers["Retry-After"]) <= 15 * 60
     user("carla")
     assert knock(stranger, name="carla").status_code == 303
     with transaction() as session:
