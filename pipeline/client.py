@@ -213,13 +213,7 @@ class Pipeline:
 
     def cancel(self, run: str, reason: str | None = None) -> Run:
         """End it: at once, or within seconds (`cancelling`). Raises Conflict for one that has ended otherwise."""
-        try:
-            return Run.read(self._json("POST", _path(run, "cancel"), {"reason": reason}))
-        except Conflict:
-            found = self.status(run)
-            if found.status != "cancelled":
-                raise
-            return found
+        return Run.read(self._json("POST", _path(run, "cancel"), {"reason": reason}))
 
     def rerun(self, run: str, **what: Any) -> Run:
         """Do again what failed of a run that has ended; `what` are the fields of `POST /api/runs/ID/rerun`.

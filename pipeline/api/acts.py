@@ -23,14 +23,20 @@ class Ending(BaseModel):
     reason: str | None = Field(None, max_length=1000)
 
 
+class Ended(Standing):
+    """The run, cancelled."""
+
+    new: bool = Field(description="false: it had been cancelled before, as `error` says, and nothing was changed.")
+
+
 @router.post("/{run_id}/cancel", summary="End a run")
-def cancel_run(run_id: str, caller: Operator, ending: Ending | None = None) -> Standing:
+def cancel_run(run_id: str, caller: Operator, ending: Ending | None = None) -> Ended:
     """At once, or within seconds where steps are at work (`cancelling` until then); what was sent stays sent."""
     with transaction() as session:
         run = runs.find(session, run_id)
-        cancelling.cancel(session, run.id, caller.actor, ending.reason if ending else None)
+        run, before = cancelling.cancel(session, run.id, caller.actor, ending.reason if ending else None)
         session.flush()
-        return standing(session, run, caller)
+        return Ended(**standing(session, run, caller).model_dump(), new=before is None)
 
 
 class Again(BaseModel):

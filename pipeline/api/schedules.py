@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,7 +13,7 @@ from pipeline.api.problems import RESPONSES
 from pipeline.db import clock, reading, transaction
 from pipeline.services import answers, pausing
 from pipeline.services.answers import ScheduleDetail, SchedulePage, SlotDay, Slots, Span, Upcoming
-from pipeline.services.pausing import Resumed
+from pipeline.services.pausing import Paused, Resumed
 
 router = APIRouter(prefix="/api/schedules", tags=["schedules"], responses=RESPONSES)
 Since = Annotated[Instant | None, Query(description="From this instant on: `2026-11-01T00:00:00Z`.")]
@@ -89,29 +88,12 @@ class Pause(BaseModel):
     until: Instant | None = Field(None, description="It resumes by itself then; default: when somebody says so.")
 
 
-class Paused(BaseModel):
-    """A schedule that fires nothing."""
-
-    schedule: str
-    paused_at: datetime | None
-    paused_by: str | None
-    paused_until: datetime | None
-    note: str | None
-
-
 @router.post("/{schedule}/pause", summary="Let it fire nothing for a while")
 def pause(schedule: str, caller: Operator, wish: Pause | None = None) -> Paused:
     """Its slots are recorded as paused; open runs go on, and it can be triggered all the same."""
     said = wish or Pause()
     with transaction() as session:
-        row = pausing.pause(session, schedule, caller.actor, note=said.note, until=said.until)
-        return Paused(
-            schedule=row.key,
-            paused_at=row.paused_at,
-            paused_by=row.paused_by,
-            paused_until=row.paused_until,
-            note=row.note,
-        )
+        return pausing.pause(session, schedule, caller.actor, note=said.note, until=said.until)
 
 
 class Resume(BaseModel):

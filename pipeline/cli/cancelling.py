@@ -13,24 +13,29 @@ from pipeline.services.audit import Actor
 
 @dataclass(frozen=True)
 class Ended:
-    """The run after that, and how many of its steps are still at work."""
+    """The run after that, and how many of its steps are still at work; `before`: when somebody was faster, and who."""
 
     run: RunSummary
     at_work: int
+    new: bool
+    before: str | None
 
 
 def cancel(text: str | None, actor: Actor, reason: str | None) -> Ended:
     """Cancel the run that `text` names. Raises Refused or NotFound with a sentence."""
     with transaction() as session:
-        run = cancelling.cancel(session, runs.find(session, text).id, actor, reason)
+        run, before = cancelling.cancel(session, runs.find(session, text).id, actor, reason)
         session.flush()
-        return Ended(answers.summarise(session, [run])[0], cancelling.at_work(session, run.id))
+        summary = answers.summarise(session, [run])[0]
+        return Ended(summary, cancelling.at_work(session, run.id), before is None, before)
 
 
 def show_cancelled(found: Ended) -> None:
     """Say whether it has ended, or what it still waits for, and what had gone out."""
     run, out = found.run, tables.console()
     name = f"Run {wording.short(run.id)} of {run.schedule}"
+    if found.before:
+        out.print(tables.words(f"{name} was ended before, {found.before}. Nothing was changed."))
     sent = run.deliveries["accepted"]
     went = f" {wording.counted(sent, 'delivery', 'deliveries')} had gone out." if sent else " Nothing had gone out."
     if run.over:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from pipeline.cli import instants, tables
 from pipeline.db import transaction
 from pipeline.services import answers, pausing
 from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
-from pipeline.services.pausing import Resumed
-
-
-@dataclass(frozen=True)
-class Paused:
-    """A schedule that fires nothing from `paused_at` on, up to `paused_until` if that is known (UTC)."""
-
-    schedule: str
-    zone: str
-    paused_at: datetime | None
-    paused_until: datetime | None
-    note: str | None
+from pipeline.services.pausing import Paused, Resumed
 
 
 def pause(schedule: str, actor: Actor, *, note: str | None, until: str | None) -> Paused:
@@ -29,14 +15,15 @@ def pause(schedule: str, actor: Actor, *, note: str | None, until: str | None) -
     with transaction() as session:
         zone = answers.zone(session, schedule)
         end = None if until is None else instants.read("--until", until, zone, ahead=True)
-        row = pausing.pause(session, schedule, actor, note=note, until=end)
-        return Paused(schedule, zone, row.paused_at, row.paused_until, row.note)
+        return pausing.pause(session, schedule, actor, note=note, until=end)
 
 
 def show_paused(found: Paused) -> None:
     """Say until when, and what ends it."""
     end = f"until {wording.moment(found.paused_until, found.zone)}" if found.paused_until else "until it is resumed"
     out = tables.console()
+    if found.before:
+        out.print(tables.words(f"It was {found.before}. {'That is replaced' if found.new else 'Nothing was changed'}."))
     out.print(tables.words(f"{found.schedule} is paused {end}. What is due meanwhile does not fire, and is recorded."))
     out.print(tables.hint(f"Next: `pipeline resume {found.schedule}`, or with --catch-up"))
 

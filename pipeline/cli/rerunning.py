@@ -34,8 +34,8 @@ def rerun(text: str | None, actor: Actor, **wished: Any) -> Reopened:
         run, new = tasks.rerun(run_id, actor, Wish(**wished))
     with reading() as session:
         found = session.get_one(type(run), run_id)
-        said = runs.last_note(session, run_id, "rerun") or ""
-        return Reopened(answers.summarise(session, [found])[0], found.generation, new, said)
+        said = runs.last_event(session, run_id, "rerun")
+        return Reopened(answers.summarise(session, [found])[0], found.generation, new, said.text if said else "")
 
 
 def show_rerun(found: Reopened) -> None:

@@ -33,8 +33,10 @@ RunId = Annotated[UUID, Depends(back_to_the_run)]
 def cancel(request: Request, run_id: RunId, act: Operating) -> Response:
     """End it: at once, or as soon as what is at work has stopped."""
     with transaction() as session:
-        run = cancelling.cancel(session, run_id, act.actor, act.form["reason"] or None)
+        run, before = cancelling.cancel(session, run_id, act.actor, act.form["reason"] or None)
         status = run.status
+    if before:
+        return said(request, f"/runs/{run_id}", f"It was ended before, {before}. Nothing was changed.")
     over = "It is cancelled." if status != RunStatus.CANCELLING else "It is being cancelled: what is at work stops now."
     return said(request, f"/runs/{run_id}", over)
 

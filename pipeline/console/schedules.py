@@ -109,7 +109,9 @@ def pause(request: Request, key: Key, act: Operating) -> Response:
     with transaction() as session:
         zone = answers.zone(session, key)
         until = _instant(act.form["until"], zone)
-        pausing.pause(session, key, act.actor, note=act.form["note"] or None, until=until)
+        found = pausing.pause(session, key, act.actor, note=act.form["note"] or None, until=until)
+    if not found.new:
+        return said(request, _page_of(key), f"It was {found.before}. Nothing was changed.")
     ends = f" It resumes by itself on {wording.moment(until, zone)}." if until else ""
     return said(request, _page_of(key), f"Paused: what is due meanwhile is recorded, and does not fire.{ends}")
 

@@ -202,7 +202,10 @@ def cancel(session: Session, backfill_id: UUID, actor: Actor, reason: str | None
     """
     backfill = _locked(session, backfill_id)
     if backfill.finished_at is not None:
-        raise Refused(f"backfill {backfill.id} has ended already")
+        by = f": it was cancelled by {backfill.cancelled_by}" if backfill.cancelled_by else ""
+        raise Refused(f"backfill {backfill.id} has ended already{by}")
+    if backfill.cancelled_by is not None:
+        raise Refused(f"backfill {backfill.id} is being cancelled already, by {backfill.cancelled_by}")
     now = clock(session)
     said = f"the backfill was cancelled{f': {reason}' if reason else ''}"
     waiting = turns.end_waiting(session, backfill, f"cancelled by {actor}: {said}")

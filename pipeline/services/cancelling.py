@@ -10,22 +10,26 @@ from sqlalchemy.orm import Session
 from pipeline.errors import Refused
 from pipeline.models import Run, RunStatus, Step, StepStatus
 from pipeline.services import audit, runs
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 
 
-def cancel(session: Session, run_id: UUID, actor: Actor, reason: str | None = None) -> Run:
+def cancel(session: Session, run_id: UUID, actor: Actor, reason: str | None = None) -> tuple[Run, str | None]:
     """End the run: at once, or, where steps are at work, as `cancelling` until the last of them has stopped.
 
-    Again while it is being cancelled it changes nothing. Raises Refused for a run that has ended.
+    Returns the run and, where somebody was faster and nothing was changed, when that was, who and why. Raises Refused
+    for a run that has ended otherwise.
     """
     run = runs.lock_to_close(session, run_id)
-    if run.status == RunStatus.CANCELLING:
-        return run
-    if runs.is_over(run):
+    over = runs.is_over(run)
+    last = runs.last_event(session, run.id, "cancelled", "stopped", "rerun")
+    if last and (run.status == RunStatus.CANCELLING or (over and last.kind == "cancelled")):
+        return run, f"on {wording.moment(last.at, run.zone)}: {last.text}"
+    if over:
         raise Refused(f"run {run.id} has ended as {run.status}: there is nothing left to cancel")
     audit.record(session, actor, "cancel", "run", run.id, schedule=run.schedule_key, reason=reason)
     runs.cancel(session, run, str(actor), reason)
-    return run
+    return run, None
 
 
 def at_work(session: Session, run_id: UUID) -> int:

@@ -11,14 +11,32 @@ from sqlalchemy.orm import Session
 from pipeline import schedule as definitions
 from pipeline.db import clock
 from pipeline.errors import DefinitionError, Refused
-from pipeline.models import Decision, Schedule, ScheduleRevision, Slot
+from pipeline.models import Audit, Decision, Door, Schedule, ScheduleRevision, Slot
 from pipeline.services import audit, firing, schedules
+from pipeline.services.answers import lists, wording
 from pipeline.services.audit import BEAT, Actor
 from pipeline.services.due import INSTANT, next_due, zone_of
 from pipeline.settings import settings
 
 # Pauses that one look of a beat ends at most.
 LIMIT = 100
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A schedule that fires nothing from `paused_at` on, up to `paused_until` if that is known (UTC).
+
+    `before`: that it was paused already, since when and by whom; not `new` where that was as good.
+    """
+
+    schedule: str
+    zone: str
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_until: datetime | None
+    note: str | None
+    new: bool = True
+    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,7 @@ class Resumed:
 
 def pause(
     session: Session, key: str, actor: Actor, *, note: str | None = None, until: datetime | None = None
-) -> Schedule:
+) -> Paused:
     """Fire no slot of the schedule from now on, up to `until` (UTC) if given; what is due already fires.
 
     A schedule that is paused already is so with this note and until this instant. Raises NotFound, and Refused for a
@@ -50,13 +68,17 @@ def pause(
         raise Refused(f"{key} has no `when`: it never fires by itself, and there is nothing to pause")
     if until is not None and until <= now:
         raise Refused(f"{until:%F %T} UTC is past already: nothing was paused", field="until")
-    if not row.paused:
+    zone = _zone(definition)
+    before = lists.pause(row, zone) if row.paused else None
+    new = before is None or (row.note, row.paused_until) != (note, until)
+    if before is None:
         firing.settle(session, row, now)
         row.paused, row.paused_at = True, now
-    row.note, row.paused_by, row.paused_until = note, str(actor), until
-    said = until.isoformat() if until else None
-    audit.record(session, actor, "pause", "schedule", key, schedule=key, at=now, note=note, until=said)
-    return row
+    if new:
+        row.note, row.paused_by, row.paused_until = note, str(actor), until
+        said = until.isoformat() if until else None
+        audit.record(session, actor, "pause", "schedule", key, schedule=key, at=now, note=note, until=said)
+    return Paused(key, zone, row.paused_at, row.paused_by, row.paused_until, row.note, new, before)
 
 
 def resume(session: Session, key: str, actor: Actor, *, catch_up: bool = False) -> Resumed:
@@ -67,7 +89,7 @@ def resume(session: Session, key: str, actor: Actor, *, catch_up: bool = False) 
     """
     row, definition = _locked(session, key)
     if not row.paused:
-        raise Refused(f"{key} is not paused")
+        raise Refused(f"{key} is not paused{_resumed(session, key, _zone(definition))}")
     now = clock(session)
     paused_at = row.paused_at or now
     missed = _end(session, row, definition, now)
@@ -79,8 +101,7 @@ def resume(session: Session, key: str, actor: Actor, *, catch_up: bool = False) 
         firing.settle(session, row, now)
         made_up = _counted(session, key, since)
     audit.record(session, actor, "resume", "schedule", key, schedule=key, at=now, missed=missed, made_up=made_up)
-    zone = zone_of(definition) if definition else settings().timezone
-    return Resumed(key, zone, paused_at, row.next_due_at, missed, made_up)
+    return Resumed(key, _zone(definition), paused_at, row.next_due_at, missed, made_up)
 
 
 def end_those_over(session: Session) -> None:
@@ -106,6 +127,19 @@ def _definition(session: Session, row: Schedule) -> definitions.Schedule | None:
         return definitions.parse(stored, f"schedule {row.key}")
     except DefinitionError:
         return None
+
+
+def _zone(definition: definitions.Schedule | None) -> str:
+    return zone_of(definition) if definition else settings().timezone
+
+
+def _resumed(session: Session, key: str, zone: str) -> str:
+    """Who has ended its last pause, and when."""
+    mine = select(Audit).where(Audit.subject == key, Audit.kind == "schedule", Audit.action == "resume")
+    last = session.scalar(mine.order_by(Audit.id.desc()).limit(1))
+    if last is None:
+        return ""
+    return f": {Actor(last.by, Door(last.source))} resumed it on {wording.moment(last.at, zone)}"
 
 
 def _end(session: Session, row: Schedule, definition: definitions.Schedule | None, at: datetime) -> int:

@@ -14,6 +14,7 @@ from pipeline.errors import Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import FINAL_STEP, DeliveryStatus, Run, RunStatus, Step, Trigger, WaitingFor
 from pipeline.services import audit, beginning, canvases, repeating, runs, thawing
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 
 PLAN, RENDER, GATE, DELIVER = "report.plan", "report.render", "report.gate", "report.deliver"
@@ -97,7 +98,9 @@ def _check(session: Session, run: Run, steps: Sequence[Step], wish: Wish) -> Non
     if not runs.is_over(run):
         late = run.waiting_for == WaitingFor.DEFERRED
         doing = "waiting for deliveries that were turned away for now" if late else _doing(run)
-        raise Refused(f"run {run.id} is {doing}: wait for its end, or `pipeline cancel {run.id}` first")
+        since = runs.last_event(session, run.id, "rerun")
+        again = f", reopened on {wording.moment(since.at, run.zone)} ({since.text})" if since else ""
+        raise Refused(f"run {run.id} is {doing}{again}: wait for its end, or `pipeline cancel {run.id}` first")
     if not steps:
         raise Refused(f"run {run.id} is so old that its steps are purged: open a new one about the same period")
     busy = [one.name for one in steps if one.status not in FINAL_STEP]

@@ -49,14 +49,15 @@ def start(self: Task, schedule: Any = None, params: Any = None, **said: Any) -> 
 
 @app.task(name="run.cancel", bind=True)
 def cancel(self: Task, run: str, reason: str | None = None, by: str | None = None) -> dict[str, Any]:
-    """End a run, for an application that only sends tasks: its id, and its status after that.
+    """End a run, for an application that only sends tasks: its id, its status after that, and whether this did it.
 
-    Raises NotFound, and Refused for a run that has ended; both make this task FAILURE with the sentence as its error.
+    Raises NotFound, and Refused for a run that has ended otherwise; both make this task FAILURE with the sentence
+    as its error.
     """
     actor = _caller(self, by)
     with transaction() as session:
-        found = cancelling.cancel(session, runs.find(session, run).id, actor, reason)
-        return {"id": str(found.id), "status": found.status}
+        found, before = cancelling.cancel(session, runs.find(session, run).id, actor, reason)
+        return {"id": str(found.id), "status": found.status, "new": before is None}
 
 
 @app.task(name="run.rerun", bind=True)

@@ -53,7 +53,7 @@ def note(session: Session, run_id: UUID, kind: str, text: str) -> None:
     session.add(RunEvent(run_id=run_id, at=clock(session), kind=kind, text=text))
 
 
-def last_note(session: Session, run_id: UUID, kind: str) -> str | None:
-    """The newest line of this kind in the run's history."""
-    mine = select(RunEvent.text).where(RunEvent.run_id == run_id, RunEvent.kind == kind)
+def last_event(session: Session, run_id: UUID, *kinds: str) -> RunEvent | None:
+    """The newest line of these kinds in the run's history."""
+    mine = select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.kind.in_(kinds))
     return session.scalar(mine.order_by(RunEvent.id.desc()).limit(1))

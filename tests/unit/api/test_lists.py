@@ -146,7 +146,8 @@ def test_a_schedule_is_paused_and_resumed(as_):
     assert http.get("/api/schedules/shipments").json()["summary"]["state"] == "paused"
     assert http.post("/api/schedules/shipments/resume").json()["next_due_at"]
     again = http.post("/api/schedules/shipments/resume", json={"catch_up": False})
-    assert (again.status_code, again.json()["detail"]) == (409, "shipments is not paused")
+    assert again.status_code == 409
+    assert again.json()["detail"].startswith("shipments is not paused: http:of scope operate resumed it on ")
     past = http.post("/api/schedules/shipments/pause", json={"until": "2000-01-01T00:00:00Z"})
     assert (past.status_code, past.json()["field"]) == (422, "until")
 

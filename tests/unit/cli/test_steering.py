@@ -52,7 +52,9 @@ def test_resuming_says_when_it_fires_next_and_what_became_of_the_pause(typed, as
     said = " ".join(typed("resume", "shipments").stdout.split())
     assert "1 slot was due while it was paused, and did not fire" in said
     assert f"`pipeline backfill shipments --from {made.high_water_mark:%F}` runs them" in said
-    assert set(as_json("pause", "shipments")) == {"schedule", "zone", "paused_at", "paused_until", "note"}
+    assert set(as_json("pause", "shipments")) == {
+        "schedule", "zone", "paused_at", "paused_by", "paused_until", "note", "new", "before",
+    }  # fmt: skip
     assert as_json("resume", "shipments", "--catch-up")["made_up"] == {}
 
 

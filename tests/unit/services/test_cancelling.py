@@ -16,7 +16,7 @@ ANNA = Actor("anna@host", "cli")
 
 def cancel(run, reason=None):
     with transaction() as session:
-        return cancelling.cancel(session, run.id, ANNA, reason)
+        return cancelling.cancel(session, run.id, ANNA, reason)[0]
 
 
 def now(table, id_):
@@ -42,7 +42,7 @@ def test_what_is_at_work_stops_and_then_the_run_ends(time):
     assert cancel(run).status == "cancelling"
     assert cancel(run).status == "cancelling"
     acts.fail(claim, Cancelled("cancelled by cli:anna@host"))
-    assert now(Run, run.id).status == "cancelled"
+    assert now(Run, run.id).status == cancel(run).status == "cancelled"
     assert acts.step(run, "start").status == "cancelled"
     assert now(Attempt, claim.attempt_id).outcome == "cancelled"
 
