@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from jinja2 import Environment
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pipeline import timing
+from pipeline.console import phrases
 from pipeline.services.answers import plain, wording
 
 # What a state is to whoever looks: done, wrong, to be looked at, at work, still to come, or of no account.
@@ -35,7 +35,7 @@ def install(made: Environment) -> None:
         "size": size,
         "pill": pill,
         "tone": tone,
-        "coded": coded,
+        "coded": phrases.coded,
         "plural": wording.counted,
         "listed": wording.listed,
         "place": wording.time_of,
@@ -108,14 +108,6 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
-
-
-def coded(text: str) -> Markup:
-    """A sentence whose `commands` are set as such."""
-    parts = re.split(r"`([^`]+)`", text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
-    )
 
 
 def local(at: datetime, zone: str) -> datetime:

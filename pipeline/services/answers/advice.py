@@ -148,7 +148,7 @@ def _waiting(run: RunSummary, steps: Sequence[StepDetail], ahead: Outlook) -> st
             f"`pipeline files {name}` shows its documents; `pipeline approve {name}` sends them, "
             f"`pipeline reject {name}` does not; without an answer it is rejected {ends}"
         )
-    return f"it waits for {run.waiting_for}: `pipeline show {wording.short(run.id)}` again shows whether it has come"
+    return f"it waits for {run.waiting_for}: `pipeline show {wording.short(run.id)}` shows whether it has come"
 
 
 def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> str:
@@ -165,4 +165,4 @@ def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> st
         return f"{why}: it is tried again by itself on {wording.moment(due, run.zone)}"
     if idle and any(step.waits for step in steps):
         return "nothing to do: it goes on when there is a place for it; `pipeline pools` shows who has one"
-    return f"it is on its way: `pipeline show {wording.short(run.id)}` again shows how far"
+    return f"it is on its way: `pipeline show {wording.short(run.id)}` shows how far"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from pipeline.console import system
-from pipeline.db import reading, transaction
+from pipeline.db import clock, reading, transaction
 from pipeline.models import BadFile, Heartbeat, Relay, Scope
-from pipeline.services import api_tokens
+from pipeline.services import api_tokens, relays
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
 from tests.factories import make_run, make_step
@@ -41,6 +41,15 @@ def test_all_mail_is_stopped_and_let_go_on(http):
         with reading() as session:
             row = session.get_one(Relay, "*")
             assert (row.stopped_at is not None) is stopped
+
+
+def test_a_relay_that_is_blocked_is_let_go_on_from_here(http):
+    assert "Let mail go on" not in http.get("/system").text
+    with transaction() as session:
+        relays.block(session, "127.0.0.1:2525", "535 bad password", clock(session))
+    assert "Let mail go on" in http.get("/system").text
+    send(http, "/system", "/system/mail", do="start")
+    assert "Let mail go on" not in http.get("/system").text
 
 
 def test_tokens_and_users_are_for_admins_to_see(stranger):
