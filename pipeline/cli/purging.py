@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from uuid import UUID
 
 import typer
 
 from pipeline.cli import filing, tables
 from pipeline.db import clock, reading, transaction
+from pipeline.mistakes import listed
 from pipeline.services import artifacts, audit, retention
 from pipeline.services.answers import MonthTotal, wording
 from pipeline.services.audit import Actor
@@ -29,13 +31,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Purge:
-    """What goes, or went: runs, and files that no run knows already; of what went, how many rows, by table."""
+    """What goes, or went: runs, and files that no run knows already; of what went, how many rows, by table.
+
+    `unsettled`, by schedule: runs that stay, as a person has to say what became of their deliveries; the oldest first.
+    """
 
     done: bool
     at: datetime
     runs: list[Part]
     files: int
     bytes: int
+    unsettled: dict[str, Sequence[UUID]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -49,8 +55,10 @@ def look() -> Purge:
         at = clock(session)
         rules = retention.rules(session, at, settings().keep_days)
         parts = [Part(rule.schedule, _why(rule), *retention.expired_count(session, rule)) for rule in rules]
+        stay = {str(rule.schedule): found for rule in rules if (found := retention.unsettled(session, rule))}
         files, size = artifacts.unreferred_size(session, at - artifacts.A_DAY)
-    return Purge(done=False, at=at, runs=[part for part in parts if part.runs], files=files, bytes=size)
+    runs = [part for part in parts if part.runs]
+    return Purge(done=False, at=at, runs=runs, files=files, bytes=size, unsettled=stay)
 
 
 def _why(rule: retention.Rule) -> str:
@@ -87,6 +95,9 @@ def confirmed() -> bool:
 def show(found: Purge) -> None:
     """Say what would go."""
     out, zone = tables.console(), settings().timezone
+    for schedule, ids in found.unsettled.items():
+        runs = listed(wording.shortest(ids).values())
+        out.print(tables.words(f"Of {schedule} there stay, until `pipeline resolve RUN` says what was sent: {runs}."))
     if not found.is_anything:
         out.print("Nothing is older, or more, than is to be kept.")
         return

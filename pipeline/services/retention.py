@@ -9,18 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, delete, false, func, inspect, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, false, func, inspect, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK
 from pipeline.models import (
     FINAL_RUN,
+    OPEN_DELIVERY,
     Approval,
     Attempt,
     Base,
     Delivery,
     DeliveryAttempt,
     DeliveryDocument,
+    DeliveryStatus,
     Document,
     Notice,
     NoticeDelivery,
@@ -75,8 +77,9 @@ THE_REST: tuple[tuple[type[Base], Condition], ...] = (
 class Rule:
     """Which runs go: those of one schedule, or of all but those in `others`; `before` (UTC) by their end.
 
-    With `after_number` those that lie behind so many newer ones, too. The last that succeeded stays where a schedule
-    has a rule of its own: the gate compares with it, and short rules are for frequent runs.
+    With `after_number` those that lie behind so many newer ones, too. Short rules are for frequent runs: where a
+    schedule has a rule of its own, the last that succeeded stays, since the gate compares with it, and so do those with
+    deliveries that a person has to settle, unless they ended before `unsettled_before` (UTC): who could tell by now?
     """
 
     before: datetime
@@ -84,6 +87,7 @@ class Rule:
     schedule: str | None = None
     others: frozenset[str] = frozenset()
     after_number: int | None = None
+    unsettled_before: datetime | None = None
 
 
 def rules(session: Session, at: datetime, days: int) -> list[Rule]:
@@ -91,13 +95,14 @@ def rules(session: Session, at: datetime, days: int) -> list[Rule]:
     current = (ScheduleRevision.schedule_key == Schedule.key, ScheduleRevision.revision == Schedule.revision)
     keep = ScheduleRevision.definition["keep"].as_string()
     own_rules = select(Schedule.key, ScheduleRevision.definition).join(ScheduleRevision, and_(*current))
-    found = []
+    before, found = at - timedelta(days=days), []
     for key, definition in session.execute(own_rules.where(keep.is_not(None))):
         said = Keep.model_validate(definition["keep"])
         own = said.days or days
-        found.append(Rule(at - timedelta(days=own), own, schedule=key, after_number=said.runs))
+        rule = Rule(at - timedelta(days=own), own, key, after_number=said.runs, unsettled_before=before)
+        found.append(rule)
     others = frozenset(str(rule.schedule) for rule in found)
-    return [Rule(at - timedelta(days=days), days, others=others), *found]
+    return [Rule(before, days, others=others), *found]
 
 
 def purge_runs(session: Session, rule: Rule, rows: int = CHUNK) -> Counter[str]:
@@ -136,13 +141,29 @@ def expired_count(session: Session, rule: Rule) -> tuple[int, datetime | None, d
     return count, oldest, newest
 
 
+def unsettled(session: Session, rule: Rule) -> Sequence[UUID]:
+    """The runs that would go by the rule, and stay for deliveries that nobody has settled; the oldest first."""
+    if rule.schedule is None:
+        return []
+    mine = select(Run.id).where(*_given_up(session, rule), _unsettled(rule))
+    return session.scalars(mine.order_by(Run.created_at)).all()
+
+
 def _expired(session: Session, rule: Rule) -> Select[Run]:
     """The runs to be purged, the oldest first; locked, none of them is reopened meanwhile."""
-    # A run cannot have finished before it was created, and that column has an index.
-    old = and_(Run.created_at < rule.before, Run.finished_at < rule.before)
     over = select(Run).where(Run.status.in_(FINAL_RUN)).order_by(Run.created_at)
     if rule.schedule is None:
-        return over.where(old, Run.schedule_key.not_in(rule.others))
+        return over.where(_old(rule), Run.schedule_key.not_in(rule.others))
+    return over.where(*_given_up(session, rule), ~_unsettled(rule))
+
+
+def _old(rule: Rule) -> ColumnElement[bool]:
+    # A run cannot have finished before it was created, and that column has an index.
+    return and_(Run.created_at < rule.before, Run.finished_at < rule.before)
+
+
+def _given_up(session: Session, rule: Rule) -> Sequence[ColumnElement[bool]]:
+    """Which runs a schedule's own rule is about."""
     of_it = (Run.schedule_key == rule.schedule, Run.status.in_(FINAL_RUN), Run.waiting_for.is_(None))
     newest = select(Run.id, Run.created_at).where(*of_it).order_by(Run.created_at.desc(), Run.id.desc())
     succeeded = session.scalar(newest.where(Run.status == RunStatus.SUCCEEDED).with_only_columns(Run.id).limit(1))
@@ -151,7 +172,14 @@ def _expired(session: Session, rule: Rule) -> Select[Run]:
     if last is not None:
         # Of two that were opened in one instant, the ids say which is the older one.
         beyond = or_(Run.created_at < last.created_at, and_(Run.created_at == last.created_at, Run.id < last.id))
-    return over.where(*of_it, or_(old, beyond), Run.id.is_distinct_from(succeeded))
+    return *of_it, or_(_old(rule), beyond), Run.id.is_distinct_from(succeeded)
+
+
+def _unsettled(rule: Rule) -> ColumnElement[bool]:
+    """Whether a run has deliveries of which nobody can say, or that are not made, and it is not too old for that."""
+    open_ = (DeliveryStatus.UNCERTAIN, *OPEN_DELIVERY)
+    mine = exists().where(Delivery.run_id == Run.id, Delivery.status.in_(open_))
+    return and_(mine, Run.finished_at >= rule.unsettled_before)
 
 
 def _belongings(session: Session, runs: Sequence[UUID], rows: int) -> Iterator[tuple[type[Base], ColumnElement[bool]]]:

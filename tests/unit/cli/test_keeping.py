@@ -55,6 +55,15 @@ def test_what_was_looked_at_goes_and_still_counts(typed, as_json):
     assert typed("purge", "--yes").stdout == "Nothing is older, or more, than is to be kept.\n"
 
 
+def test_a_run_with_uncertain_deliveries_stays_and_is_named(typed, as_json):
+    run = factories.finished_run("often", due_at=NOW - timedelta(hours=9), status="partial")
+    factories.make_delivery(run, status="uncertain")
+    shown = " ".join(typed("purge", "--yes").stdout.split())
+    assert f"Of often there stay, until `pipeline resolve RUN` says what was sent: {str(run.id)[:13]}." in shown
+    assert as_json("purge")["unsettled"] == {"often": [str(run.id)]}
+    assert count() == 3
+
+
 def test_who_does_not_say_yes_keeps_everything(typed):
     assert typed("purge").exit_code == 1
     assert count() == 4

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from pipeline.db import reading, transaction
-from pipeline.models import Artifact, Base, Run, RunArtifact, Slot
+from pipeline.models import Artifact, Base, Delivery, Run, RunArtifact, Slot
 from pipeline.notice import Kind
 from pipeline.services import artifacts, notices, retention, totals
 from tests.factories import (
@@ -262,6 +262,27 @@ def test_the_last_run_that_succeeded_stays_since_the_gate_compares_with_it():
     for rule in all_rules():
         purge(rule)
     assert dues() == [0, 1, 4]
+
+
+@pytest.mark.parametrize("keep", [{"runs": 1}, {"days": 2}])
+def test_what_nobody_has_settled_stays_until_it_is_too_old_for_anybody_to_tell(keep):
+    make_schedule(keep=keep)
+    finished_run(due_at=MONDAY)
+    doubtful = {day: finished_run(due_at=MONDAY - timedelta(days=day), status="partial") for day in (9, 10, 50)}
+    for run in doubtful.values():
+        make_delivery(run, status="uncertain")
+    finished_run(due_at=MONDAY - timedelta(days=8))
+    (rule,) = [rule for rule in all_rules(40) if rule.schedule]
+    with reading() as session:
+        assert list(retention.unsettled(session, rule)) == [doubtful[10].id, doubtful[9].id]
+        assert retention.expired_count(session, rule)[0] == 2
+    purge(rule)
+    assert dues() == [0, 9, 10]
+    with transaction() as session:
+        for delivery in session.scalars(select(Delivery)):
+            delivery.status = "accepted"
+    purge(rule)
+    assert dues() == [0]
 
 
 def test_what_is_not_over_is_not_counted_and_does_not_go():
