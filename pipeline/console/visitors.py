@@ -184,10 +184,15 @@ Reading = Annotated[Act, Depends(acting(Scope.READ))]
 def check_origin(request: Request) -> None:
     """Raises Forbidden for a form that a page of another site sent, as browsers tell."""
     site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
-    foreign = origin not in {None, "null"} and urlsplit(origin or "").netloc != request.headers.get("Host")
-    if (site in {"cross-site", "same-site"}) or (site is None and foreign):
+    if site in {"cross-site", "same-site"}:
         raise Forbidden("this form came from another site: nothing was done")
+    origin = request.headers.get("Origin", "null")
+    ours = {request.headers.get("Host"), urlsplit(settings().public_url).netloc or None}
+    if site is None and origin != "null" and urlsplit(origin).netloc not in ours:
+        raise Forbidden(
+            f"this form came from {origin}, another site: nothing was done. If that is the console's own address, the "
+            "proxy in front has to hand on the Host that it is asked for, or PIPELINE_PUBLIC_URL to name it"
+        )
 
 
 # ---- before there is a login

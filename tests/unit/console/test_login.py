@@ -11,6 +11,7 @@ from pipeline.db import reading, transaction
 from pipeline.models import Audit, Login, LoginAttempt, Scope
 from pipeline.services import logins, users
 from pipeline.services.audit import Actor
+from pipeline.settings import settings
 from tests.factories import make_run
 from tests.unit.console.visits import logged_in, send, text_of, token_of
 
@@ -82,9 +83,21 @@ def test_a_form_of_another_browser_or_site_logs_nobody_in(stranger):
     assert stranger.post("/login", data=form).status_code == 403
     token = token_of(stranger.get("/login").text)
     form["csrf"] = token
-    for head in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+    for head in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "file://"}):
         assert stranger.post("/login", data=form, headers=head).status_code == 403
     assert stranger.post("/login", data=form, follow_redirects=False).status_code == 303
+
+
+def test_a_proxy_that_hands_on_no_host_is_named_and_the_public_address_is_ours_all_the_same(stranger, monkeypatch):
+    """As nginx does by itself, and as a browser tells that sends no Sec-Fetch-Site."""
+    user()
+    head = {"Host": "127.0.0.1:8000", "Origin": "https://reports.example.com"}
+    form = {"csrf": token_of(stranger.get("/login").text), "name": "bob", "password": SECRET}
+    refused = stranger.post("/login", data=form, headers=head)
+    assert (refused.status_code, "PIPELINE_PUBLIC_URL to name it" in text_of(refused.text)) == (403, True)
+    monkeypatch.setenv("PIPELINE_PUBLIC_URL", "https://reports.example.com")
+    settings.cache_clear()
+    assert stranger.post("/login", data=form, headers=head, follow_redirects=False).status_code == 303
 
 
 def test_a_link_logs_in_once_and_a_look_at_it_uses_nothing_up(stranger):
