@@ -108,6 +108,18 @@ def _find(channel: Any, ended: Ended) -> set[UUID]:
     return {step.run_id for step in lost}
 
 
+def waiting() -> set[str]:
+    """The ids of the messages that wait in our queues; none where the broker is away or does not tell, as RabbitMQ."""
+    with app.connection_for_write() as connection:
+        if connection.transport.driver_type != "redis":
+            return set()
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            return _in_queues(connection.default_channel) or set()
+        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
+            return set()
+
+
 def _in_queues(channel: Any) -> set[str] | None:
     """The ids of the messages that wait in our queues; None where they are too many to be looked through."""
     keys = [f"{name}{channel.sep}{step}" if step else name for name in QUEUES for step in channel.priority_steps]

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import log
-from pipeline.db import reading, transaction
+from pipeline import fetched, log
+from pipeline.db import clock, reading, transaction
 from pipeline.services import reconcile
 from pipeline.settings import settings
 
@@ -44,6 +44,7 @@ def heal(*, lenient: bool = False) -> set[UUID]:
 
     A run that cannot be healed is told, and keeps no other from it. `lenient`: see `reconcile.ailing`.
     """
+    _look_for_messages()
     with reading() as session:
         ailing = reconcile.ailing(session, lenient=lenient)
     for run_id in ailing:
@@ -55,3 +56,13 @@ def heal(*, lenient: bool = False) -> set[UUID]:
     with transaction(durable=False) as session:
         changed = reconcile.tend(session)
         return {*ailing, *changed, *reconcile.unpublished(session)}
+
+
+def _look_for_messages() -> None:
+    """A message that nobody has taken for long is lost, unless it lies in its queue still, behind many others."""
+    with reading() as session:
+        missed = reconcile.untaken(session, clock(session), limit=fetched.MOST)
+    waiting = fetched.waiting() if missed else set()
+    if waiting:
+        with transaction(durable=False) as session:
+            reconcile.seen(session, [step for step in missed if str(step.task_id) in waiting], clock(session))

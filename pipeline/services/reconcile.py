@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.adapters import owners
-from pipeline.db import clock
+from pipeline.db import CHUNK, clock
 from pipeline.models import ACTIVE_STEP, Run, RunStatus, Step, StepStatus
 from pipeline.services import approvals, backfills, late, limits, pausing, publishing, runs, steps, turns, waiting
 from pipeline.settings import settings
@@ -33,7 +33,7 @@ def ailing(session: Session, *, lenient: bool = False) -> list[UUID]:
     """
     now = clock(session)
     found = {run_id for run_id, owner, until in _at_work(session) if _why_dead(owner, until, now, lenient=lenient)}
-    found |= {step.run_id for step in _lost(session, now)}
+    found |= {step.run_id for step in untaken(session, now)}
     found |= {*_stalled(session), *runs.out_of_time(session, now)}
     return sorted(found)
 
@@ -49,7 +49,7 @@ def mend(session: Session, run_id: UUID, *, lenient: bool = False) -> None:
             steps.release(session, step, now, why)
     session.flush()
     runs.stop_if_out_of_time(session, run, now)
-    _send_again(session, run, _lost(session, now, run_id))
+    _send_again(session, run, untaken(session, now, run_id))
     if session.scalar(select(Run.id).where(Run.id == run_id, *_STALLED)) is not None:
         _go_on(session, run, now)
 
@@ -97,14 +97,23 @@ def _why_dead(owner: str | None, until: datetime | None, now: datetime, *, lenie
 # ---- messages
 
 
-def _lost(session: Session, now: datetime, run_id: UUID | None = None) -> list[Step]:
+def untaken(session: Session, now: datetime, run_id: UUID | None = None, limit: int = LIMIT) -> list[Step]:
     """Queued steps whose message nobody took for long; the more often it was sent, the longer it may take."""
     grace = timedelta(seconds=settings().republish_after)
     queued = select(Step).where(ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
     if run_id is not None:
         queued = queued.where(Step.run_id == run_id)
-    found = session.scalars(queued.order_by(Step.published_at).limit(LIMIT)).all()
+    found = session.scalars(queued.order_by(Step.published_at).limit(limit)).all()
     return [one for one in found if _since(one) + grace * 2 ** min(one.published - 1, 10) < now]
+
+
+def seen(session: Session, steps: Sequence[Step], now: datetime) -> None:
+    """Their messages lie in a queue still: they are not sent again, and looked for once more after their grace."""
+    messages = [(step.id, step.task_id) for step in steps]
+    for at in range(0, len(messages), CHUNK):
+        same = tuple_(Step.id, Step.task_id).in_(messages[at : at + CHUNK])
+        still = update(Step).where(same, Step.status == StepStatus.QUEUED, Step.published_at.is_not(None))
+        session.execute(still.values(published_at=now).execution_options(synchronize_session=False))
 
 
 def _since(step: Step) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 from sqlalchemy import select, update
 
-from pipeline import fetched, tasks
+from pipeline import fetched, healing, tasks
 from pipeline.celery import app
 from pipeline.db import reading, transaction
 from pipeline.embedded.broker import binary
@@ -164,6 +165,23 @@ def test_where_very_many_wait_only_what_was_fetched_is_looked_for(redis, monkeyp
     assert (beat.look(), beat.look()) == (set(), set())
     assert history(taken) == ["start: fetched by a worker whose connection ended; put back"]
     assert history(lost) == []
+
+
+def test_a_message_that_waits_behind_others_for_long_is_not_sent_again_and_one_that_is_lost_is(redis):
+    lost, waits = published_run(), published_run()
+    redis.brpop(redis.keys("default*"))
+    began = datetime.now(UTC) - timedelta(minutes=10)
+    with transaction() as session:
+        session.execute(update(Step).values(published_at=began, queued_at=began))
+
+    assert healing.heal() == {lost.id}
+    assert tasks.publish(lost.id)
+    assert (waiting(redis), history(waits)) == ((2, 0), [])
+    assert history(lost) == ["start: nobody took the message; it is sent again"]
+    with reading() as session:
+        published = dict(session.execute(select(Step.run_id, Step.published)).all())
+    assert published == {lost.id: 2, waits.id: 1}
+    assert healing.heal() == set()
 
 
 def test_what_is_begun_or_not_ours_stays_where_it_is(redis):
