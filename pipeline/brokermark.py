@@ -46,24 +46,14 @@ class BrokerMark:
         self._connection = connection
         if found == known:
             return set()
-        # The mark is remembered last: whoever is killed before does it again, which costs messages that find nothing.
-        lost = set() if known is None else _forget()
         with transaction() as session:
-            brokers.remember(session, name, found)
-        if known is not None:
+            if known is None:
+                brokers.remember(session, name, found)
+                return set()
+            lost = brokers.forget_messages(session, name, known, found)
+        if lost:
             logger.warning("the broker was emptied: what it had lost is published again", runs=len(lost))
         return lost
-
-
-def _forget() -> set[UUID]:
-    with reading() as session:
-        run_ids = brokers.with_messages(session)
-    lost = set()
-    for run_id in run_ids:
-        with transaction() as session:
-            if brokers.forget_messages(session, run_id):
-                lost.add(run_id)
-    return lost
 
 
 def _declare_queues() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
@@ -12,7 +13,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from pipeline.db import CHUNK, clock
-from pipeline.models import ACTIVE_STEP, Broker, Step, StepStatus
+from pipeline.models import ACTIVE_STEP, Broker, Run, Step, StepStatus
 from pipeline.services import publishing, runs
 
 
@@ -35,23 +36,31 @@ def remember(session: Session, name: str, found: str) -> None:
     session.merge(Broker(name=name, mark=found, marked_at=clock(session)))
 
 
-def with_messages(session: Session) -> Sequence[UUID]:
-    """Runs whose steps are to be handed out by a broker, in the order of ids."""
-    unfinished = select(Step.run_id).where(ACTIVE_STEP)
-    return session.scalars(unfinished.distinct().order_by(Step.run_id)).all()
+def forget_messages(session: Session, name: str, known: str, found: str) -> set[UUID]:
+    """The broker has lost the mark it was `known` by, with all messages and the chords that would bring later ones.
 
-
-def forget_messages(session: Session, run_id: UUID) -> int:
-    """The run's messages are lost, and so are the chords that would bring later ones: how many there were."""
-    run = runs.lock(session, run_id)
-    # How often a message was sent says how long the next one may take: this one was not waited for in vain.
-    lost = (Step.run_id == run_id, Step.status.in_((StepStatus.QUEUED, StepStatus.PENDING)))
-    forgotten = update(Step).where(*lost, Step.published_at.is_not(None)).values(published_at=None, published=1)
-    count: int = session.execute(forgotten.execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined]  # a cursor result: it has one
-    if count:
+    It bears the mark `found` from now on; the runs that are to be published again, in the same transaction: whoever is
+    killed in it leaves that to another beat. None where another one was faster, and publishes them.
+    """
+    same = (Broker.name == name, Broker.mark == known)
+    renewed = update(Broker).where(*same).values(mark=found, marked_at=clock(session)).returning(Broker.name)
+    if session.scalar(renewed) is None:
+        return set()
+    lost: Counter[UUID] = Counter()
+    run_ids = session.scalars(select(Step.run_id).where(ACTIVE_STEP).distinct().order_by(Step.run_id)).all()
+    for at in range(0, len(run_ids), CHUNK):
+        some = run_ids[at : at + CHUNK]
+        session.execute(select(Run.id).where(Run.id.in_(some)).order_by(Run.id).with_for_update(key_share=True))
+        unfinished = (Step.run_id.in_(some), Step.status.in_((StepStatus.QUEUED, StepStatus.PENDING)))
+        # How often a message was sent says how long the next one may take: this one was not waited for in vain.
+        forgotten = (
+            update(Step).where(*unfinished, Step.published_at.is_not(None)).values(published_at=None, published=1)
+        )
+        lost.update(session.connection().execute(forgotten.returning(Step.run_id)).scalars())
+    for run_id, count in lost.items():
         messages = "1 message" if count == 1 else f"{count} messages"
-        runs.note(session, run.id, "healed", f"the broker was emptied: {messages} published again")
-    return count
+        runs.note(session, run_id, "healed", f"the broker was emptied: {messages} published again")
+    return set(lost)
 
 
 def with_message(session: Session, *, before: datetime) -> Sequence[Queued]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.adapters import owners
 from pipeline.db import CHUNK, clock
-from pipeline.models import ACTIVE_STEP, Run, RunStatus, Step, StepStatus
+from pipeline.models import ACTIVE_STEP, Broker, Run, RunStatus, Step, StepStatus
 from pipeline.services import approvals, backfills, late, limits, pausing, publishing, runs, steps, turns, waiting
 from pipeline.settings import settings
 
@@ -68,8 +68,10 @@ def tend(session: Session) -> set[UUID]:
 
 
 def unpublished(session: Session) -> set[UUID]:
-    """Runs with steps that are due and have no message."""
+    """Runs with steps that are due and have no message; none while a beat publishes all that a broker had lost."""
     now = clock(session)
+    if session.scalar(select(Broker.name).where(Broker.marked_at > now - PUBLISHING).limit(1)) is not None:
+        return set()
     due = or_(
         Step.not_before <= now,
         and_(Step.not_before.is_(None), Step.queued_at < now - PUBLISHING),
