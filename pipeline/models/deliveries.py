@@ -151,9 +151,13 @@ class Relay(Base):
 
 
 class RateUse(Base):
-    """What one rate let through lately, for every worker; `spans` as `rates.Window` keeps them."""
+    """What one rate let through lately, for every worker; `spans` as `rates.Window` keeps them.
+
+    `held`: how many of its places are at which step attempt.
+    """
 
     __tablename__ = "rate_uses"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     spans: Mapped[list[Any]]
+    held: Mapped[dict[str, Any]]

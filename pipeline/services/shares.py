@@ -16,7 +16,7 @@ from pipeline.models import ACTIVE_STEP, Channel, Delivery, DeliveryStatus, Run,
 from pipeline.rates import Rate
 from pipeline.services import blocks, ledger, rationing, relays
 from pipeline.services.ledger import Claimable
-from pipeline.services.rationing import Rates
+from pipeline.services.rationing import UNLIMITED, Lent, Rates
 
 # Deliveries claimed at once: few enough that rates, brakes and relays are asked anew within seconds.
 MOST = 100
@@ -26,13 +26,17 @@ LONGEST_WAIT, FOR_A_PERSON = 900.0, 900.0
 
 @dataclass(frozen=True)
 class Way:
-    """How this process sends: its relays' fingerprints by name, in order; the rates; the address really written to."""
+    """How this process sends: its relays' fingerprints by name, in order; the rates; the address really written to.
+
+    `each`: how many seconds a message to one of them has taken lately.
+    """
 
     relays: Mapping[str, str]
     rates: Sequence[Rate]
     envelope: Callable[[str], str]
     # The servers of webhooks, as relays are named, with their fingerprints; by the address of their deliveries.
     webhooks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    each: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -43,7 +47,8 @@ class Way:
         """The way to one webhook: its server alone, by the rates that name it, which is not a relay of ours."""
         name, fingerprint = self.webhooks.get(address, (address, ""))
         host = urlsplit(name).hostname or name
-        return Way({name: fingerprint}, [rate for rate in self.rates if rate.name == host], lambda _: f"@{host}")
+        rates = [rate for rate in self.rates if rate.name == host]
+        return Way({name: fingerprint}, rates, lambda _: f"@{host}", each=self.each)
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,15 @@ class Pause:
 
 @dataclass(frozen=True)
 class Share:
-    """What was claimed, each with the seconds from now after which it may go; with nothing, the batch is done or waits.
+    """What was claimed, in the order in which it may go; with nothing, the batch is done or waits.
 
-    `relay` takes the messages; `probe` says that this one message tries whether it is back.
+    `relay` takes the messages, by the places that were `lent` where rates limit it; `probe` says that this one message
+    tries whether it is back.
     """
 
-    deliveries: Sequence[tuple[Delivery, float]] = ()
+    deliveries: Sequence[Delivery] = ()
     relay: str = ""
+    lent: Lent = UNLIMITED
     probe: bool = False
     pause: Pause | None = None
 
@@ -76,7 +83,7 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     claimable = ledger.claimable(session, run_id, batch, now)
     copies = [one.id for one in claimable if one.channel == Channel.FILE][:MOST]
     if copies:
-        return Share([(one, 0.0) for one in ledger.claim(session, copies, attempt_id)])
+        return Share(ledger.claim(session, copies, attempt_id))
     if not claimable and not _queued(session, run_id, batch)[1]:
         return Share()
     if webhook := _webhook(session, run_id, batch) if way.webhooks else None:
@@ -85,12 +92,11 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     if choice.name is None:
         return Share(pause=_pause(choice))
     _go_on(session, run_id)
-    rates = rationing.rates_of(session, choice.name, way.rates, now)
-    granted = _granted(session, claimable[:1] if choice.probe else claimable, rates, way, now)[:MOST]
+    rates = rationing.rates_of(session, choice.name, way.rates, now, way.each.get(choice.name))
+    granted, lent = _granted(session, claimable[:1] if choice.probe else claimable, rates, way, attempt_id)
     if not granted:
         return Share(pause=_until_there_is_room(session, run_id, batch, rates, now))
-    at = dict(granted)
-    return Share([(one, at[one.id]) for one in ledger.claim(session, list(at), attempt_id)], choice.name, choice.probe)
+    return Share(ledger.claim(session, granted, attempt_id), choice.name, lent, choice.probe)
 
 
 def _webhook(session: Session, run_id: UUID, batch: int) -> str | None:
@@ -100,16 +106,16 @@ def _webhook(session: Session, run_id: UUID, batch: int) -> str | None:
 
 
 def _granted(
-    session: Session, claimable: Sequence[Claimable], rates: Rates, way: Way, now: datetime
-) -> list[tuple[UUID, float]]:
-    """Whom the rates let go, with the seconds from now, in that order; the others stay queued until there is room."""
+    session: Session, claimable: Sequence[Claimable], rates: Rates, way: Way, attempt_id: UUID
+) -> tuple[Sequence[UUID], Lent]:
+    """Whom the rates let go, in that order, by which places; the others stay queued until there is room."""
     if not rates or not claimable:
-        return [(one.id, 0.0) for one in claimable]
+        return [one.id for one in claimable[:MOST]], UNLIMITED
     wanting = [(one.id, way.envelope(one.address)) for one in claimable]
-    granted, late = rationing.ration(session, rates, wanting, now, MOST)
+    granted, late, lent = rationing.ration(session, rates, wanting, attempt_id, MOST)
     for until, ids in late.items():
         ledger.postpone(session, ids, until)
-    return sorted(granted.items(), key=lambda one: one[1])
+    return granted, lent
 
 
 def _pause(choice: relays.Choice) -> Pause:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -81,6 +82,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
             patched.delenv(name)
         ours = {"HOME": str(home), "DATABASE_URL": url, "MAIL": "live", "SMTP_URL": smtp.url, "LEASE": "2"}
+        ours["RATE"] = "rated.example 20/s"
         for name, value in ours.items():
             patched.setenv(f"PIPELINE_{name}", value)
         settings.cache_clear()
@@ -94,13 +96,15 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     smtp.stop()
 
 
-def make_batches(count: int, batches: int = 1, schedule: str = "shipments") -> Run:
-    """A run whose deliver steps are queued, with `count` mailboxes that take everything."""
+def make_batches(
+    count: int, batches: int = 1, schedule: str = "shipments", domain: str = "example.org", slow: int = 0
+) -> Run:
+    """A run whose deliver steps are queued, with `count` mailboxes that take everything, the first `slow` slowly."""
     run = make_run(schedule)
     stages = [[late._deliver(run, number, ()) for number in range(batches)], [late._finish(run, ())]]
     acts.carry_out(run, "start", stages=stages)
     for number in range(count):
-        address = f"ok+{number:04}@example.org"
+        address = f"{'slow-dot' if number < slow else 'ok'}+{number:04}@{domain}"
         make_delivery(run, address, f"K{number:04}", status="queued", batch=number % batches, relay=None, reply=None)
     return run
 
@@ -189,6 +193,28 @@ def test_what_a_sender_that_slept_heard_settles_the_doubt(place: Place) -> None:
     with reading() as session:
         told = session.query(DeliveryAttempt).filter_by(delivery_id=first.id).order_by(DeliveryAttempt.id)
         assert [one.event for one in told] == ["dot", "uncertain", "accepted"]
+
+
+# ---- by rates
+
+
+def test_no_second_sees_more_than_the_rate_however_late_senders_are_and_whoever_dies(place: Place) -> None:
+    """A message that is slow leaves its sender behind: it must not make up for it all at once."""
+    place.smtp.slow = 0.7
+    run = make_batches(45, batches=3, domain="rated.example", slow=2)
+    first, second = (place.senders.start(run.id) for _ in range(2))
+    until(lambda: len(place.taken(run)) >= 15)
+    os.kill(first, signal.SIGKILL)
+    third = place.senders.start(run.id)
+    until(lambda: heal() or is_done(run), 60)
+    for sender in (second, third):
+        wait_for(sender)
+
+    place.check(run, kills=1)
+    mine = {str(row.id) for row in place.rows(run)}
+    times = [datetime.fromisoformat(one["at"]) for one in place.smtp.taken() if one["delivery"] in mine]
+    shortest = min((after - before).total_seconds() for before, after in zip(times, times[20:], strict=False))
+    assert shortest > 0.99, f"21 messages within {shortest:.3f} s"
 
 
 # ---- posting to a webhook

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from math import inf
 
-from pipeline.rates import Rate, Window, allot, parse
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pipeline.rates import Pace, Rate, Window, allot, parse
 
 
 @pytest.mark.parametrize(
@@ -30,60 +33,111 @@ def test_what_is_no_rate_is_named(text):
         parse(f"5/s, {text}")
 
 
-def test_a_window_lets_its_count_through_at_once_and_the_next_when_the_first_leaves_it():
+def pace(seconds, *free):
+    return Pace({"": seconds}, {"": free})
+
+
+def allotted(pace, count, horizon=2, most=99):
+    return allot([[""]] * count, pace, horizon, most)
+
+
+def test_a_place_lets_one_through_and_the_next_when_the_window_has_passed():
+    assert allotted(pace(60, 0, 0, 0), 5) == [0, 0, 0, 60, 60]
+
+
+def test_a_sender_uses_its_places_again_as_long_as_it_has_them():
+    assert allotted(pace(1, 0, 0), 8) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_no_more_is_taken_than_wanted():
+    assert allotted(pace(1, *[0] * 10), 4, most=2) == [0, 0, None, None]
+
+
+def test_who_wants_a_place_of_two_rates_waits_for_both_and_stands_in_nobodys_way():
+    both = Pace({"relay": 1, "gmail": 60}, {"relay": [0] * 10, "gmail": [0]})
+    wants = [["relay", "gmail"], ["relay", "gmail"], ["relay"], ["relay", "gmail"]]
+
+    assert allot(wants, both, 2, 99) == [0, 60, 0, 60]
+    assert sorted(both.ends()["relay"])[-3:] == [-1, 0, 0]
+
+
+def test_where_no_place_was_lent_nobody_goes():
+    assert allotted(pace(1), 2) == [inf, inf]
+
+
+def test_a_place_is_free_again_when_its_last_message_has_ended_and_the_window_has_passed():
     window = Window(Rate("", 3, 60))
+    assert window.free(1000, most=9) == [1000] * 3
+    window.lend(2)
+    assert window.free(1000, most=9) == [1000]
+    window.take_back([1001, 1004])
 
-    assert allot([[window]] * 5, now=1000.0, horizon=0) == [1000, 1000, 1000, 1060, 1060]
-
-
-def test_tokens_are_taken_a_little_ahead_so_that_a_sender_keeps_the_pace():
-    window = Window(Rate("", 2, 1))
-
-    assert allot([[window]] * 8, now=1000.0, horizon=2) == [1000, 1000, 1001, 1001, 1002, 1002, 1003, 1003]
-    assert allot([[window]], now=1000.0, horizon=2) == [1003]
-
-
-def test_no_more_room_is_taken_than_wanted():
-    window = Window(Rate("", 10, 1))
-
-    assert allot([[window]] * 4, now=1000.0, horizon=2, most=2) == [1000, 1000, None, None]
-    assert window.spans == [[1000, 1000, 2]]
-
-
-def test_who_wants_room_in_two_windows_waits_for_both_and_stands_in_nobodys_way():
-    relay, gmail = Window(Rate("", 10, 1)), Window(Rate("gmail.com", 1, 60))
-
-    assert allot([[relay, gmail], [relay, gmail], [relay], [relay, gmail]], 1000.0, 2) == [1000, 1060, 1000, 1060]
-    assert sum(count for _, _, count in relay.spans) == 2
-
-
-def test_a_window_that_was_stored_goes_on_where_it_was():
-    window = Window(Rate("", 3, 60))
-    allot([[window]] * 3, 1000.0, 0)
     later = Window(window.rate, window.spans)
-    later.forget(1050.0)
+    assert later.free(1005, most=9) == [1005, 1061, 1064]
+    later.lend(2)
+    assert later.free(1005, most=9) == [1064]
+    later.take_back([1006, 1007])
+    later.forget(1065)
+    assert later.spans == [[1006, 1007, 2]]
 
-    assert allot([[later]], 1050.0, 0) == [1060]
-    later.forget(1061.0)
-    assert later.spans == []
+
+def test_a_place_that_nobody_used_is_as_it_was():
+    window = Window(Rate("", 1, 60), [[1000, 1000, 1]])
+    (free,) = window.free(1010, most=1)
+    window.lend(1)
+    window.take_back([end + 1010 for end in pace(60, free - 1010).ends()[""]])
+
+    assert window.free(1010, most=1) == [1060]
 
 
-@given(
-    count=st.integers(1, 30),
-    seconds=st.sampled_from([1, 60, 3600]),
-    asks=st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 40)), min_size=1, max_size=30),
-    horizon=st.sampled_from([0.0, 2.0]),
-)
-def test_no_window_of_time_ever_sees_more_than_the_rate(count, seconds, asks, horizon):
-    window, now, went = Window(Rate("", count, seconds)), 1_800_000_000.0, []
-    for gap, wanted in asks:
-        now += gap * seconds
-        window.forget(now)
-        went += [at for at in allot([[window]] * wanted, now, horizon) if at <= now + horizon]
+class Senders(RuleBasedStateMachine):
+    """Senders borrow places, use them as they please, take their time, and bring them back or never do."""
 
-    assert went == sorted(went)
-    for index, at in enumerate(went):
-        # A hair's breadth of rounding aside.
-        within = sum(1 for other in went[: index + 1] if other > at - seconds + 1e-6)
-        assert within <= count
-    assert len(window.spans) <= 60
+    @initialize(count=st.integers(1, 30), seconds=st.sampled_from([1, 60, 3600]))
+    def a_rate(self, count, seconds):
+        self.rate, self.now, self.window, self.out, self.went = Rate("", count, seconds), 1.8e9, None, [], []
+        self.window = Window(self.rate)
+
+    @rule(gap=st.floats(0, 0.7))
+    def time_passes(self, gap):
+        self.now += gap * self.rate.seconds
+        self.window.forget(self.now)
+
+    @rule(wanted=st.integers(1, 40))
+    def lend(self, wanted):
+        free = self.window.free(self.now, wanted)
+        self.window.lend(len(free))
+        self.out.append((self.now, pace(self.rate.seconds, *[at - self.now for at in free])))
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), takes=st.floats(0, 0.3))
+    def send(self, data, takes):
+        lent_at, places = data.draw(st.sampled_from(self.out))
+        if (at := lent_at + places.free_at([""])) < inf:
+            self.now = max(self.now, at)
+            began = self.now
+            self.now += takes * self.rate.seconds
+            places.ended([""], self.now - lent_at)
+            # Whenever in its time the server has counted it.
+            self.went.append(data.draw(st.floats(began, self.now)))
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def bring_back(self, data):
+        lent_at, places = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        self.window.take_back(lent_at + end for end in places.ends()[""])
+
+    @invariant()
+    def no_window_of_time_ever_sees_more_than_the_rate(self):
+        went = sorted(getattr(self, "went", []))
+        for index, at in enumerate(went):
+            # A hair's breadth of rounding aside.
+            assert sum(1 for other in went[: index + 1] if other > at - self.rate.seconds + 1e-4) <= self.rate.count
+
+    @invariant()
+    def what_is_kept_stays_small(self):
+        assert len(getattr(self, "window", Window(Rate("", 1, 1))).spans) <= 110
+
+
+TestSenders = Senders.TestCase
+TestSenders.settings = settings(max_examples=60, stateful_step_count=40)

@@ -13,7 +13,8 @@ from pipeline.errors import Blocked, PermanentError, Waiting
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, DeliveryStatus
 from pipeline.replies import Kind
-from pipeline.services import ledger, optouts, places, relays, runs, shares, steps
+from pipeline.services import ledger, optouts, places, rationing, relays, runs, shares, steps
+from pipeline.services.rationing import HORIZON, UNLIMITED
 from pipeline.services.shares import Pause, Share, Way
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
@@ -27,6 +28,8 @@ LOOK = 0.5
 DEADLY = f"{steps.POISONOUS} processes died while they made or sent it (memory, or a fault in a library)"
 # Known answers are committed before a wait of so many seconds: they would be lost with the process.
 WAIT = 0.1
+# Of this process: the seconds that a message to each relay took in its last share.
+_each: dict[str, float] = {}
 
 
 def send_batch(run: RunHandle, batch: int) -> None:
@@ -62,13 +65,17 @@ class Sender:
             configured.rates,
             lambda address: mail_routes.envelope(configured, address),
             {address: _server(one) for address, one in run.definition.webhooks.items()},
+            _each,
         )
         self.journal = Journal(run.attempt_id)
         self.letters = Letters(run)
         self.post = Post(run, self.letters, self.journal, urls, self.way.fingerprints)
         with reading() as session:
             self.before = steps.suspicion(session, run.claim)
-        self._begun, self._since = False, time.monotonic()
+        self._begun = False
+        self._since = self._looked = time.monotonic()
+        # The places that this process has of the rates, and since when.
+        self._lent, self._lent_at = UNLIMITED, 0.0
 
     def work(self) -> None:
         """Share after share, until nothing is left that may go now."""
@@ -82,13 +89,22 @@ class Sender:
                 steps.wake(session, "deliver", clock(session), run_id=self.run.id, limit=1)
 
     def give_back(self) -> None:
-        """Write what is known, and queue again what was claimed and certainly not sent."""
+        """Write what is known, and give back places, and what was claimed and certainly not sent."""
         self.journal.close()
         self.journal.flush()
+        self._give_back_places()
         persist(lambda session: ledger.requeue(session, self.run.id, self.batch, self.run.attempt_id))
+
+    def _give_back_places(self) -> None:
+        """In a transaction of its own: those of other rates are locked when places are taken."""
+        if self._lent.rates:
+            lent, elapsed = self._lent, time.monotonic() - self._lent_at
+            persist(lambda session: rationing.take_back(session, lent, self.run.attempt_id, elapsed))
+            self._lent = UNLIMITED
 
     def _take(self) -> Share | None:
         run = self.run
+        self._give_back_places()
         with transaction(durable=self.journal.knows) as session:
             steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
             self.journal.write(session)
@@ -97,16 +113,17 @@ class Sender:
             else:
                 ledger.recover(session, run.claim.run, self.batch, run.attempt_id)
             share = shares.take(session, run.id, self.batch, run.attempt_id, self.way)
-            barred = optouts.barred_deliveries(session, [delivery for delivery, _ in share.deliveries], run.name)
+            barred = optouts.barred_deliveries(session, share.deliveries, run.name)
             if self.before.careful and share.deliveries:
-                steps.working_on(session, run.attempt_id, str(share.deliveries[0][0].id))
+                steps.working_on(session, run.attempt_id, str(share.deliveries[0].id))
+        self._lent, self._lent_at = share.lent, time.monotonic()
         self.journal.forget()
         self._begun = True
         if share.pause:
             raise self._waits(share.pause)
         if not share.deliveries:
             return None
-        self.letters.load([delivery for delivery, _ in share.deliveries])
+        self.letters.load(share.deliveries)
         self.post.barred = barred
         return share
 
@@ -123,24 +140,43 @@ class Sender:
         return Waiting(pause.why, again_in=pause.seconds + apart)
 
     def _send(self, share: Share) -> None:
-        """The share's deliveries, each when there is room for it; something may come up before the last of them."""
-        began = looked = time.monotonic()
-        for delivery, at in share.deliveries:
-            if began + at - time.monotonic() > WAIT:
-                self.journal.flush()
-            while True:
-                self.run.alive()
-                now = time.monotonic()
-                if now - looked > LOOK:
-                    if self._is_halted(share.relay):
-                        return
-                    looked = now
-                if now >= began + at:
-                    break
-                time.sleep(min(began + at - now, LOOK))
-            # A server may take a minute for each.
-            if now - self._since > TURN or not self._deliver(delivery, share):
+        """The share's deliveries, each when there is a place for it; something may come up before the last of them.
+
+        A share that is limited by rates is over when others may have its places.
+        """
+        spent = 0.0
+        for number, delivery in enumerate(share.deliveries):
+            at = share.lent.free_at(delivery.id)
+            if share.lent.rates and number and max(at, time.monotonic() - self._lent_at) > HORIZON:
                 return
+            # A server may take a minute for each.
+            if not self._waited(self._lent_at + at, share.relay) or time.monotonic() - self._since > TURN:
+                return
+            began = time.monotonic()
+            try:
+                goes_on = self._deliver(delivery, share)
+            finally:
+                ended = time.monotonic()
+                share.lent.ended(delivery.id, ended - self._lent_at)
+            spent += ended - began
+            _each[share.relay] = spent / (number + 1)
+            if not goes_on:
+                return
+
+    def _waited(self, until: float, relay: str) -> bool:
+        """Wait until then, by the monotonic clock; False where somebody has pulled a brake, or cancels the run."""
+        if until - time.monotonic() > WAIT:
+            self.journal.flush()
+        while True:
+            self.run.alive()
+            now = time.monotonic()
+            if now - self._looked > LOOK:
+                if self._is_halted(relay):
+                    return False
+                self._looked = now
+            if now >= until:
+                return True
+            time.sleep(min(until - now, LOOK))
 
     def _deliver(self, delivery: Delivery, share: Share) -> bool:
         """One delivery, after a try that died with care; whether the rest of the share may follow."""

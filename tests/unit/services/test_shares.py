@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from pipeline.db import transaction
-from pipeline.models import Notice, new_id
-from pipeline.rates import parse
-from pipeline.services import blocks, ledger, relays, runs, shares, steps
+from pipeline.models import Attempt, Notice, new_id
+from pipeline.rates import Pace, parse
+from pipeline.services import blocks, ledger, rationing, relays, runs, shares, steps
+from pipeline.services.rationing import Lent
 from pipeline.services.shares import Way
 from tests.factories import make_run, make_step
 from tests.unit.services import acts
@@ -39,7 +40,20 @@ def take(run, attempt, rates="", batch=0):
 
 
 def addresses(share):
-    return [(delivery.address, round(at, 3)) for delivery, at in share.deliveries]
+    return [(delivery.address, round(share.lent.free_at(delivery.id), 3)) for delivery in share.deliveries]
+
+
+def times(share):
+    """When each may begin, if none takes any time."""
+    found = []
+    for one in share.deliveries:
+        found.append(round(share.lent.free_at(one.id), 3))
+        share.lent.ended(one.id, found[-1])
+    return found
+
+
+def give_places_back(share, attempt, elapsed=0.0):
+    write(rationing.take_back, share.lent, attempt, elapsed)
 
 
 def people(run, count, domain="x.example", batch=0):
@@ -73,34 +87,103 @@ def test_files_need_no_relay(run, attempt):
     write(lambda session: setattr(relays.find(session, RELAY), "stopped_at", run.created_at))
 
     share = take(run, attempt)
-    assert [one.id for one, _ in share.deliveries] == [folder.id]
+    assert [one.id for one in share.deliveries] == [folder.id]
     assert take(run, attempt).pause.blocked
 
 
 # ---- rates
 
 
+def at_work(run):
+    """The attempt of a sender that is at work."""
+    name = f"deliver:{new_id()}"
+    make_step(run, name, status="running", attempts=("running",))
+    return acts.attempts(run, name)[0].id
+
+
 def test_two_workers_share_one_rate(run):
     people(run, 6)
     people(run, 6, batch=1)
 
-    assert addresses(take(run, new_id(), "4/m")) == [(f"p0{n}@x.example", 0) for n in range(4)]
-    other = take(run, new_id(), "4/m", batch=1)
-    assert (other.deliveries, other.pause.seconds) == ((), 60)
-    assert other.pause.why == "waits for its turn: relay.example:25 4/m"
+    first = at_work(run)
+    share = take(run, first, "4/m")
+    assert addresses(share) == [(f"p0{n}@x.example", 0) for n in range(4)]
+    # What the first one has it gives back within two seconds.
+    assert take(run, at_work(run), "4/m", batch=1).pause.seconds == 2
+
+    times(share)
+    give_places_back(share, first)
+    assert take(run, at_work(run), "4/m").pause.seconds == 60
 
 
-def test_room_is_taken_a_moment_ahead_so_that_the_sender_keeps_the_pace(run, attempt):
+def test_who_finds_no_place_says_for_what_it_waits(run):
+    people(run, 1)
+    people(run, 1, batch=1)
+    first = at_work(run)
+    share = take(run, first, "1/m")
+    times(share)
+    give_places_back(share, first)
+
+    pause = take(run, at_work(run), "1/m", batch=1).pause
+    assert (pause.why, pause.seconds) == ("waits for its turn: relay.example:25 1/m", 60)
+
+
+def test_a_sender_keeps_the_pace_as_long_as_it_has_its_places(run, attempt):
     people(run, 9)
 
     share = take(run, attempt, "2/s")
-    assert [at for _, at in addresses(share)] == [0, 0, 1, 1, 2, 2]
-    assert take(run, attempt, "2/s").pause.seconds == 3
+    assert times(share) == [0, 0, 1, 1, 2, 2]
+    give_places_back(share, attempt, elapsed=2.0)
+    # Of those that are left it has not been said that they wait: the same sender asks again.
+    again = take(run, attempt, "2/s")
+    assert times(again) == [1, 1, 2]
+
+
+def test_a_place_is_free_a_window_after_its_message_has_ended_however_long_that_took(run, time):
+    people(run, 2)
+    first = at_work(run)
+    share = take(run, first, "1/s")
+    share.lent.ended(share.deliveries[0].id, 5.0)
+    write(ledger.requeue, run.id, 0, first)
+    time.passes(seconds=5)
+    give_places_back(share, first, elapsed=5.0)
+
+    assert take(run, at_work(run), "1/s").lent.pace.free_at(["relay.example:25 1/s"]) == 1
+
+
+def test_what_a_process_had_that_died_counts_as_used_until_it_is_known_to_be_dead(run, time):
+    people(run, 3)
+    died = at_work(run)
+    assert len(take(run, died, "2/m").deliveries) == 2
+    write(ledger.requeue, run.id, 0, died)
+    time.passes(minutes=5)
+    assert take(run, at_work(run), "2/m").pause.seconds == 2
+
+    write(lambda session: setattr(session.get(Attempt, died), "outcome", "abandoned"))
+    time.passes(seconds=3)
+    assert take(run, at_work(run), "2/m").pause.seconds == 60
+    # Its late word changes nothing any more.
+    lent = Lent({f"{RELAY} 2/m": parse("2/m")[0]}, Pace({f"{RELAY} 2/m": 60}, {f"{RELAY} 2/m": [0, 0]}), {})
+    write(rationing.take_back, lent, died, 0.0)
+    assert take(run, at_work(run), "2/m").pause.seconds == 60
+
+
+def test_a_sender_takes_no_more_places_than_it_can_use(run):
+    people(run, 9)
+    people(run, 9, batch=1)
+
+    slow, first = Way({RELAY: "aaaa"}, parse("6/s"), str, each={RELAY: 0.5}), at_work(run)
+    with transaction() as session:
+        share = shares.take(session, run.id, 0, first, slow)
+    assert times(share)[:6] == [0, 0, 1, 1, 2, 2]
+    assert times(take(run, at_work(run), "6/s", batch=1))[:5] == [0, 0, 0, 0, 1]
 
 
 def test_what_waits_stays_queued_with_its_time_and_comes_when_it_is_due(run, attempt, time):
     made = people(run, 3)
-    take(run, attempt, "2/m")
+    share = take(run, attempt, "2/m")
+    times(share)
+    give_places_back(share, attempt)
 
     waiting = read(made[2])
     assert (waiting.status, waiting.not_before) == ("queued", time.now + timedelta(minutes=1))
@@ -128,13 +211,18 @@ def test_a_rate_of_one_relay_is_not_that_of_another(run, attempt):
 def test_all_rates_hold_at_once(run, attempt):
     people(run, 9)
 
-    assert len(take(run, attempt, "5/s, 4/m, 3/h").deliveries) == 3
+    share = take(run, attempt, "5/s, 4/m, 3/h")
+    assert times(share) == [0, 0, 0]
+    give_places_back(share, attempt)
     assert take(run, attempt, "5/s, 4/m, 3/h").pause.seconds == 3600
 
 
 def test_steps_that_wait_for_room_come_one_after_the_other(run, time):
     people(run, 10)
-    take(run, new_id(), "10/m")
+    before = new_id()
+    share = take(run, before, "10/m")
+    times(share)
+    give_places_back(share, before)
     for n in (1, 2):
         people(run, 10, batch=n)
     first = take(run, new_id(), "10/m", batch=1).pause
@@ -158,8 +246,8 @@ def test_a_throttled_relay_gets_less_until_it_recovers(run, attempt, time):
     people(run, 9)
     write(relays.throttled, RELAY, 4.0, time.now)
 
-    assert [at for _, at in addresses(take(run, attempt))] == [0, 0, 1, 1, 2, 2]
-    assert "as it asked for" in take(run, attempt).pause.why
+    assert times(take(run, at_work(run))) == [0, 0, 1, 1, 2, 2]
+    assert "as it asked for" in take(run, at_work(run)).pause.why
 
 
 # ---- relays and people
