@@ -14,10 +14,11 @@ from pipeline.report import Model
 
 
 def _duration(value: Any) -> str:
-    """A length of time as it is written in a file, longer than none; numbers are seconds."""
+    """A length of time as it is written in a file, a second or more; numbers are seconds."""
     length = timing.parse_duration(value)
-    if not length:
-        raise ValueError(f'"{value}" is no time at all: leave it out, or write it like 2m')
+    if length < timedelta(seconds=1):
+        short = "less than a second" if length else "no time at all"
+        raise ValueError(f'"{value}" is {short}: leave it out, or write it like 2m')
     return value if isinstance(value, str) else timing.format_duration(length)
 
 
@@ -94,7 +95,9 @@ class CatchUp(Model):
 class Keep(Model):
     """How long what is known of a schedule's runs is kept: by their age, by their number, or whichever comes first."""
 
-    days: int | None = Field(None, ge=1, description="Days since a run finished. Default: PIPELINE_KEEP_DAYS.")
+    days: int | None = Field(
+        None, ge=1, le=36_500, description="Days since a run finished. Default: PIPELINE_KEEP_DAYS."
+    )
     runs: int | None = Field(None, ge=1, description="The newest so many runs, and the last one that succeeded.")
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ class When(Model):
     """The instants a schedule is due at; a plain string is short for its cron expression."""
 
     cron: str | None = Field(None, description='Five fields, or six with seconds first: "0 7 * * mon".')
-    every: str | None = Field(None, description="An interval such as 15m, aligned to `anchor`.")
+    every: Duration | None = Field(None, description="An interval such as 15m, aligned to `anchor`.")
     anchor: str | None = Field(
         None, description="An ISO 8601 instant that intervals are counted from. Default: the epoch."
     )

@@ -42,6 +42,7 @@ _SHORT: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("After", "schedules"): [_TEXT],
     ("After", "give_up_after"): [_SECONDS],
     ("When", "at"): [_TEXT],
+    ("When", "every"): [_SECONDS],
     ("When", "jitter"): [_SECONDS],
     ("CatchUp", "window"): [_SECONDS],
     ("Deadline", "start_within"): [_SECONDS],

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     # The address that messages come from unless a schedule says otherwise.
     mail_from: str = "Reports <reports@localhost>"
     # Seconds without an answer after which a relay is dead; after the final dot ten minutes (RFC 5321 4.5.3.2.6).
-    smtp_timeout: float = Field(60.0, gt=0)
+    smtp_timeout: float = Field(60.0, gt=0, le=3600)
     # The private RSA key (PEM) that messages are signed with (DKIM): a file, relative to the home, or the text itself.
     dkim_key: str = ""
     # The name under which the DNS has the public key: a TXT record at <selector>._domainkey.<domain>.
@@ -106,13 +106,13 @@ class Settings(BaseSettings):
     # How many steps may be at work at once, over all workers: warehouse=2, pdf=8; a database's name limits its queries.
     pools: str = ""
     # Seconds a claim stays valid without being renewed; it is renewed every third of it.
-    lease: float = Field(30.0, ge=2)
+    lease: float = Field(30.0, ge=2, le=3600)
     # Seconds in which a worker that is asked to stop does: less than it is given before it is killed (Kubernetes: 30).
     stop_within: float = Field(20.0, ge=1, le=3600)
     # Seconds after which a queued step whose message was not taken is published again; doubles each time.
-    republish_after: float = Field(60.0, ge=1)
+    republish_after: float = Field(60.0, ge=1, le=86_400)
     # Seconds a source may take for one statement or request.
-    source_timeout: float = Field(600.0, gt=0)
+    source_timeout: float = Field(600.0, gt=0, le=86_400)
     # Bytes that one HTTP source may send.
     source_max_bytes: int = Field(2_000_000_000, gt=0)
     # Rows that one document may show; more is refused with a sentence (a PDF above 2,000 rows: use XLSX).
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     # Seconds that one document may take; above, it fails alone.
     document_timeout: float = Field(300.0, gt=0, le=3000)
     # Days after which finished runs and their artifacts are purged by the retention workflow.
-    keep_days: int = Field(400, ge=1)
+    keep_days: int = Field(400, ge=1, le=36_500)
     # Megabytes that must stay free on the artifact disk; below it `pipeline doctor` warns.
     min_free_mb: int = Field(500, ge=0)
     # console or json.

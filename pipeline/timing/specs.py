@@ -35,7 +35,10 @@ class Every:
     @classmethod
     def parse(cls, interval: str | float | timedelta, anchor: datetime = EPOCH) -> Every:
         """Read the interval as `parse_duration` does; raises ValueError unless it is whole seconds, 1 or more."""
-        length = parse_duration(interval)
+        try:
+            length = parse_duration(interval)
+        except ValueError as error:
+            raise ValueError(f"every: {error}") from None
         if length < timedelta(seconds=1) or length.microseconds:
             raise ValueError(f"every {interval} is not a whole number of seconds, 1 or more")
         return cls(length // timedelta(seconds=1), anchor)

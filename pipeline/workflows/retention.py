@@ -29,7 +29,7 @@ KEPT = (("reports", "*/*/*"), ("outbox", "*"))
 @workflow
 def retention(
     run: RunHandle,  # noqa: ARG001 - every workflow is given its run
-    keep_days: Annotated[int, Field(ge=1)] | None = None,
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = None,
 ) -> Signature:
     """Runs that finished more than `keep_days` (default: PIPELINE_KEEP_DAYS) ago, then artifacts, then other files.
 

@@ -199,7 +199,7 @@ def test_a_retry_is_the_files_over_the_steps_own():
         ({"when": {}}, "when needs exactly one of cron, every, at"),
         ({"when": {"cron": "0 7 * * *", "anchor": "2026-01-01"}}, "when anchor goes with every"),
         ({"when": {"at": "tomorrow"}}, 'when.at "tomorrow" is not a date with a time: write it like 2026-11-16T07:00'),
-        ({"when": {"every": "0s"}}, "when.every 0s is not a whole number of seconds, 1 or more"),
+        ({"when": {"every": "0s"}}, 'when.every "0s" is no time at all: leave it out, or write it like 2m'),
         ({"when": {"corn": "0 7 * * *"}}, "when.corn is not a field here: did you mean cron?"),
         (
             {"when": {"cron": "0 7 * * *", "except_on": "holidays:DE-BYY"}},
@@ -385,6 +385,38 @@ def test_a_mistake_is_told_at_its_field_with_the_way_out(fields, answer):
     assert refusal({name: value for name, value in {"report": REPORT, **fields}.items() if value is not None}) == [
         answer
     ]
+
+
+QUERY = {"database": "warehouse", "query": "select 1"}
+DAILY = {"cron": "0 7 * * *"}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("when.every", lambda length: {"when": {"every": length}}),
+        ("when.jitter", lambda length: {"when": {**DAILY, "jitter": length}}),
+        ("catch_up.window", lambda length: {"when": DAILY, "catch_up": {"window": length}}),
+        ("deadline.start_within", lambda length: {"deadline": {"start_within": length}}),
+        ("deadline.finish_within", lambda length: {"deadline": {"finish_within": length}}),
+        ("time_limit", lambda length: {"time_limit": length}),
+        ("lapse_after", lambda length: {"approval": "required", "lapse_after": length}),
+        ("ready_when.every", lambda length: {"ready_when": {**QUERY, "every": length}}),
+        ("ready_when.give_up_after", lambda length: {"ready_when": {**QUERY, "give_up_after": length}}),
+        ("after.give_up_after", lambda length: {"after": {"schedules": "other", "give_up_after": length}}),
+        ("message.link_for", lambda length: {"message": {"link_for": length}}),
+        ("retry.deliver give_up_after", lambda length: {"retry": {"deliver": {"give_up_after": length}}}),
+        ("retry.fetch time_limit", lambda length: {"retry": {"fetch": {"time_limit": length}}}),
+        ("keep.days", lambda length: {"keep": {"days": length}}),
+        ("command.time_limit", lambda length: {"report": None, "command": {"run": ["a"], "time_limit": length}}),
+        ("task.time_limit", lambda length: {"report": None, "task": {"name": "t", "time_limit": length}}),
+    ],
+)
+@pytest.mark.parametrize("length", [0, "0s", -1, "-5m", "soon", float("inf"), 10**12])
+def test_a_length_of_time_that_cannot_be_meant_is_told_at_its_field(field, fields, length):
+    wrong = {name: value for name, value in {"report": REPORT, **fields(length)}.items() if value is not None}
+    (answer,) = refusal(wrong)
+    assert answer.startswith(field)
 
 
 @pytest.mark.parametrize("field", ["period", "report.period"])
