@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.ports import free_port
 from tests.smtp_server import ScriptedServer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,8 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (home / "schedules" / f"{name}.yaml").write_text(text)
     smtp = ScriptedServer(home / "smtp.log").start()
     smtp.texts["553"] = "5.7.1 Messages of this kind are not taken before noon"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
     environment |= {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from pathlib import Path
 from pipeline.db import make_engine
 from tests.chaos.wire import Wire, Wires
 from tests.functional.running import Running
+from tests.ports import free_port
 from tests.postgresql import Server, administer, die_with_parent
 from tests.smtp_server import ScriptedServer
 
@@ -76,8 +76,7 @@ def site(home: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Site]:
     try:
         database.start()
         administer(str(database.folder), "CREATE DATABASE chaos")
-        mail = ScriptedServer(home / "smtp.log")
-        mail.port = _free_port()
+        mail = ScriptedServer(home / "smtp.log", port=free_port())
         wires = {
             "database": lines.wire(f"{database.folder}/.s.PGSQL.5432"),
             "broker": lines.wire(str(home / "var" / "broker.sock")),
@@ -107,9 +106,3 @@ def site(home: Path, parts: tuple[str, ...] = PARTS) -> Iterator[Site]:
     finally:
         database.end()
         lines.stop()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port

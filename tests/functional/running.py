@@ -26,6 +26,7 @@ from pipeline.db import make_engine
 from pipeline.embedded.broker import binary
 from pipeline.models import FINAL_RUN, Attempt, Delivery, DeliveryAttempt, Document, Run, RunStatus, Step
 from tests.functional.typist import Typist
+from tests.ports import free_port
 from tests.postgresql import die_with_parent
 from tests.smtp_server import ScriptedServer
 
@@ -215,7 +216,7 @@ class Running:
                 [binary(), *words], stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock
             )  # fmt: skip
-        self.until(lambda: socket.exists() or None, 10)
+        self.until(lambda: socket.exists() or None, 30)
 
     def revive(self, name: str) -> bool:
         """Start the process again if it ended by itself, as a supervisor does; whether it had."""
@@ -253,7 +254,7 @@ def running(home: Path, database_url: str = "", *, workflow: str = "", **setting
         (home / "workflows" / "story.py").write_text(workflow)
     with sqlite3.connect(home / "warehouse.db") as source:
         source.executescript(SHIPMENTS)
-    smtp = ScriptedServer(home / "smtp.log", slow=0.5).start()
+    smtp = ScriptedServer(home / "smtp.log", port=free_port(), slow=0.5).start()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
     environment |= {
         "PIPELINE_HOME": str(home),

@@ -39,7 +39,7 @@ def stub(name, home, behaviour):
     command = [sys.executable, "-c", STUB, name, str(home / "diary.txt"), behaviour]
     if behaviour == "dying":
         command = [sys.executable, "-c", "raise SystemExit('no such module: nonsense')"]
-    return Child(name, command, grace=1 if behaviour == "stuck-briefly" else 30)
+    return Child(name, command, grace=1 if behaviour == "stuck-briefly" else 300)
 
 
 def made_of(settings, words):

@@ -92,14 +92,19 @@ class Beats:
     def watch(self) -> None:
         """Replace those that are killed, until the others have found nothing more to do."""
         while self.alive:
-            pid, status = os.wait()
-            point = self.alive.pop(pid)
-            if os.WIFSIGNALED(status):
-                assert (os.WTERMSIG(status), point is None) == (signal.SIGKILL, False)
-                self.kills[str(point)] += 1
-                self.alive.update([self.start()])
-            else:
-                assert os.WEXITSTATUS(status) == 0
+            for pid in list(self.alive):  # and no other child of this process
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    self.replace(pid, os.waitstatus_to_exitcode(status))
+            time.sleep(0.005)
+
+    def replace(self, pid: int, code: int) -> None:
+        point = self.alive.pop(pid)
+        assert code in {-signal.SIGKILL, 0}
+        if code:
+            assert point is not None
+            self.kills[point] += 1
+            self.alive.update([self.start()])
 
 
 @pytest.mark.parametrize("beats", [2, 3])

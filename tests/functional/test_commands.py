@@ -48,6 +48,11 @@ def lives(pid: int) -> bool:
         return False
 
 
+def gone(pipeline: Running, those: list[int]) -> None:
+    """They end: what is killed lives until its turn comes."""
+    pipeline.until(lambda: not any(map(lives, those)), 30, lambda: f"{those}")
+
+
 def test_a_program_is_told_what_it_is_for_and_its_output_is_shown(pipeline: Running) -> None:
     (pipeline.home / "work").mkdir(exist_ok=True)
     run = pipeline.run(written(pipeline, "tell", TELL), "-p", "region=us")
@@ -84,7 +89,7 @@ def test_past_its_time_a_program_is_ended_with_all_it_has_started(pipeline: Runn
         "failed", "command: /bin/sh took longer than its time limit of 1s and was ended",
     )  # fmt: skip
     assert attempts(pipeline, run)[0].output == "begun\n"
-    assert not any(lives(pid) for pid in pids(pipeline.home / "late"))
+    gone(pipeline, pids(pipeline.home / "late"))
 
 
 @pytest.mark.parametrize("whom", ["its child", "all of it"])
@@ -98,12 +103,12 @@ def test_a_killed_worker_leaves_no_program_behind_and_another_does_it_again(pipe
     begun = pipeline.until(lambda: pids(pipeline.home / name) or None, 30)
     if whom == "all of it":
         pipeline.kill("worker")
-        pipeline.until(lambda: not any(map(lives, begun)) or None, 30, lambda: f"{begun}")
+        gone(pipeline, begun)
         pipeline.start("worker")
     else:
         (step,) = pipeline.rows(Step, Step.run_id == run_id, Step.name == "command")
         os.kill(int(str(step.lease_owner).split("/")[2]), signal.SIGKILL)
-        pipeline.until(lambda: not any(map(lives, begun)) or None, 30, lambda: f"{begun}")
+        gone(pipeline, begun)
     run = pipeline.finished(run_id)
     assert run.status == "succeeded", run.error
     assert [one.outcome for one in attempts(pipeline, run)] == ["abandoned", "succeeded"]
@@ -127,5 +132,5 @@ def test_a_cancelled_run_ends_its_program_within_seconds_and_keeps_what_it_wrote
     run = pipeline.finished(run_id)
     assert run.status == "cancelled"
     assert "wrong day" in str(run.error)
-    assert not any(map(lives, begun))
+    gone(pipeline, begun)
     assert attempts(pipeline, run)[0].output == "begun\n"

@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from tests.functional.running import PIPELINE, Running
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # A web application's own environment: of the pipeline it knows an address, and nothing of its settings or home.
@@ -28,11 +29,6 @@ recipients: [ok@example.org]
 
 def broker_of(pipeline: Running) -> str:
     return f"redis+socket://{pipeline.home / 'var' / 'broker.sock'}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def call(url, method="GET", body=None):

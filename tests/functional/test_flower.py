@@ -12,13 +12,13 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.functional.running import PIPELINE, Running
+from tests.ports import free_port
 
 
 @contextmanager
 def served(pipeline: Running, command):
     """Its address, as `command` serves it, and what it says."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     log = pipeline.home / f"flower-{port}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -26,7 +26,7 @@ def served(pipeline: Running, command):
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        pipeline.until(lambda: asked(f"{url}/healthcheck")[0] == 200 or None, 30)
+        pipeline.until(lambda: asked(f"{url}/healthcheck")[0] == 200 or None, 60)
         yield url, log
     finally:
         process.terminate()

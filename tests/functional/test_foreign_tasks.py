@@ -50,12 +50,13 @@ def pipeline(sqlite_pipeline: Running) -> Iterator[Running]:
     home = sqlite_pipeline.home
     (home / "myapp.py").write_text(APP)
     environment = {**os.environ, "SHARED": f"redis+socket://{home / 'var' / 'broker.sock'}"}
-    words = ["-A", "myapp", "worker", "-c", "2", "-n", "other@%h", "--without-gossip", "--without-mingle"]
+    words = ["-A", "myapp", "worker", "-l", "info", "-c", "2", "-n", "other@%h", "--without-gossip", "--without-mingle"]
     with (home / "other.log").open("ab") as log:
         sqlite_pipeline.processes["other"] = subprocess.Popen(
             [sys.executable, "-m", "celery", *words], cwd=home, env=environment, stdout=log, stderr=log,
             stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+    sqlite_pipeline.until(lambda: b"ready." in (home / "other.log").read_bytes(), 60)
     yield sqlite_pipeline
     sqlite_pipeline.kill("other", signal.SIGTERM)
 

@@ -25,7 +25,7 @@ def up(tmp_path):
 
 def test_steps_of_a_pool_take_turns_and_hold_up_nobody_else(up: Running) -> None:
     up.schedule("work", WORK)
-    up.schedule("holder", "command: [/bin/sleep, '60']\npools: {command: warehouse}\n")
+    up.schedule("holder", "command: [/bin/sleep, '600']\npools: {command: warehouse}\n")
     up.schedule("quick", "command: [/bin/true]\n")
     holder = up.trigger("holder")
     held = (Step.run_id == holder, Step.name == "command", Step.status == "running")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,29 +12,34 @@ import httpx
 import pytest
 
 from tests.functional.running import PIPELINE, Running
+from tests.ports import free_port
 
 PUBLIC = "https://reports.example.net"
 
 
 # As long as the pipeline: a process may come back to these tests.
 @pytest.fixture(scope="session")
-def web(postgresql_pipeline: Running) -> Iterator[tuple[Running, httpx.Client, subprocess.Popen[bytes]]]:
-    """The pipeline, a client with a token of scope operate, and the process that serves."""
-    running = postgresql_pipeline
-    token = running.command("token", "create", "shop", "--scope", "operate", check=True).stdout.strip()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {**running.environment, "PIPELINE_WEB_PROXIES": "127.0.0.1"}
-    with (running.home / "web.log").open("ab") as log:
-        process = subprocess.Popen(
-            [PIPELINE, "web", "--port", str(port)], cwd=running.home, env=environment, stdout=log, stderr=log
-        )
+def client(postgresql_pipeline: Running) -> Iterator[httpx.Client]:
+    """One with a token of scope operate, for a server on a port of its own."""
+    token = postgresql_pipeline.command("token", "create", "shop", "--scope", "operate", check=True).stdout.strip()
     head = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "203.0.113.7"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=head, timeout=30) as client:
-        running.until(lambda: answers(client), 30)
-        yield running, client, process
-    process.kill()
-    process.wait(10)
+    with httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", headers=head, timeout=30) as made:
+        yield made
+
+
+@pytest.fixture
+def web(postgresql_pipeline: Running, client: httpx.Client) -> tuple[Running, httpx.Client, subprocess.Popen[bytes]]:
+    """The pipeline, the client, and the process that serves: started where none does, and ended with the pipeline."""
+    running = postgresql_pipeline
+    if "web" not in running.processes or running.processes["web"].poll() is not None:
+        environment = {**running.environment, "PIPELINE_WEB_PROXIES": "127.0.0.1"}
+        with (running.home / "web.log").open("wb") as log:
+            running.processes["web"] = subprocess.Popen(
+                [PIPELINE, "web", "--port", str(client.base_url.port)], cwd=running.home, env=environment,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+    running.until(lambda: answers(client), 60)
+    return running, client, running.processes["web"]
 
 
 def answers(client: httpx.Client) -> bool:

@@ -22,6 +22,7 @@ from pipeline.models import Scope
 from pipeline.services import api_tokens
 from pipeline.services.audit import Actor
 from tests.factories import finished_run, make_document, make_file, make_run, make_schedule
+from tests.ports import free_port
 from tests.webhook import webhook
 
 __all__ = ["webhook"]
@@ -203,10 +204,8 @@ def test_an_api_that_stays_away_is_told_as_such(webhook, quick):
         webhook.answer(503, json.dumps({"detail": "the database does not answer"}))
     with pytest.raises(client.Problem, match="the database does not answer"):
         Pipeline(webhook.url, attempts=2).status("shipments")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
     with pytest.raises(Unreachable, match="Connection refused"):
-        Pipeline(f"http://127.0.0.1:{port}").status("shipments")
+        Pipeline(f"http://127.0.0.1:{free_port()}").status("shipments")
     assert len(quick) == 4
 
 

@@ -75,6 +75,7 @@ class Worker:
         consumer.qos(prefetch_count=2)
         consumer.consume()
         self.fetch(timeout=0.01)
+        until(lambda: self._fetching() - before)
         (self.number,) = self._fetching() - before
 
     def _fetching(self):

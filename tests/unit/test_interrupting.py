@@ -45,7 +45,8 @@ def test_an_interruption_that_was_passed_over_is_met_again_at_the_next_safe_poin
     assert handle.died == []
 
 
-def test_a_signal_that_the_worker_has_heard_too_is_left_to_the_worker(handle):
+def test_a_signal_that_the_worker_has_heard_too_is_left_to_the_worker(handle, monkeypatch):
+    monkeypatch.setattr(interrupting, "TOGETHER", 60)
     with interrupting.heard(handle):
         stopping.ask()
         hears(signal.SIGTERM)
@@ -64,9 +65,9 @@ def test_a_signal_to_this_process_alone_gives_the_step_back_and_then_ends_the_pr
     assert handle.died == ["SIGTERM"]
 
 
-def test_a_second_signal_of_a_worker_that_has_begun_to_stop_is_meant(handle):
+def test_a_second_signal_of_a_worker_that_has_begun_to_stop_is_meant(handle, monkeypatch):
+    monkeypatch.setattr(interrupting, "TOGETHER", 0)
     stopping.ask()
-    time.sleep(0.25)
     with interrupting.heard(handle), pytest.raises(Waiting):
         hears(signal.SIGTERM)
 

@@ -19,6 +19,7 @@ from pipeline.errors import TransientError
 from pipeline.models import Heartbeat
 from pipeline.settings import settings
 from tests.conftest import forget_engine
+from tests.ports import free_port
 from tests.webhook import webhook
 
 __all__ = ["webhook"]
@@ -37,9 +38,7 @@ def set_to(monkeypatch):
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture
@@ -136,12 +135,12 @@ def test_a_monitor_is_called_while_beat_is_well_and_not_when_it_is_ill(set_to, w
 
 
 def test_a_monitor_that_does_not_answer_is_told_without_its_secret(set_to, webhook, monkeypatch):
-    monkeypatch.setattr(vitals, "PATIENCE", 0.2)
     set_to(heartbeat_url=f"{webhook.url}/secret")
     live()
     webhook.answer(500)
     with pytest.raises(TransientError, match="PIPELINE_HEARTBEAT_URL answered 500"):
         vitals.pulse()
+    monkeypatch.setattr(vitals, "PATIENCE", 0.2)
     webhook.slow = 1.0
     with pytest.raises(TransientError, match="PIPELINE_HEARTBEAT_URL does not answer") as refused:
         vitals.pulse()

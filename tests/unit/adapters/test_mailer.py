@@ -20,6 +20,7 @@ from pipeline.adapters.relay_address import Address, parse_url
 from pipeline.errors import DefinitionError, PermanentError, StaleClaim, TransientError
 from pipeline.replies import Kind, Stage
 from pipeline.settings import Settings
+from tests.ports import free_port
 from tests.smtp_server import committing
 
 SENDER = "reports@example.com"
@@ -236,9 +237,7 @@ def test_a_reused_connection_that_is_ended_with_421_is_tried_once_more_on_a_new_
 
 
 def test_nobody_there_is_a_dead_relay_or_a_catcher_that_was_not_started(connected):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"smtp://127.0.0.1:{free.getsockname()[1]}"
+    url = f"smtp://127.0.0.1:{free_port()}"
     with pytest.raises(RelayDown, match="cannot be reached: Connection refused") as caught:
         connected(url, timeout=1).send(SENDER, "ok@example.org", message(), nothing)
     assert isinstance(caught.value, TransientError)
@@ -483,5 +482,6 @@ def test_a_process_that_slept_between_announcing_a_message_and_its_dot_does_not_
     relay = connected(smtp_server.url, longest_sleep=0.05)
     with pytest.raises(StaleClaim, match="this process slept"):
         relay.send(SENDER, "ok@example.org", message("slept"), lambda: time.sleep(0.1))
+    relay.longest_sleep = 60
     relay.send(SENDER, "ok@example.org", message("awake"), nothing)
     assert [line["delivery"] for line in smtp_server.taken()] == ["awake"]

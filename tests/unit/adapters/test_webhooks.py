@@ -19,6 +19,7 @@ from pipeline.destinations import Webhook
 from pipeline.errors import DefinitionError, PermanentError, StaleClaim
 from pipeline.replies import Kind
 from tests.factories import MONDAY
+from tests.ports import free_port
 from tests.webhook import webhook
 
 __all__ = ["webhook"]
@@ -154,8 +155,7 @@ def test_no_answer_in_time_leaves_a_doubt(home, webhook, monkeypatch):
 
 
 def test_a_server_that_is_not_there_has_certainly_received_nothing(home):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     announced = []
     with pytest.raises(RelayDown, match=rf"webhook {url} cannot be reached: .*refused"):
         post(made(url), lambda: announced.append(1))

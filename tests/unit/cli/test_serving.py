@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from pipeline.embedded import flower
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -29,8 +30,7 @@ def test_an_image_without_flower_says_where_it_comes_from(home, typed, monkeypat
 def test_the_password_is_told_by_the_file_that_has_it_and_given_to_flower_alone(home, typed, monkeypatch):
     served = []
     monkeypatch.setattr(flower, "serve", lambda *said: served.append(said))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     done = typed("flower", "--port", port)
     password = (home / "var" / "flower.password").read_text().strip()
     assert served[0][1:] == ("127.0.0.1", port)

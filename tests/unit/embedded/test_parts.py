@@ -6,6 +6,7 @@ from pipeline.embedded import broker
 from pipeline.embedded.parts import parts
 from pipeline.errors import PermanentError, TransientError
 from pipeline.settings import Settings
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -75,11 +76,6 @@ def test_a_port_that_was_asked_for_and_is_taken_is_told(make):
         port = taken.getsockname()[1]
         with pytest.raises(PermanentError, match=f"{port} cannot be listened on .*: set PIPELINE_FLOWER_PORT"):
             make(web=True, web_port=free_port(), flower_port=port)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def test_the_broker_is_the_bundled_one_or_the_systems(monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ from pipeline.services import ledger, relays, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
 from tests.factories import make_delivery, make_delivery_attempt, make_run, make_schedule, make_step
+from tests.ports import free_port
 from tests.smtp_server import ScriptedServer, behaviour_of, committing, smtp_server
 from tests.unit.services import acts
 from tests.unit.workflows.batches import events, forget, of, send, use
@@ -187,7 +188,7 @@ def test_a_relay_that_is_down_is_left_alone_and_nothing_of_the_batch_is_burnt(se
 def test_the_next_relay_takes_over_within_the_batch(server, tmp_path, monkeypatch):
     second = ScriptedServer(tmp_path / "second.log").start()
     try:
-        use(monkeypatch, SMTP_URL=f"smtp://127.0.0.1:{unused_port()}, {second.url}")
+        use(monkeypatch, SMTP_URL=f"smtp://127.0.0.1:{free_port()}, {second.url}")
         run = make_batch("ann", "bob")
 
         assert send(run) is None
@@ -197,13 +198,6 @@ def test_the_next_relay_takes_over_within_the_batch(server, tmp_path, monkeypatc
     assert statuses(run) == {"ann": "accepted", "bob": "accepted"}
     assert rows(run)["ann"].relay == name_of(second)
     assert server.taken() == []
-
-
-def unused_port():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def test_a_refused_login_blocks_the_relay_and_the_run_and_burns_nobody(server, monkeypatch):
