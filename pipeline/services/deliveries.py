@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock, insert_new
+from pipeline.db import clock, in_the_row, insert_new
 from pipeline.models import (
     OPEN_DELIVERY,
     Attempt,
@@ -33,9 +34,9 @@ def batches(session: Session, run_id: UUID) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
-def withhold(session: Session, run_id: UUID, reason: str) -> None:
-    """Deliveries that carry nothing but documents which `send_if` did not want are skipped."""
-    planned = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PLANNED)
+def withhold(session: Session, run_id: UUID, some: Sequence[int], reason: str) -> None:
+    """Deliveries of some batches that carry nothing but documents which `send_if` did not want are skipped."""
+    planned = _planned(run_id, some)
     unwanted = exists().where(Document.id == Delivery.document_id, Document.status == DocumentStatus.SKIPPED)
     carries = DeliveryDocument.delivery_id == Delivery.id
     wanted = carries & (Document.id == DeliveryDocument.document_id) & (Document.status != DocumentStatus.SKIPPED)
@@ -44,9 +45,15 @@ def withhold(session: Session, run_id: UUID, reason: str) -> None:
     ledger.put(session, (*planned, exists().where(carries), ~exists().where(wanted)), **skipped)
 
 
-def release_to_send(session: Session, run_id: UUID) -> None:
-    """The gate is open: deliveries of rendered documents are queued, those of failed ones end with the reason."""
-    planned = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PLANNED)
+def release_to_send(session: Session, run_id: UUID, some: Sequence[int], *, send: bool = True) -> None:
+    """The gate is open for some batches: deliveries of rendered documents are queued, others end with the reason.
+
+    Nothing goes out before the gate itself is recorded: only then there are steps that deliver.
+    """
+    planned = _planned(run_id, some)
+    if not send:
+        ledger.put(session, planned, status=DeliveryStatus.SKIPPED, reason="triggered with --no-send")
+        return
     unrendered = exists().where(Document.id == Delivery.document_id, Document.status != DocumentStatus.RENDERED)
     ledger.put(
         session, (*planned, unrendered), status=DeliveryStatus.FAILED, reason="its document could not be rendered"
@@ -59,6 +66,12 @@ def release_to_send(session: Session, run_id: UUID) -> None:
         session, (*planned, empty), status=DeliveryStatus.FAILED, reason="none of its documents could be rendered"
     )
     ledger.put(session, planned, status=DeliveryStatus.QUEUED)
+
+
+def _planned(run_id: UUID, some: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+    """What is planned in some batches, a portion of those that `batches` has found."""
+    status = in_the_row(Delivery.status) == DeliveryStatus.PLANNED
+    return Delivery.run_id == run_id, Delivery.batch.between(some[0], some[-1]), status
 
 
 def suppress(session: Session, address: str, reason: str, source: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,10 +12,11 @@ from pipeline import requirements
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import ApprovalWanted, PermanentError, Skip
+from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
-from pipeline.models import DeliveryStatus, Document, DocumentStatus, Run
+from pipeline.models import Document, DocumentStatus, Run
 from pipeline.requirements import Judged, Last
-from pipeline.services import approvals, artifacts, deliveries, documents, links, measures, runs
+from pipeline.services import approvals, artifacts, deliveries, documents, links, measures, runs, steps
 from pipeline.services.answers import wording
 from pipeline.settings import settings
 from pipeline.timing import parse_duration
@@ -23,6 +25,8 @@ from pipeline.workflows.report.rendering import readable
 
 # An answer wakes the step at once; that it looks by itself heals what was lost.
 LOOK = 86400.0
+# Batches whose deliveries are let out at a time: a few thousand messages, and fractions of a second.
+PART = 10
 
 
 def pass_(run: RunHandle) -> list[int]:
@@ -38,13 +42,26 @@ def pass_(run: RunHandle) -> list[int]:
     _check_share(run, counts.get(DocumentStatus.FAILED, 0), total, first)
     _check_condition(run, counts)
     remarks = _check_requirements(run) if run.scope["send"] else []
+    _by_parts(run, lambda session, some: deliveries.release_to_send(session, run.id, some, send=run.scope["send"]))
     with transaction() as session:
         for remark in remarks:
             runs.note(session, run.id, "gate", remark)
-        if not run.scope["send"]:
-            deliveries.close_open(session, run.id, DeliveryStatus.SKIPPED, "triggered with --no-send")
-        deliveries.release_to_send(session, run.id)
         return deliveries.batches(session, run.id)
+
+
+def _by_parts(run: RunHandle, write: Callable[[Session, Sequence[int]], None]) -> None:
+    """Write to the run's open deliveries, some batches a transaction: other writers have their turn in between.
+
+    A gate that takes over from one that died finds what is left.
+    """
+    with reading() as session:
+        numbers = deliveries.batches(session, run.id)
+    for at in range(0, len(numbers), PART):
+        run.alive()
+        with transaction() as session:
+            steps.renew(session, run.claim)
+            write(session, numbers[at : at + PART])
+        failpoint("gate.part")
 
 
 def _check_share(run: RunHandle, failed: int, total: int, first: str | None) -> None:
@@ -60,8 +77,9 @@ def _check_condition(run: RunHandle, counts: dict[str, int]) -> None:
     """What does not matter is not sent; a run of which nothing does is skipped."""
     if run.definition.send_if is None or not run.scope["send"]:
         return
-    with transaction() as session:
-        deliveries.withhold(session, run.id, f"not sent: send_if {run.definition.send_if} does not hold")
+    reason = f"not sent: send_if {run.definition.send_if} does not hold"
+    _by_parts(run, lambda session, some: deliveries.withhold(session, run.id, some, reason))
+    with reading() as session:
         why, total = documents.first_unwanted(session, run.id), documents.wanted_count(session, run.id)
     if why and not counts.get(DocumentStatus.RENDERED) and not counts.get(DocumentStatus.FAILED):
         others = f" (the first of {total:,} documents, none of which matters)" if total > 1 else ""

@@ -35,7 +35,7 @@ def test_the_gate_lets_out_what_was_rendered_and_ends_the_rest(run):
     anna = make_delivery(run, "anna@acme.example", "ACME", status="planned", document_id=good.id)
     bob = make_delivery(run, "bob@globex.example", "Globex", status="planned", document_id=bad.id, batch=1)
     carl = make_delivery(run, "carl@x.example", "X", status="suppressed", batch=None)
-    write(deliveries.release_to_send, run.id)
+    write(deliveries.release_to_send, run.id, [0, 1])
 
     assert (read(anna).status, read(bob).status) == ("queued", "failed")
     assert read(bob).reason == "its document could not be rendered"
@@ -47,9 +47,9 @@ def test_the_gate_lets_out_what_was_rendered_and_ends_the_rest(run):
 def test_the_gate_may_open_twice(run):
     document = make_document(run)
     delivery = make_delivery(run, status="planned", document_id=document.id)
-    write(deliveries.release_to_send, run.id)
+    write(deliveries.release_to_send, run.id, [0, 1])
     claim(run, new_id())
-    write(deliveries.release_to_send, run.id)
+    write(deliveries.release_to_send, run.id, [0, 1])
 
     assert read(delivery).status == "sending"
 
@@ -98,7 +98,7 @@ def test_a_suppressed_address_gets_nothing(run):
     people = [Addressee(one, "ACME", barred=known.get(one)) for one in ("gone@x.example", "anna@acme.example")]
     rows = list(planned_deliveries(plan_of({"ACME": 3}, people, {"ACME": document.id})))
     write(documents.insert, Delivery, run.id, rows)
-    write(deliveries.release_to_send, run.id)
+    write(deliveries.release_to_send, run.id, [0, 1])
 
     with reading() as session:
         stands = {one.address: (one.status, one.reason) for one in session.scalars(select(Delivery))}
@@ -119,7 +119,7 @@ def test_a_combined_message_goes_out_with_what_is_there_and_a_resume_makes_no_se
     for _ in range(2):
         write(documents.insert, Delivery, run.id, list(planned_deliveries(plan)))
         write(documents.insert_carried, run.id, list(plan.draft.carried()))
-    write(deliveries.release_to_send, run.id)
+    write(deliveries.release_to_send, run.id, [0, 1])
 
     with reading() as session:
         rows = session.scalars(select(Delivery).order_by(Delivery.address)).all()

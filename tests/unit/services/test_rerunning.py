@@ -239,7 +239,7 @@ def test_documents_that_failed_are_rendered_again_and_only_their_readers_are_mai
         documents.mark(session, bad.id, status="rendered")
     carry_out(planned, "render:1")
     with transaction() as session:
-        deliveries.release_to_send(session, planned.id)
+        deliveries.release_to_send(session, planned.id, [1])
         assert deliveries.batches(session, planned.id) == [1]
 
 
@@ -251,7 +251,7 @@ def test_what_send_if_did_not_want_is_asked_again_and_not_what_a_person_skipped(
     for name in ("render:0", "render:1"):
         carry_out(planned, name)
     with transaction() as session:
-        deliveries.withhold(session, planned.id, "not sent: send_if rows > 50 does not hold")
+        deliveries.withhold(session, planned.id, [0], "not sent: send_if rows > 50 does not hold")
     carry_out(planned, "gate", Verdict(RunStatus.SKIPPED, "send_if rows > 50: rows is 42"))
     assert deliveries_of(planned) == [("ACME", "skipped", 0), ("Globex", "skipped", 0)]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.db import reading, transaction
-from pipeline.errors import ApprovalWanted, PermanentError, Skip
+from pipeline.db import clock, reading, transaction
+from pipeline.errors import ApprovalWanted, Cancelled, PermanentError, Skip, StaleClaim
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, DeliveryDocument, Document, RunEvent
-from pipeline.services import measures
+from pipeline.models import Delivery, DeliveryDocument, Document, RunEvent, Step
+from pipeline.services import measures, steps
 from pipeline.services.answers import wording
 from pipeline.settings import settings
 from pipeline.workflows.report import gating
@@ -178,3 +178,69 @@ def test_too_many_failed_documents_are_nobodys_to_approve():
     change(run, "ACME", {"status": "failed", "error": "no font"})
     with pytest.raises(PermanentError, match=r"1 of 2 documents failed, more than allow_failed 40%.*ACME: no font"):
         pass_gate(run)
+
+
+# ---- part by part
+
+
+class KilledError(BaseException):
+    """Stands for kill -9: nothing that is written for an Exception runs."""
+
+
+def by_batch(run):
+    with reading() as session:
+        rows = session.query(Delivery).filter_by(run_id=run.id).order_by(Delivery.batch)
+        return [one.status for one in rows]
+
+
+@pytest.fixture
+def three_batches(monkeypatch):
+    """A run of three batches, whose gate lets out one at a time."""
+    monkeypatch.setattr(gating, "PART", 1)
+    make_schedule(allow_failed="50%")
+    run = planned("A", "B", "C")
+    with transaction() as session:
+        for number, one in enumerate(session.query(Delivery).filter_by(run_id=run.id).order_by(Delivery.key)):
+            one.batch = number
+    return run
+
+
+def killed(_):
+    raise KilledError
+
+
+def test_a_gate_that_is_killed_halfway_has_sent_nothing_and_the_next_one_goes_on(three_batches, monkeypatch):
+    run = three_batches
+    change(run, "C", {"status": "failed"})
+    with monkeypatch.context() as patched:
+        patched.setattr(gating, "failpoint", killed)
+        with pytest.raises(KilledError):
+            pass_gate(run)
+    assert by_batch(run) == ["queued", "planned", "planned"]
+    assert acts.statuses(run)["gate"] == "running"
+    with reading() as session:
+        assert session.query(Step).filter_by(run_id=run.id, task="report.deliver").count() == 0
+
+    with transaction() as session:
+        steps.release(session, session.query(Step).filter_by(run_id=run.id, name="gate").one(), clock(session))
+    assert pass_gate(run) == [0, 1]
+    assert by_batch(run) == ["queued", "queued", "failed"]
+
+
+def test_a_run_that_is_cancelled_while_its_gate_opens_stops_there(three_batches, monkeypatch):
+    run = three_batches
+    with RunHandle(acts.claim(run, "gate")) as handle:
+        monkeypatch.setattr(gating, "failpoint", lambda _: setattr(handle, "cancelled", "cancelled by anna"))
+        with pytest.raises(Cancelled):
+            gating.pass_(handle)
+    assert by_batch(run) == ["queued", "planned", "planned"]
+
+
+def test_a_gate_that_slept_while_another_took_over_writes_nothing(three_batches):
+    run = three_batches
+    with RunHandle(acts.claim(run, "gate")) as handle:
+        with transaction() as session:
+            steps.release(session, session.query(Step).filter_by(run_id=run.id, name="gate").one(), clock(session))
+        with pytest.raises(StaleClaim):
+            gating.pass_(handle)
+    assert by_batch(run) == ["planned"] * 3
