@@ -11,7 +11,8 @@ from enum import StrEnum
 class Stage(StrEnum):
     """What the reply answers."""
 
-    CONNECT = "connect"  # the greeting, EHLO and STARTTLS
+    CONNECT = "connect"  # the greeting and EHLO
+    STARTTLS = "starttls"
     AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"
@@ -161,7 +162,7 @@ def _answers(*stages: Stage) -> Callable[[Verdict], bool]:
     return lambda reply: reply.stage in stages
 
 
-_signing_on = _answers(Stage.CONNECT, Stage.AUTH)
+_signing_on = _answers(Stage.CONNECT, Stage.STARTTLS, Stage.AUTH)
 _after_mail = _answers(Stage.RCPT, Stage.DATA, Stage.DOT)
 
 

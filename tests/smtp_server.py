@@ -71,6 +71,8 @@ class ScriptedServer:
         self.contents: list[bytes] = []
         # What it says to MAIL FROM, if anything, and after each code to RCPT.
         self.refuse_sender = ""
+        # Whether it offers a TLS that it does not have.
+        self.broken_tls = False
         self.texts = dict(TEXTS)
         self.open: set[SMTP] = set()
         self.refused: Counter[str] = Counter()
@@ -135,7 +137,8 @@ class ScriptedServer:
         self, _connection: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [responses[0], *(["250-PIPELINING"] if self.pipelining else []), *responses[1:]]
+        offers = [name for name, on in (("PIPELINING", self.pipelining), ("STARTTLS", self.broken_tls)) if on]
+        return [responses[0], *(f"250-{name}" for name in offers), *responses[1:]]
 
     async def handle_NOOP(self, *_: Any) -> str:
         self.commands["NOOP"] += 1

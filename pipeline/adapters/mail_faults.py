@@ -49,6 +49,7 @@ FAULTS: dict[Kind, type[NotAccepted]] = {
 }
 COMMANDS = {
     Stage.CONNECT: "the connection",
+    Stage.STARTTLS: "STARTTLS",
     Stage.AUTH: "AUTH",
     Stage.MAIL: "MAIL FROM",
     Stage.RCPT: "RCPT TO",

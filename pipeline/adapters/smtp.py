@@ -19,6 +19,7 @@ from pipeline.replies import Kind, Stage, Verdict, classify
 QUIT_SECONDS = 5.0
 # One write may take the whole time-out (RFC 5321 4.5.3.2.5): a large message goes out in several.
 CHUNK = 256 * 1024
+NO_TLS = "it offers TLS and has none: mend its certificate or key or, inside a safe network, set starttls=never"
 
 
 class Connection:
@@ -198,7 +199,11 @@ class Connection:
         if self.address.tls or self.address.starttls == "never":
             return
         if self._smtp.has_extn("starttls"):
-            self._smtp.starttls(context=ssl.create_default_context())
+            try:
+                self._smtp.starttls(context=ssl.create_default_context())
+            except smtplib.SMTPResponseException as error:
+                words = f"{_text(error.smtp_error)} ({NO_TLS})"
+                raise self._fault(classify(Stage.STARTTLS, error.smtp_code, words)) from error
             self._smtp.ehlo()
         elif self.address.starttls == "required":
             raise self._fault(_configuration(Stage.CONNECT, "it offers no STARTTLS, which its URL requires"))

@@ -15,6 +15,8 @@ REPLIES = """
 rcpt 250 2.1.5 Ok -> accepted
 data 354 End data with <CR><LF>.<CR><LF> -> accepted
 dot 250 2.0.0 Ok: queued as 4ZTk3x2vYqz -> accepted
+starttls 454 4.7.0 TLS not available due to local problem -> relay_down
+starttls 554 5.7.0 No TLS for you -> configuration
 connect 421 4.7.0 mx.example.org Error: too many connections from 192.0.2.1 -> relay_down
 connect 421 4.3.2 All server ports are busy -> relay_down
 rcpt 421 4.4.2 mx.example.org Error: timeout exceeded -> recipient_transient

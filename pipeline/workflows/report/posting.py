@@ -225,7 +225,7 @@ class Post:
 
     def _refuses_us(self, relay: str, words: str, stage: Stage) -> None:
         """Nobody else is tried: by this relay where it does not let us in, else of this run: it refuses its sender."""
-        if stage in {Stage.CONNECT, Stage.AUTH}:
+        if stage in {Stage.CONNECT, Stage.STARTTLS, Stage.AUTH}:
             fingerprint = self.prints.get(relay, "")
             self._of_relay(lambda s, now: relays.block(s, relay, words, now, fingerprint=fingerprint))
             return

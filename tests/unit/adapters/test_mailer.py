@@ -383,6 +383,13 @@ def test_starttls_is_used_where_offered_verified_and_never_silently_left_out(
     assert len(smtp_server.taken()) == 3
 
 
+def test_a_relay_that_offers_starttls_and_cannot_is_down_and_says_so(connected, smtp_server):
+    smtp_server.broken_tls = True
+    with pytest.raises(RelayDown, match=r"answered STARTTLS with 454 TLS not available .*set starttls=never"):
+        connected(smtp_server.url).connect()
+    connected(f"{smtp_server.url}?starttls=never").connect()
+
+
 @pytest.mark.parametrize("behaviour", ["drop-mid-body", "store-then-drop"])
 def test_smtps_speaks_tls_from_the_start_and_knows_as_much_about_the_dot(
     connected, smtp_server, tls, trusted, behaviour
