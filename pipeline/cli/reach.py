@@ -12,6 +12,7 @@ import typer
 
 from pipeline import example, schedule
 from pipeline.db import clock, reading
+from pipeline.embedded.state import mail_mode
 from pipeline.errors import PipelineError, Refused
 from pipeline.report import Source
 from pipeline.services import runs, schedules
@@ -52,7 +53,7 @@ def of(request: Request, at: datetime | None = None) -> Reach:
 
     Raises NotFound for an unknown schedule, Refused for a period or parameter that cannot be.
     """
-    if settings().mail != "live" or not request.send:
+    if mail_mode(settings()) != "live" or not request.send:
         return Reach(0, "nobody")
     try:
         how_many = people(request, at)

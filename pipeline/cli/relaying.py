@@ -10,6 +10,7 @@ from pipeline.adapters import mail_routes
 from pipeline.cli import tables
 from pipeline.cli.options import looking, print_json
 from pipeline.db import reading
+from pipeline.embedded.state import mail_mode
 from pipeline.errors import NotFound
 from pipeline.models import Relay
 from pipeline.services import answers, relays
@@ -37,7 +38,7 @@ def show(*, as_json: bool) -> None:
     configured = settings()
     rates = [str(rate) for rate in configured.rates]
     with looking() as session:
-        found = answers.mail(session, configured.mail, rates, list(mail_routes.relays(configured)))
+        found = answers.mail(session, mail_mode(configured), rates, list(mail_routes.relays(configured)))
     if as_json:
         print_json(found)
     else:

@@ -15,6 +15,7 @@ from pipeline import log
 from pipeline.cli import loading, tables, waiting
 from pipeline.cli.options import actor, parameters, print_json
 from pipeline.db import reading, transaction
+from pipeline.embedded.state import mail_mode
 from pipeline.errors import NotFound
 from pipeline.models import DeliveryStatus, DocumentStatus, Run, Step, Trigger
 from pipeline.services import answers
@@ -128,11 +129,13 @@ def away(configured: Settings) -> str:
 
 def mail(configured: Settings) -> str:
     """What mail is: said with every run, since nobody should have to guess."""
-    if configured.mail == "catch":
-        return "caught: nothing leaves this machine (PIPELINE_MAIL=catch)"
-    if configured.mail == "live":
-        return "handed over for real (PIPELINE_MAIL=live)"
-    return f"redirected to {configured.mail.removeprefix('redirect:')}, whoever it is for (PIPELINE_MAIL)"
+    mode = mail_mode(configured)
+    now = "" if mode == configured.mail else f" until `pipeline up` is restarted, then {configured.mail}"
+    if mode == "catch":
+        return f"caught: nothing leaves this machine (PIPELINE_MAIL=catch{now})"
+    if mode == "live":
+        return f"handed over for real (PIPELINE_MAIL=live{now})"
+    return f"redirected to {mode.removeprefix('redirect:')}, whoever it is for (PIPELINE_MAIL{now})"
 
 
 def wait_for(found: Opened, *, as_json: bool) -> bool:
@@ -177,7 +180,7 @@ def _came_of_it(run: RunSummary) -> Iterator[tuple[str, Text | str]]:
     if run.documents[DocumentStatus.RENDERED]:
         yield "files", _there(settings().var / "reports" / run.schedule / run.period["label"])
     if run.deliveries[DeliveryStatus.ACCEPTED]:
-        yield "e-mails", _there(settings().var / "outbox") if settings().mail == "catch" else mail(settings())
+        yield "e-mails", _there(settings().var / "outbox") if mail_mode(settings()) == "catch" else mail(settings())
 
 
 def _there(folder: Path) -> str:

@@ -17,7 +17,7 @@ from pipeline.adapters.mailer import Relay
 from pipeline.adapters.storage import MARKER, Storage
 from pipeline.doctor.check import Check, fault, fine, warning
 from pipeline.doctor.machine import nearest
-from pipeline.embedded import running
+from pipeline.embedded import running, state
 from pipeline.errors import PipelineError
 from pipeline.services import artifacts
 from pipeline.settings import Settings, masked
@@ -82,6 +82,12 @@ def sqlite_file(settings: Settings) -> Path | None:
 
 def mail_mode(settings: Settings) -> Check:
     """Who gets mail at all."""
+    running_as = state.mail_mode(settings)
+    if running_as != settings.mail:
+        said = (
+            f"PIPELINE_MAIL={settings.mail}, but `pipeline up` was started with {running_as}, which holds until it ends"
+        )
+        return warning("mail", said, "Ctrl-C, and `pipeline up` again")
     if settings.mail == "catch":
         outbox = settings.var / "outbox"
         return fine("mail", f"PIPELINE_MAIL=catch: nothing leaves this machine, messages are kept in {outbox}")

@@ -63,7 +63,8 @@ def parts(settings: Settings, *, web: bool = False) -> Parts:
     broker in the settings does not answer.
     """
     found = Parts(migrate=_migrate)
-    environment = {"PIPELINE_HOME": str(settings.home)}
+    # A process that is started again later, when .env says another thing, does not mail another way than the others.
+    environment = {"PIPELINE_HOME": str(settings.home), "PIPELINE_MAIL": settings.mail}
     if settings.embedded_broker:
         found.servers.append(broker.child(settings))
     else:

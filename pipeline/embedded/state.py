@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.embedded.watchdog import end_groups
 from pipeline.errors import Refused
+from pipeline.settings import Settings
 
 # Seconds that a watchdog may need to end what a killed tree left (watchdog.PATIENCE and a little).
 LEFTOVER_PATIENCE = 8.0
@@ -39,6 +40,7 @@ class State:
     birth: str
     status: str
     started_at: str
+    mail: str = ""
     catcher_url: str = ""
     web_url: str = ""
     flower_url: str = ""
@@ -157,6 +159,12 @@ def until(reached: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def mail_mode(settings: Settings) -> str:
+    """PIPELINE_MAIL as the workers of the home have it: as it was when its tree started, if one runs."""
+    tree = running(settings.var / "run", patience=0)
+    return tree.mail if tree and tree.mail else settings.mail
 
 
 def running(folder: Path, patience: float = 60.0) -> State | None:

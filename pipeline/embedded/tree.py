@@ -68,7 +68,7 @@ class Tree:
     def _start(self) -> None:
         self._parts = found = self._made_of(self._settings)
         self.state.catcher_url, self.state.web_url = found.catcher_url, found.web_url
-        self.state.flower_url = found.flower_url
+        self.state.flower_url, self.state.mail = found.flower_url, self._settings.mail
         self._supervisor = Supervisor(
             self._settings.home, self._settings.var / "log", self._stop, self._say, self._note
         )

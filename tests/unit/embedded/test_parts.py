@@ -34,6 +34,7 @@ def test_by_default_everything_is_started_and_told_where_the_catcher_is(make, ho
     worker = found.processes[0]
     assert worker.environment["PIPELINE_CATCHER_URL"] == found.catcher_url
     assert worker.environment["PIPELINE_HOME"] == str(home)
+    assert worker.environment["PIPELINE_MAIL"] == "catch", "one that is started again later mails as the others do"
     assert worker.command[worker.command.index("--concurrency") + 1] == "3"
 
 

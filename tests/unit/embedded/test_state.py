@@ -2,9 +2,12 @@ import os
 
 import pytest
 
+from pipeline.cli import triggering
+from pipeline.doctor import reach
 from pipeline.embedded import state
 from pipeline.embedded.state import ChildState, State, TreeLock
 from pipeline.errors import Refused
+from pipeline.settings import settings
 
 
 def test_a_state_comes_back_as_it_was_written(tmp_path):
@@ -54,6 +57,22 @@ def test_a_tree_is_found_once_it_runs(tmp_path):
     assert state.running(tmp_path) == mine
     lock.release()
     assert state.running(tmp_path) is None
+
+
+def test_mail_goes_as_it_did_when_the_tree_started_whatever_the_settings_say_now(home):
+    assert state.mail_mode(settings()) == "catch"
+    lock, mine = TreeLock(settings().var / "run"), State.mine()
+    lock.take()
+    mine.status, mine.mail = "running", "live"
+    mine.write(lock.state_path)
+
+    assert state.mail_mode(settings()) == "live"
+    assert triggering.mail(settings()) == (
+        "handed over for real (PIPELINE_MAIL=live until `pipeline up` is restarted, then catch)"
+    )
+    found = reach.mail_mode(settings())
+    assert (found.verdict, "was started with live" in found.found) == ("warning", True)
+    lock.release()
 
 
 def test_the_state_that_a_killed_tree_left_is_not_taken_for_the_new_ones(tmp_path):
