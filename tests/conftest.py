@@ -71,7 +71,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(home: Path, empty_database: Path) -> Iterator[Path]:
+def database_file(home: Path, empty_database: Path) -> Iterator[Path]:
     """The home with an SQLite database of its own, as the newest migration leaves it."""
     forget_engine()
     (home / "var").mkdir()
@@ -88,8 +88,9 @@ def sqlite_engine(tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 
 
 @pytest.fixture
-def shared_database(home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The home with an SQLite database that many tests share, empty again for each; for many small tests."""
+def database(home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home with an SQLite database that all tests share, empty again for each."""
+    (home / "var").mkdir()
     yield from sharing(home, sqlite_engine, monkeypatch)
 
 
@@ -105,6 +106,8 @@ def sharing(home: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iter
             connection.exec_driver_sql(f"DELETE FROM {table.name}")
     db._engine = (os.getpid(), engine)
     yield home
+    if db._engine != (os.getpid(), engine):
+        forget_engine()  # the test's own
     db._engine = None
 
 

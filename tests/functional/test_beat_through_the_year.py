@@ -38,7 +38,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("zone", "fixed", "due"), CHANGES, ids=[f"{zone} {due}" for zone, _, due in CHANGES])
 def test_beat_fires_each_slot_at_its_very_instant_through_a_change_of_the_clocks(
-    shared_database, broker, monkeypatch, zone, fixed, due
+    database, broker, monkeypatch, zone, fixed, due
 ):
     monkeypatch.setattr(beat, "TICK", 3600.0)  # a day of looks every second would take a minute
     due = datetime.fromisoformat(due).replace(tzinfo=UTC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -246,10 +247,15 @@ def test_files_are_not_watched_beside_another_broker(frozen, write, broker, monk
 # ---- what goes wrong
 
 
-def test_a_database_that_is_away_is_told_and_waited_for(scheduler, frozen, write, home, said):
+def test_a_database_that_is_away_is_told_and_waited_for(
+    scheduler, frozen, write, home, said, empty_database, monkeypatch
+):
+    database = shutil.copy(empty_database, home / "var" / "own.db")
+    monkeypatch.setenv("PIPELINE_DATABASE_URL", f"sqlite:///{database}")
+    settings.cache_clear()
+    forget_engine()
     write(minutely=MINUTELY)
     scheduler.tick()
-    database = home / "var" / "pipeline.db"
     forget_engine()
     database.rename(home / "var" / "away.db")
     database.mkdir()

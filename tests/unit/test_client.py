@@ -14,7 +14,6 @@ import uvicorn
 
 from pipeline import client
 from pipeline.adapters import storage
-from pipeline.api.app import create_app
 from pipeline.client import Conflict, Invalid, NotAllowed, NotThere, Pipeline, Run, TookTooLong, Unreachable
 from pipeline.db import reading, transaction
 from pipeline.models import Run as RunRow
@@ -37,10 +36,10 @@ def token(scope):
 
 
 @pytest.fixture
-def api(shared_database):
+def api(app, database):
     """The address of the API, served from a thread of this process; there is no broker, and nothing is carried out."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(), log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}/"

@@ -25,6 +25,11 @@ pytestmark = pytest.mark.usefixtures("database")
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 
 
+@pytest.fixture
+def database(database_file):
+    return database_file
+
+
 def beat(name, at=NOON):
     with db.transaction(durable=False) as session:
         session.merge(Heartbeat(name=name, at=at, detail=None))

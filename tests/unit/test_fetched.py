@@ -43,7 +43,7 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def redis(server, shared_database, broker, monkeypatch):
+def redis(server, database, broker, monkeypatch):
     url = f"redis+socket://{server}"
     _use(app, broker_url=url, result_backend=url)
     opened = []
@@ -228,7 +228,7 @@ def test_a_broker_that_does_not_say_who_is_connected_is_asked_no_more(redis, mon
     assert asked == [1]
 
 
-def test_a_broker_that_is_away_is_no_trouble_of_this_one(shared_database, broker, tmp_path):
+def test_a_broker_that_is_away_is_no_trouble_of_this_one(database, broker, tmp_path):
     _use(broker, broker_url=f"redis+socket://{tmp_path}/none.sock")
     Fetched().look()
 

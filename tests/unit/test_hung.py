@@ -16,7 +16,7 @@ from pipeline.models import Run, Step
 from tests.factories import make_run
 from tests.unit.services import acts
 
-pytestmark = pytest.mark.usefixtures("shared_database")
+pytestmark = pytest.mark.usefixtures("database")
 PLACE = 7
 
 

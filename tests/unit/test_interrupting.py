@@ -15,7 +15,7 @@ from pipeline.handle import RunHandle
 from tests.factories import make_run
 from tests.unit.services import acts
 
-pytestmark = pytest.mark.usefixtures("shared_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def frozen():
 
 
 @pytest.fixture
-def time(shared_database, frozen):
+def time(database, frozen):
     frozen.move_to(MONDAY)
     return frozen
 

@@ -73,7 +73,7 @@ class Story:
 
 
 @pytest.fixture
-def story(shared_database, worker):
+def story(database, worker):
     """What a test declares is forgotten afterwards: workflows and steps are known to the whole process."""
     load_workflows()
     with freeze_time(MONDAY) as frozen:

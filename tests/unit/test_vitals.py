@@ -27,6 +27,12 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture
+def database(database_file):
+    """One that can be taken away."""
+    return database_file
+
+
+@pytest.fixture
 def set_to(monkeypatch):
     def set_to(**values):
         for name, value in values.items():

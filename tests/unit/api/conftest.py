@@ -1,12 +1,10 @@
-"""What the tests of the API share: the application in this process, and tokens for it."""
+"""What the tests of the API share: a client of the application, and tokens for it."""
 
 from __future__ import annotations
 
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline.api.app import create_app
-from pipeline.api.watching import Watchers, look
 from pipeline.db import transaction
 from pipeline.models import Scope
 from pipeline.publisher import Publisher
@@ -22,15 +20,8 @@ def published(monkeypatch):
     return found
 
 
-@pytest.fixture(scope="session")
-def app():
-    """Made once: it takes as long as a dozen tests."""
-    return create_app()
-
-
 @pytest.fixture
-def http(app, shared_database, published):
-    app.state.watchers = Watchers(look)  # each client has a loop of its own
+def http(app, database, published):
     with TestClient(app) as client:
         yield client
 

@@ -132,7 +132,7 @@ def test_a_token_has_a_name_that_can_stand_in_a_record(http, name):
         token(name)
 
 
-def test_what_is_opened_is_published_behind_the_answer(app, shared_database, monkeypatch):
+def test_what_is_opened_is_published_behind_the_answer(app, database, monkeypatch):
     """By the thread of the application: nobody waits for the broker, and many are published together."""
     make_schedule()
     handed, published = [], threading.Event()

@@ -14,7 +14,7 @@ from tests.smtp_server import smtp_server
 from tests.webhook import webhook
 
 __all__ = ["smtp_server", "webhook"]
-pytestmark = pytest.mark.usefixtures("shared_database")
+pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture

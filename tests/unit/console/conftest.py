@@ -7,7 +7,6 @@ from fastapi.testclient import TestClient
 
 from pipeline import tasks
 from pipeline.adapters import passwords
-from pipeline.api.app import create_app
 from tests.unit.console.visits import logged_in
 
 
@@ -20,9 +19,9 @@ def published(monkeypatch):
 
 
 @pytest.fixture
-def stranger(shared_database, published):
+def stranger(app, database, published):
     """Somebody who is not logged in."""
-    with TestClient(create_app(), raise_server_exceptions=True) as client:
+    with TestClient(app, raise_server_exceptions=True) as client:
         yield client
 
 

@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
-def a_beat_is_well(shared_database):
+def a_beat_is_well(database):
     with transaction() as session:
         session.add(Heartbeat(name="beat@here:1", at=datetime.now(UTC)))
 

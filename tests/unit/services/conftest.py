@@ -65,6 +65,12 @@ def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mon
     yield from sharing(home, engine, monkeypatch)
 
 
+@pytest.fixture
+def sqlite_database(home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home with an empty SQLite database: for what asks nothing of a database that the two answer differently."""
+    yield from sharing(home, sqlite_engine, monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def frozen() -> Iterator[FrozenDateTimeFactory]:
     """Python's clock, stopped once a module: to stop it takes as long as most tests."""

@@ -236,7 +236,7 @@ class Ledger(RuleBasedStateMachine):
         assert sum(row.status == DeliveryStatus.UNCERTAIN for row in self.rows()) <= self.doubts
 
 
-def test_no_order_of_events_doubles_or_loses_a_message(shared_database: Any) -> None:
+def test_no_order_of_events_doubles_or_loses_a_message(sqlite_database: Any) -> None:
     thorough = int(os.environ.get("LEDGER_EXAMPLES", "25"))
     few = settings(
         max_examples=thorough, stateful_step_count=40, deadline=None, database=None,

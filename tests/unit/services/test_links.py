@@ -10,7 +10,7 @@ from pipeline.errors import NotFound, Refused
 from pipeline.services import links, optouts
 from tests.factories import make_delivery, make_document, make_file, make_run
 
-pytestmark = pytest.mark.usefixtures("shared_database")
+pytestmark = pytest.mark.usefixtures("sqlite_database")
 KEYS = [b"k" * 32]
 LATER = datetime.now(UTC) + timedelta(days=30)
 

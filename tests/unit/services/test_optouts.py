@@ -13,7 +13,7 @@ from pipeline.services.audit import Actor
 from pipeline.services.optouts import Subscription
 from tests.factories import make_delivery, make_run
 
-pytestmark = pytest.mark.usefixtures("shared_database")
+pytestmark = pytest.mark.usefixtures("sqlite_database")
 KEYS = [b"k" * 32]
 READER = Actor("reader", "http", "192.0.2.7")
 

@@ -17,7 +17,7 @@ from pipeline.workflows.report import planning
 from tests.factories import make_run, make_schedule
 from tests.unit.services import acts
 
-pytestmark = pytest.mark.usefixtures("shared_database")
+pytestmark = pytest.mark.usefixtures("database")
 REPORT = {"title": "Your shipments", "period": "last_week", "url": "rows.csv", "split_by": "customer"}
 ANNA, BOB, CARL = (
     {"email": "anna@acme.example", "key": "ACME", "name": "Anna"},

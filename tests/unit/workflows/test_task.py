@@ -105,7 +105,7 @@ def known(monkeypatch):
 
 
 @pytest.fixture
-def story(shared_database, worker, known):
+def story(database, worker, known):
     load_workflows()
     other = Elsewhere()
     other.take()

@@ -72,8 +72,8 @@ class Story:
 
 
 @pytest.fixture
-def story(shared_database, worker, monkeypatch):
-    monkeypatch.setenv("PIPELINE_SOURCE_WAREHOUSE_URL", f"sqlite:///{shared_database / 'warehouse.db'}")
+def story(database, worker, monkeypatch):
+    monkeypatch.setenv("PIPELINE_SOURCE_WAREHOUSE_URL", f"sqlite:///{database / 'warehouse.db'}")
     settings.cache_clear()
     load_workflows()
 
@@ -86,7 +86,7 @@ def story(shared_database, worker, monkeypatch):
         return load_all.si()
 
     with freeze_time(MONDAY) as frozen:
-        made = Story(shared_database, worker, frozen)
+        made = Story(database, worker, frozen)
         made.warehouse("create table load_log (day text)")
         yield made
     del tasks.WORKFLOWS["story_load"], tasks.STEPS["test_waiting.load_all"]

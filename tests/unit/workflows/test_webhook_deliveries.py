@@ -29,7 +29,7 @@ ANNA = Actor("anna", Door.CLI)
 
 
 @pytest.fixture
-def shop(shared_database, webhook, monkeypatch):
+def shop(database, webhook, monkeypatch):
     """A shop's server that is told for real, and the name its URL has in schedule files."""
     use(monkeypatch, MAIL="live", SMTP_URL="smtp://127.0.0.1:9", HOOK_SHOP_URL=f"{webhook.url}/t0ps3cret")
     monkeypatch.setenv("SHOP_SECRET", "s3cret")
