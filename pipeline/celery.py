@@ -5,10 +5,11 @@ from __future__ import annotations
 import pkgutil
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import Celery, signals
@@ -19,6 +20,9 @@ from pipeline.adapters import flower
 from pipeline.errors import DefinitionError, PipelineError
 from pipeline.services import priorities
 from pipeline.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 QUEUES = ("default", "render", "deliver")
 # RabbitMQ keeps messages apart by priority only in queues that say so; Redis does by itself (priority_steps).
@@ -108,8 +112,17 @@ def _transport(broker_url: str) -> dict[str, Any]:
     return {**shared, "socket_timeout": 30, "socket_keepalive": True, "health_check_interval": 25}
 
 
+def _configured() -> Settings:
+    try:
+        return settings()
+    except DefinitionError as error:
+        if "celery" in Path(sys.argv[0]).parts[-2:]:  # its command line would print a traceback
+            raise SystemExit(str(error)) from error
+        raise
+
+
 app = Celery("pipeline")
-app.conf.update(options(settings()))
+app.conf.update(options(_configured()))
 app.conf.imports = ("pipeline.tasks", "pipeline.shutdown")
 if "flower" in sys.argv and (said := flower.lock(settings(), sys.argv)):
     print(said, file=sys.stderr)  # noqa: T201 - Celery's command line, which tells nobody else
@@ -136,14 +149,41 @@ def _look_again(**_: Any) -> None:
 @signals.task_unknown.connect
 def _say_unknown(name: str, id: str, sender: Any = None, **_: Any) -> None:  # noqa: A002 - the signal's own words
     """Celery throws such a message away and tells nobody: the step would wait, and be published, for ever."""
-    from pipeline.db import transaction
     from pipeline.services import steps
+
+    worker = getattr(sender, "hostname", "") or ""
+    _tell(id, name, lambda session: steps.not_known(session, UUID(id), name, worker))
+
+
+@signals.task_revoked.connect
+def _say_revoked(request: Any, *, terminated: bool, **_: Any) -> None:
+    """So it does here, for hours. Who was terminated has given its step back by itself."""
+    from pipeline.services import steps
+
+    worker = request.hostname or ""
+    if not terminated:
+        _tell(request.id, request.task, lambda session: steps.revoked(session, UUID(request.id), worker))
+
+
+def _tell(task_id: str, name: str, tell: Callable[[Session], None]) -> None:
+    """Write down what became of a message that a worker has thrown away."""
+    from pipeline.db import transaction
 
     try:
         with transaction(durable=False) as session:
-            steps.not_known(session, UUID(id), name, getattr(sender, "hostname", "") or "")
+            tell(session)
     except Exception as error:  # noqa: BLE001 - the worker goes on; the message comes again, and with it this
-        log.get(__name__).warning("a message of an unknown task could not be told", task=name, error=str(error))
+        log.get(__name__).warning(
+            "a message that was thrown away could not be told", task=name, id=task_id, error=str(error)
+        )
+
+
+@signals.celeryd_init.connect
+def _check_pool(options: Mapping[str, Any], **_: Any) -> None:
+    """Green threads share one that WeasyPrint, or a database's driver, holds for seconds: no lease would be renewed."""
+    name = getattr(options.get("pool"), "__module__", "").rpartition(".")[2]
+    if name in {"gevent", "eventlet"}:
+        raise SystemExit(f"-P {name}: steps need processes or threads of their own; leave -P out, or say -P threads")
 
 
 @signals.celeryd_init.connect

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from os import environ
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,11 @@ from pipeline.settings.model import Settings
 
 # Settings whose values no error repeats.
 SECRET = {"dkim_key", "flower_auth", "secret_key"}
+# What Celery reads from the environment before its options; `celery --broker` and `--result-backend` set them, too.
+CELERYS = {
+    "broker_url": ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"),
+    "result_url": ("CELERY_RESULT_BACKEND",),
+}
 
 
 @lru_cache(maxsize=1)
@@ -30,9 +36,20 @@ def settings() -> Settings:
         found = Settings(_env_file=home_folder() / ".env")
     except ValidationError as error:
         problems += [_sentence(problem, values) for problem in error.errors()]
+    else:
+        problems += _celerys_own(found)
     if problems:
         raise DefinitionError("\n".join(problems))
     return found
+
+
+def _celerys_own(found: Settings) -> Iterator[str]:
+    """A sentence for every variable with which Celery would pass over our address: half of a run would go elsewhere."""
+    for ours, names in CELERYS.items():
+        for name in names:
+            said = environ.get(name)
+            if said and said != getattr(found, ours):
+                yield f'{name}="{masked(said)}": leave it out, and say it in {PREFIX}{ours.upper()} to all processes'
 
 
 def _misspelt(values: dict[str, str]) -> Iterator[str]:

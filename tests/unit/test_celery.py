@@ -3,7 +3,7 @@
 import pytest
 from celery import Celery
 
-from pipeline.celery import QUEUES, app, options
+from pipeline.celery import QUEUES, _check_pool, app, options
 from pipeline.settings import settings
 
 
@@ -44,3 +44,14 @@ def test_results_are_kept_wherever_a_server_listens_whatever_the_broker_is(home,
 def test_a_task_that_is_only_known_by_its_name_is_routed_as_well():
     routed = app.amqp.Router(app.amqp.queues).route({}, "run.start")
     assert routed["queue"].name == "default"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_a_pool_of_green_threads_is_refused_when_the_worker_starts(home, pool):
+    module = {"threads": "thread"}.get(pool, pool)
+    asked = {"pool": type("TaskPool", (), {"__module__": f"celery.concurrency.{module}"})}
+    if pool == "gevent":
+        with pytest.raises(SystemExit, match="-P gevent: steps need processes or threads of their own"):
+            _check_pool(asked)
+    else:
+        _check_pool(asked)

@@ -57,6 +57,17 @@ def test_without_a_home_it_is_the_working_directory(say, home, monkeypatch):
     assert say().home == home
 
 
+def test_what_celery_would_rather_listen_to_is_refused_unless_it_says_the_same(say, monkeypatch):
+    """Its own variables come before its options: beat and the console would look elsewhere."""
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://:secret@elsewhere/0")
+    assert refusal(say) == (
+        'CELERY_BROKER_URL="redis://:***@elsewhere/0": leave it out, and say it in PIPELINE_BROKER_URL to all processes'
+    )
+    assert say(broker_url="redis://:secret@elsewhere/0").broker_url == "redis://:secret@elsewhere/0"
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "rpc://")
+    assert refusal(say).startswith('CELERY_RESULT_BACKEND="rpc://": leave it out')
+
+
 def test_an_empty_variable_is_one_that_is_not_set(say):
     assert say(timezone="", concurrency="").timezone == "UTC"
 

@@ -10,6 +10,7 @@ from pipeline.services.steps.releasing import (
     not_known,
     owned_by,
     release,
+    revoked,
     tried_since,
 )
 from pipeline.services.steps.suspecting import Suspicion, progressed, suspicion, working_on
@@ -36,6 +37,7 @@ __all__ = [
     "record_failure",
     "release",
     "renew",
+    "revoked",
     "suspicion",
     "tried_since",
     "tries",

@@ -100,19 +100,34 @@ def not_known(session: Session, task: UUID, name: str, worker: str) -> None:
 
     Reconcile sends the message again, since another worker may know it; after the `UNKNOWN`th time the step has failed.
     """
-    step = session.scalar(select(Step).where(Step.task_id == task, Step.status == StepStatus.QUEUED))
+    step = _waiting_for(session, task)
     if step is None:
-        return
-    run = runs.lock_to_close(session, step.run_id)
-    session.refresh(step)
-    if step.status != StepStatus.QUEUED or step.task_id != task:
         return
     way = "put its file into the workflows/ of every worker, and start the workers again"
     step.error = f'worker {worker} does not know the task "{name}": {way}'
-    if step.published < UNKNOWN:
-        return
+    if step.published >= UNKNOWN:
+        _give_up(session, step, f"given up after {step.published} messages: {step.error}")
+
+
+def revoked(session: Session, task: UUID, worker: str) -> None:
+    """Somebody told Celery to throw the message of a step away, and each that follows it: the step has failed."""
+    step = _waiting_for(session, task)
+    if step is not None:
+        _give_up(session, step, f"revoked with Celery, and thrown away by worker {worker}")
+
+
+def _waiting_for(session: Session, task: UUID) -> Step | None:
+    """The step that is to be carried out by this message, its run locked; None where it has gone on meanwhile."""
+    step = session.scalar(select(Step).where(Step.task_id == task, Step.status == StepStatus.QUEUED))
+    if step is None:
+        return None
+    runs.lock_to_close(session, step.run_id)
+    session.refresh(step)
+    return step if step.status == StepStatus.QUEUED and step.task_id == task else None
+
+
+def _give_up(session: Session, step: Step, why: str) -> None:
     now = clock(session)
-    step.status, step.finished_at = StepStatus.FAILED, now
-    step.error = f"given up after {step.published} messages: {step.error}"
+    step.status, step.finished_at, step.error = StepStatus.FAILED, now, why
     session.flush()
-    after_failure(session, run, step, step.error, now)
+    after_failure(session, session.get_one(Run, step.run_id), step, why, now)

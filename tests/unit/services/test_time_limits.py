@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from celery.app.task import Context
 
 from pipeline import celery
 from pipeline.db import transaction
@@ -228,3 +229,18 @@ def test_a_message_of_an_earlier_try_says_nothing_about_this_one(time):
     with transaction() as session:
         steps.not_known(session, before, "trouble.gone", "celery@one")
     assert acts.step(run, "gone").error == "again"
+
+
+@pytest.mark.parametrize(("terminated", "status"), [(False, "failed"), (True, "running")])
+def test_a_step_that_is_revoked_with_celery_has_failed_and_one_that_is_terminated_comes_again(time, terminated, status):
+    """`celery control revoke` has workers throw its message away for hours, however often it is sent."""
+    run = make_run()
+    begin(run, planned("fetch"))
+    acts.publish(run)
+    request = Context(id=str(acts.step(run, "fetch").task_id), task="report.fetch", hostname="celery@one")
+
+    celery.signals.task_revoked.send(sender=None, request=request, terminated=terminated, signum=None, expired=False)
+
+    assert acts.reread(run).status == status
+    if not terminated:
+        assert acts.step(run, "fetch").error == "revoked with Celery, and thrown away by worker celery@one"
