@@ -184,6 +184,8 @@ def _check_pool(options: Mapping[str, Any], **_: Any) -> None:
     name = getattr(options.get("pool"), "__module__", "").rpartition(".")[2]
     if name in {"gevent", "eventlet"}:
         raise SystemExit(f"-P {name}: steps need processes or threads of their own; leave -P out, or say -P threads")
+    if options.get("pool_start_method") == "spawn":
+        raise SystemExit("--pool-start-method spawn: a process that is not forked knows no workflow; leave it out")
 
 
 @signals.celeryd_init.connect

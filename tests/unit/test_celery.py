@@ -46,12 +46,23 @@ def test_a_task_that_is_only_known_by_its_name_is_routed_as_well():
     assert routed["queue"].name == "default"
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_a_pool_of_green_threads_is_refused_when_the_worker_starts(home, pool):
-    module = {"threads": "thread"}.get(pool, pool)
-    asked = {"pool": type("TaskPool", (), {"__module__": f"celery.concurrency.{module}"})}
-    if pool == "gevent":
-        with pytest.raises(SystemExit, match="-P gevent: steps need processes or threads of their own"):
-            _check_pool(asked)
-    else:
+def _pool(name):
+    return {"pool": type("TaskPool", (), {"__module__": f"celery.concurrency.{name}"})}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (_pool("gevent"), "-P gevent: steps need processes or threads of their own"),
+        (_pool("eventlet"), "-P eventlet: steps need"),
+        ({**_pool("prefork"), "pool_start_method": "spawn"}, "--pool-start-method spawn: a process that is not forked"),
+    ],
+)
+def test_a_pool_that_carries_no_steps_is_refused_when_the_worker_starts(home, asked, said):
+    with pytest.raises(SystemExit, match=said):
         _check_pool(asked)
+
+
+@pytest.mark.parametrize("name", ["prefork", "thread", "solo"])
+def test_other_pools_are_taken(home, name):
+    _check_pool(_pool(name))
