@@ -101,23 +101,30 @@ def _find(channel: Any, ended: Ended) -> set[UUID]:
     if fetched or lost:
         with transaction(durable=False) as session:
             brokers.note_put_back(session, fetched)
-            brokers.send_again(session, lost, before=ended.at)
+            why = "its message was lost with a worker's connection; it is sent again"
+            brokers.send_again(session, lost, before=ended.at, why=why)
     if asked or fetched or lost:
         count = {"put_back": len(asked) + len(fetched), "sent_again": len(lost)}
         logger.warning("a worker's connection ended: what it had fetched comes again", **count)
     return {step.run_id for step in lost}
 
 
-def waiting() -> set[str]:
-    """The ids of the messages that wait in our queues; none where the broker is away or does not tell, as RabbitMQ."""
+def messages() -> tuple[set[str], set[str]] | None:
+    """The ids of the messages that wait in our queues, and of those that a worker has fetched.
+
+    None where they are too many, and where the broker is away or does not tell, as RabbitMQ.
+    """
     with app.connection_for_write() as connection:
         if connection.transport.driver_type != "redis":
-            return set()
+            return None
         try:
             connection.ensure_connection(max_retries=1, interval_start=0)
-            return _in_queues(connection.default_channel) or set()
+            channel: Any = connection.default_channel
+            waiting = _in_queues(channel)  # first of all: from there a message goes aside
+            aside = {_headers(json.loads(laid)[0])["id"] for laid in channel.client.hvals(channel.unacked_key)}
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
-            return set()
+            return None
+    return None if waiting is None else (waiting, aside)
 
 
 def _in_queues(channel: Any) -> set[str] | None:

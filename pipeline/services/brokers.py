@@ -76,16 +76,16 @@ def note_put_back(session: Session, steps: Sequence[Queued]) -> None:
     _note(session, steps, "fetched by a worker whose connection ended; put back")
 
 
-def send_again(session: Session, steps: Sequence[Queued], *, before: datetime) -> None:
-    """The messages of these steps, ordered by their runs and sent before that time, are lost."""
+def send_again(session: Session, steps: Sequence[Queued | Step], *, before: datetime, why: str) -> None:
+    """The messages of these steps, ordered by their runs and sent before that time, are lost: `why`, in words."""
     for at in range(0, len(steps), CHUNK):
         lost = [(step.id, step.task_id) for step in steps[at : at + CHUNK]]
         # Another beat may have sent some of them anew.
         still = (tuple_(Step.id, Step.task_id).in_(lost), Step.status == StepStatus.QUEUED, Step.published_at < before)
         session.execute(update(Step).where(*still).values(published_at=None))
-    _note(session, steps, "its message was lost with a worker's connection; it is sent again")
+    _note(session, steps, why)
 
 
-def _note(session: Session, steps: Sequence[Queued], what: str) -> None:
+def _note(session: Session, steps: Sequence[Queued | Step], what: str) -> None:
     for run_id, of_run in groupby(steps, lambda step: step.run_id):
         runs.note(session, run_id, "healed", f"{publishing.listed([step.name for step in of_run])}: {what}")

@@ -109,6 +109,13 @@ def untaken(session: Session, now: datetime, run_id: UUID | None = None, limit: 
     return [one for one in found if _since(one) + grace * 2 ** min(one.published - 1, 10) < now]
 
 
+def unbrought(session: Session, now: datetime) -> Sequence[Step]:
+    """Steps that a chord or chain was to bring a moment after those before them were done; in the order of runs."""
+    carried = (ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.published_at < Step.queued_at)
+    late = select(Step).where(*carried, Step.queued_at < now - PUBLISHING)
+    return session.scalars(late.order_by(Step.run_id, Step.stage, Step.ordinal).limit(LIMIT)).all()
+
+
 def seen(session: Session, steps: Sequence[Step], now: datetime) -> None:
     """Their messages lie in a queue still: they are not sent again, and looked for once more after their grace."""
     messages = [(step.id, step.task_id) for step in steps]

@@ -185,6 +185,25 @@ def test_a_message_that_waits_behind_others_for_long_is_not_sent_again_and_one_t
     assert healing.heal() == set()
 
 
+def test_what_a_broken_chord_was_to_bring_is_sent_within_seconds_and_what_has_been_brought_is_not(redis):
+    lost, waits = published_run(), published_run()
+    redis.brpop(redis.keys("default*"))
+    taken = published_run()
+    worker = Worker(redis)
+    while len(worker.taken) < 2:
+        worker.fetch()
+    brought = published_run()
+    published, queued = (datetime.now(UTC) - timedelta(seconds=seconds) for seconds in (20, 10))
+    with transaction() as session:
+        session.execute(update(Step).values(published_at=published, queued_at=queued))
+
+    assert healing.heal() == {lost.id}
+    assert history(lost) == ["start: what was to bring its message is gone; it is sent"]
+    assert tasks.publish(lost.id)
+    assert healing.heal() == set()
+    assert [history(one) for one in (waits, taken, brought)] == [[], [], []]
+
+
 def test_what_is_begun_or_not_ours_stays_where_it_is(redis):
     worker = Worker(redis)
     run = published_run()
