@@ -15,6 +15,7 @@ from pipeline.db import CHUNK
 from pipeline.errors import Refused
 from pipeline.models import ACTIVE_STEP, FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import audit, runs, steps
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 from pipeline.services.notices import is_trial
 from pipeline.timing import Period
@@ -68,6 +69,10 @@ def release(session: Session, run: Run, actor: Actor) -> UUID | None:
     Raises Refused for a run that does not.
     """
     run = runs.lock(session, run.id)
+    last = runs.last_event(session, run.id, "released", "rerun")
+    if last and last.kind == "released":
+        since = wording.moment(last.at, run.zone)
+        raise Refused(f"run {run.id} of {run.schedule_key} does not wait any more: {last.text}, since {since}")
     if (run.status, run.waiting_for) != (RunStatus.WAITING, WaitingFor.DATA):
         waits = f"waits for {run.waiting_for}" if run.waiting_for else f"is {run.status}"
         raise Refused(f"run {run.id} of {run.schedule_key} {waits}, not for its data")

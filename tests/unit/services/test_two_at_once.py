@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
 from pipeline.models import Audit, Run, RunEvent, Step
-from pipeline.services import approvals, cancelling, pausing, rerunning
+from pipeline.services import approvals, brokers, cancelling, pausing, rerunning
 from pipeline.services.audit import Actor
 from pipeline.services.rerunning import Wish
 from tests.factories import finished_run, make_run, make_schedule
@@ -92,6 +92,15 @@ def test_a_run_is_done_again_once_and_the_other_is_told_since_when():
     assert "is queued, reopened on Mon 16 Nov 2026 at 07:00:00 Berlin time" in late(told)
     assert f"generation 2 does again: start, and what follows, asks cli:{by}): wait for its end" in late(told)
     assert acts.reread(run).generation == 2
+
+
+def test_what_an_emptied_broker_has_lost_is_published_by_one_of_two_beats():
+    run = make_run()
+    acts.publish(run)
+    with transaction() as session:
+        brokers.remember(session, "redis", "old")
+    told = at_once(lambda session, _actor: brokers.forget_messages(session, "redis", "old", "new"))
+    assert sorted(told, key=len) == [set(), {run.id}]
 
 
 def test_a_schedule_is_paused_and_resumed_once_each():

@@ -307,6 +307,9 @@ def test_a_run_that_waits_may_be_sent_on(story):
     run = story.trigger()
     with transaction() as session:
         assert waiting.release(session, run, ANNA) == run.id
+    said = "does not wait any more: cli:anna@desk has it go on without waiting, since Mon 16 Nov"
+    with transaction() as session, pytest.raises(Refused, match=said):
+        waiting.release(session, run, ANNA)
     tasks.publish(run.id)
     story.worker.work()
     assert story.stands(run) == ("succeeded", None, None)
