@@ -62,10 +62,8 @@ def fault(relay: object, verdict: Verdict) -> NotAccepted:
     """The exception for a verdict other than accepted, worded for an operator."""
     if verdict.code:
         text = f"relay {relay} answered {COMMANDS[verdict.stage]} with {verdict.code} {verdict.text}"
-    elif verdict.kind in {Kind.CONFIGURATION, Kind.MESSAGE_TOO_LARGE, Kind.POISON}:
-        text = f"relay {relay}: {verdict.text}"
-    elif verdict.stage is Stage.CONNECT:
+    elif verdict.stage is Stage.CONNECT and verdict.kind is not Kind.CONFIGURATION:
         text = f"relay {relay} cannot be reached: {verdict.text}"
     else:
-        text = f"relay {relay} gave no answer to {COMMANDS[verdict.stage]}: {verdict.text}"
+        text = f"relay {relay}: {verdict.text}"
     return FAULTS.get(verdict.kind, RecipientRefused)(text, verdict)

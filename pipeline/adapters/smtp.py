@@ -9,9 +9,10 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from pipeline.adapters.mail_faults import NotAccepted, fault
+from pipeline.adapters.mail_faults import COMMANDS, NotAccepted, fault
 from pipeline.adapters.relay_address import Address
 from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict, classify
@@ -231,7 +232,10 @@ class Connection:
 
     def _silence(self, stage: Stage, error: OSError) -> NotAccepted:
         self.drop()
-        return self._fault(classify(stage, 0, _reason(error)))
+        verdict = classify(stage, 0, _reason(error))
+        if stage is not Stage.CONNECT:
+            verdict = replace(verdict, text=f"no answer to {COMMANDS[stage]}: {verdict.text}")
+        return self._fault(verdict)
 
     def _fault(self, verdict: Verdict) -> NotAccepted:
         if verdict.code == 421 or not 400 <= verdict.code < 600:

@@ -94,9 +94,9 @@ def run_once(name: str, period: str | None, *, follow: bool) -> bool:
             typer.secho("Stopped; the run is kept and goes on with the next `pipeline up`.", err=True)
             raise
     with reading() as session:
-        found = answers.summarise(session, [session.get_one(Run, opened.run.id)])[0]
+        found = answers.show(session, session.get_one(Run, opened.run.id), stories=1)
     triggering.show_end(found)
-    return found.status == "succeeded" and found.all_arrived
+    return found.run.status == "succeeded" and found.run.all_arrived
 
 
 @contextmanager

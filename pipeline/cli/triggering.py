@@ -19,7 +19,7 @@ from pipeline.embedded.state import mail_mode
 from pipeline.errors import NotFound
 from pipeline.models import DeliveryStatus, DocumentStatus, Run, Step, Trigger
 from pipeline.services import answers
-from pipeline.services.answers import RunSummary, wording
+from pipeline.services.answers import RunDetail, RunSummary, wording
 from pipeline.services.audit import Actor
 from pipeline.services.runs import Request
 from pipeline.settings import Settings, settings
@@ -151,23 +151,24 @@ def wait_for(found: Opened, *, as_json: bool) -> bool:
         raise
     with reading() as session:
         run = session.get_one(Run, found.run.id)
-        summary, progress = answers.summarise(session, [run])[0], answers.progress(session, run)
+        ended, progress = answers.show(session, run, stories=1), answers.progress(session, run)
     if as_json:
         print_json({**progress, "new": found.new})
     else:
-        show_end(summary)
-    return summary.status == "succeeded"
+        show_end(ended)
+    return ended.run.status == "succeeded"
 
 
-def show_end(run: RunSummary) -> None:
+def show_end(found: RunDetail) -> None:
     """Print what came of it: how much arrived, how long it took, where things are, what to try next."""
+    run = found.run
     out = tables.console()
     heading = tables.words(f"{run.title}, {run.period['title']}: ", "bold").append_text(tables.status(run.status))
     out.print()
     out.print(heading)
     out.print(tables.pairs(list(_came_of_it(run))))
     out.print()
-    out.print(tables.words("Next: ", "bold").append_text(tables.hint(_next(run))))
+    out.print(tables.words("Next: ", "bold").append_text(tables.hint(_next(found))))
 
 
 def _came_of_it(run: RunSummary) -> Iterator[tuple[str, Text | str]]:
@@ -187,10 +188,10 @@ def _there(folder: Path) -> str:
     return f"{tables.near(folder)}/" if folder.is_dir() else ""
 
 
-def _next(run: RunSummary) -> str:
-    short = wording.short(run.id)
+def _next(found: RunDetail) -> str:
+    run, short = found.run, wording.short(found.run.id)
     if run.status == "succeeded" and not any(run.documents.values()):
         return f"`pipeline show {short}`, `pipeline schedules`"
     if run.all_arrived and run.status == "succeeded":
         return f"`pipeline show {short}`, `pipeline files {short}`, `pipeline who NAME`, `pipeline schedules`"
-    return f"`pipeline show {short}` says what went wrong and what to do"
+    return f"`pipeline show {short}` says more; {found.next}"

@@ -28,6 +28,8 @@ from pipeline.services.audit import Actor
 
 # People whom one document is sent once more at a time, and keys among which the one is looked for that was meant.
 MOST = 10_000
+# Addresses that get nothing, of which it is said why.
+TOLD = 3
 
 
 def resend(
@@ -42,8 +44,12 @@ def resend(
     address = to if _is_webhook(to) else messages.valid_address(to) if to else None
     firsts = [one for key in dict.fromkeys(keys) for one in _firsts(session, run, key, address)]
     wanted = list(dict.fromkeys(address or one.address for one in firsts))
-    for barred, why in optouts.barred(session, wanted, run.schedule_key).items():
-        raise Refused(f"nothing is sent to {barred}: {why}")
+    unfit = {one.address: one.reason or one.status for one in firsts if address is None and _has_no_address(one)}
+    unfit |= optouts.barred(session, wanted, run.schedule_key)
+    # Of several the others get theirs.
+    firsts = [one for one in firsts if (address or one.address) not in unfit]
+    if not firsts:
+        raise Refused("nothing is sent to " + "; ".join(f"{one}: {why}" for one, why in list(unfit.items())[:TOLD]))
     made = [_repeat(session, actor, first, address or first.address, reason) for first in firsts]
     audit.record(
         session, actor, "resend", "run", run.id, schedule=run.schedule_key,
@@ -72,6 +78,11 @@ def again(
             raise Refused(f"--force is for who had theirs: of run {run.id} {settling.stands(session, run, address)}")
         made += [_repeat(session, actor, first, address, reason) for first in found]
     return made
+
+
+def _has_no_address(first: Delivery) -> bool:
+    """Whether the plan refused it, for an address that could be none: it has no batch."""
+    return first.status == DeliveryStatus.FAILED and first.batch is None
 
 
 def _is_webhook(to: str | None) -> bool:

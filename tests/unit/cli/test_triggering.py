@@ -237,6 +237,13 @@ def test_waiting_for_a_run_that_fails_exits_1_and_says_why(typed, database: Path
     result = typed("trigger", "shipments", "--wait")
     assert result.exit_code == 1
     assert "fetch:rows: no route to host" in result.stdout
+    assert "says more; " in result.stdout
+
+
+def test_waiting_ends_with_what_to_type_where_a_person_has_to_decide(typed, database: Path):
+    save(database)
+    ends_soon("waiting", waiting_for="approval")
+    assert "pipeline approve" in " ".join(typed("trigger", "shipments", "--wait").stdout.split())
 
 
 def test_waiting_for_machines_prints_the_progress_at_the_end(typed, database: Path):

@@ -157,6 +157,24 @@ def test_without_an_address_everybody_of_the_key_gets_theirs_again(run):
     assert [one.address for one in made] == ["anna@acme.example", "bob@acme.example", "cid@acme.example"]
 
 
+def test_who_is_suppressed_or_has_no_address_keeps_nobody_else_from_theirs(run):
+    from pipeline.services import deliveries
+
+    do(settling.resolve, run, [], sent=True)
+    shown = {"document_id": delivery(run, "anna").document_id, "reason": "row 4: no e-mail address"}
+    make_delivery(run, "anna at acme", status="failed", batch=None, **shown)
+    with transaction() as session:
+        deliveries.suppress(session, "cid@acme.example", "550 unknown", "relay a")
+    made = do(repeating.resend, run, ["ACME"])
+    assert [one.address for one in made] == ["anna@acme.example", "bob@acme.example"]
+
+    with transaction() as session:
+        for name in ("anna", "bob"):
+            deliveries.suppress(session, f"{name}@acme.example", "left", "by hand")
+    with pytest.raises(Refused, match=r"is sent to anna at acme: row 4: .*; anna@acme.example: suppressed: left"):
+        do(repeating.resend, run, ["ACME"])
+
+
 def test_what_went_to_more_than_can_be_meant_is_repeated_for_who_is_named(run, monkeypatch):
     do(settling.resolve, run, [], sent=True)
     monkeypatch.setattr(repeating, "MOST", 2)

@@ -145,6 +145,7 @@ def test_each_answer_is_a_row_and_none_of_them_holds_up_the_others(server):
     }  # fmt: skip
     assert history(run, "store-then-drop") == ["dot", "uncertain"]
     assert "custmer" in rows(run)["broken"].reason
+    assert rows(run)["store-then-drop"].reason == "no answer to the final dot: Connection unexpectedly closed"
     with reading() as session:
         assert [one.address for one in session.query(Suppression)] == ["550@example.org"]
 
