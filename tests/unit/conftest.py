@@ -1,13 +1,25 @@
-"""What the tests of the HTTP API, its client and the console share."""
+"""What takes longer than most tests and is made once: a clock that stands still, and the web application."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from freezegun import freeze_time
+from freezegun.api import FrozenDateTimeFactory
+
+from tests.factories import MONDAY
+
+
+@pytest.fixture(scope="module")
+def frozen() -> Iterator[FrozenDateTimeFactory]:
+    """Python's clock, stopped once a module; each test moves it to where its story begins."""
+    with freeze_time(MONDAY) as factory:
+        yield factory
 
 
 @pytest.fixture(scope="session")
 def made_app():
-    """Made once: it takes as long as a dozen tests."""
     from pipeline.api.app import create_app
 
     return create_app()

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
 from sqlalchemy import Engine
 
@@ -69,13 +68,6 @@ def database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mon
 def sqlite_database(home: Path, sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The home with an empty SQLite database: for what asks nothing of a database that the two answer differently."""
     yield from sharing(home, sqlite_engine, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def frozen() -> Iterator[FrozenDateTimeFactory]:
-    """Python's clock, stopped once a module: to stop it takes as long as most tests."""
-    with freeze_time(MONDAY) as factory:
-        yield factory
 
 
 @pytest.fixture
