@@ -64,6 +64,7 @@ class SqlScheduler(Scheduler):
             thread.start()
             self._threads.append(thread)
         self._threads += Notifier(self._safely, self._stopped).start()
+        self._every(HEARTBEAT, self._beat)  # a monitor is called from the start, and not a minute later
         self._threads += Vitals(self._safely, self._stopped).start()
         # What was imported stays: to look through it for garbage would hold up a slot for a tenth of a second.
         gc.collect()

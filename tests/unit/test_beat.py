@@ -20,8 +20,9 @@ from pipeline.settings import settings
 from tests.broker import broker, worker
 from tests.conftest import forget_engine
 from tests.factories import MONDAY, make_run
+from tests.webhook import webhook
 
-__all__ = ["broker", "worker"]
+__all__ = ["broker", "webhook", "worker"]
 DAILY = "report: {title: Daily, url: flights.csv}\nwhen: {cron: '0 8 * * *', timezone: Europe/Berlin}\n"
 MINUTELY = "report: {title: Minutely, url: flights.csv}\nwhen: '* * * * *'\noverlap: allow\n"
 WEEKLY = DAILY.replace("* * *", "* * mon")
@@ -352,6 +353,18 @@ def test_the_threads_publish_and_stop(database, broker, worker, monkeypatch):
     scheduler.close()
 
     assert [message.headers["run"] for message in taken] == [str(run.id)]
+
+
+def test_a_monitor_is_called_from_the_start(database, broker, webhook, monkeypatch):
+    monkeypatch.setenv("PIPELINE_HEARTBEAT_URL", webhook.url)
+    settings.cache_clear()
+    scheduler = SqlScheduler(broker)
+    deadline = time.monotonic() + 20
+    while not webhook.requests and time.monotonic() < deadline:
+        time.sleep(0.01)
+    scheduler.close()
+
+    assert len(webhook.requests) == 1
 
 
 def test_celery_is_told_what_it_runs_on(scheduler):
