@@ -14,6 +14,8 @@ from tests.factories import MONDAY
 @pytest.fixture(scope="module")
 def frozen() -> Iterator[FrozenDateTimeFactory]:
     """Python's clock, stopped once a module; each test moves it to where its story begins."""
+    import pipeline.workflows.report  # noqa: F401 - libraries in C, which would warn of a foreign datetime
+
     with freeze_time(MONDAY) as factory:
         yield factory
 
