@@ -131,7 +131,7 @@ def approve(page: Page, site: Site, eyes: Eyes) -> None:
     expect(page.locator(".matters")).to_contain_text("Approval wanted: prices")
     eyes.draw(page, "today")
     page.get_by_role("link", name="Approval wanted: prices").click()
-    page.get_by_text("Approve …").click()
+    page.locator(".callout").get_by_role("link", name="Approve").click()
     eyes.check(page)
     page.get_by_label("Note").fill("looks right")
     page.get_by_role("button", name="Approve and send").click()
