@@ -36,11 +36,18 @@ def show_cancelled(found: Ended) -> None:
     name = f"Run {wording.short(run.id)} of {run.schedule}"
     if found.before:
         out.print(tables.words(f"{name} was ended before, {found.before}. Nothing was changed."))
-    sent = run.deliveries["accepted"]
-    went = f" {wording.counted(sent, 'delivery', 'deliveries')} had gone out." if sent else " Nothing had gone out."
+    went = _went(run.deliveries["accepted"], run.deliveries["sending"] + run.deliveries["uncertain"])
     if run.over:
-        out.print(tables.words(f"{name} is {run.status}.{went}"))
+        out.print(tables.words(f"{name} is {run.status}. {went}"))
         return
     steps = wording.counted(found.at_work, "step")
-    out.print(tables.words(f"{name} is being cancelled: {steps} at work will stop within seconds.{went}"))
+    out.print(tables.words(f"{name} is being cancelled: {steps} at work will stop within seconds. {went}"))
     out.print(tables.hint(f"Next: `pipeline show {wording.short(run.id)}`"))
+
+
+def _went(sent: int, perhaps: int) -> str:
+    """What had gone out; of what is being handed over, or is uncertain, nobody can say that yet."""
+    surely = f"{wording.counted(sent, 'delivery', 'deliveries')} had gone out" if sent else "Nothing had gone out"
+    if not perhaps:
+        return f"{surely}."
+    return f"{surely}; {perhaps:,} more may have." if sent else f"{surely} for certain; {perhaps:,} may have."

@@ -12,7 +12,15 @@ from pipeline.db import clock, transaction
 from pipeline.models import Delivery
 from pipeline.services import blocks, links, relays, runs
 from pipeline.settings import settings
-from tests.factories import MONDAY, finished_run, make_delivery, make_delivery_attempt, make_document, make_run
+from tests.factories import (
+    MONDAY,
+    finished_run,
+    make_delivery,
+    make_delivery_attempt,
+    make_document,
+    make_run,
+    make_step,
+)
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -149,3 +157,19 @@ def test_what_is_blocked_is_told_and_goes_on_with_mail(typed, as_json, database)
     with transaction() as session:
         assert session.query(Delivery).count() == 0
     assert as_json("show", run.id)["run"]["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (["queued"], "Nothing had gone out."),
+        (["sending", "queued"], "Nothing had gone out for certain; 1 may have."),
+        (["accepted", "accepted", "sending", "uncertain"], "2 deliveries had gone out; 2 more may have."),
+    ],
+)
+def test_a_cancel_says_what_had_gone_out_and_what_may_have(typed, database, statuses, said):
+    run = make_run(status="running")
+    make_step(run, "deliver:0", status="running", attempts=("running",))
+    for number, status in enumerate(statuses):
+        make_delivery(run, f"p{number}@x.example", status=status, phase="dot" if status == "sending" else None)
+    assert said in " ".join(typed("cancel", str(run.id)).stdout.split())
