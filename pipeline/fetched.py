@@ -19,11 +19,13 @@ from kombu.exceptions import OperationalError
 from pipeline import log
 from pipeline.celery import QUEUES, app
 from pipeline.db import clock, reading, transaction
-from pipeline.services import brokers
+from pipeline.services import brokers, reconcile
 
 logger = log.get(__name__)
 # Where more messages wait, they are not looked through for those that are missing.
 MOST = 10_000
+# After what share of its grace a message is looked for: before reconcile, which hangs on no broker, sends it again.
+SOON = 0.75
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,14 @@ class Fetched:
         look takes for gone whoever was before.
         """
         connection = self._connection = self._connection or app.connection_for_write()
-        if self._refused or connection.transport.driver_type != "redis":
+        if connection.transport.driver_type != "redis":
             return set()
         try:
             connection.ensure_connection(max_retries=1, interval_start=0)
             channel: Any = connection.default_channel
             runs = set() if self._ended is None else _find(channel, self._ended)
-            self._ended = self._compare(channel)
+            self._ended = None if self._refused else self._compare(channel)
+            runs |= _missed(channel)
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
             connection.release()  # whoever publishes tells that the broker is away
             self._connection = None
@@ -109,22 +112,24 @@ def _find(channel: Any, ended: Ended) -> set[UUID]:
     return {step.run_id for step in lost}
 
 
-def messages() -> tuple[set[str], set[str]] | None:
-    """The ids of the messages that wait in our queues, and of those that a worker has fetched.
+def _missed(channel: Any) -> set[UUID]:
+    """Whether what nobody has taken for long lies in its queue still, behind many others: then it is not lost.
 
-    None where they are too many, and where the broker is away or does not tell, as RabbitMQ.
+    What a chord or chain was to bring, and what lies nowhere, is: it is to be published now.
     """
-    with app.connection_for_write() as connection:
-        if connection.transport.driver_type != "redis":
-            return None
-        try:
-            connection.ensure_connection(max_retries=1, interval_start=0)
-            channel: Any = connection.default_channel
-            waiting = _in_queues(channel)  # first of all: from there a message goes aside
-            aside = {_headers(json.loads(laid)[0])["id"] for laid in channel.client.hvals(channel.unacked_key)}
-        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
-            return None
-    return None if waiting is None else (waiting, aside)
+    with reading() as session:
+        now = clock(session)
+        untaken = reconcile.untaken(session, now, share=SOON, limit=MOST)
+        unbrought = reconcile.unbrought(session, now)
+    waiting = _in_queues(channel) if untaken or unbrought else None
+    if waiting is None:
+        return set()
+    aside = {_headers(json.loads(laid)[0])["id"] for laid in channel.client.hvals(channel.unacked_key)}
+    lost = [step for step in unbrought if str(step.task_id) not in waiting | aside]
+    with transaction(durable=False) as session:
+        reconcile.seen(session, [step for step in (*untaken, *unbrought) if str(step.task_id) in waiting], now)
+        brokers.send_again(session, lost, before=now, why="what was to bring its message is gone; it is sent")
+    return {step.run_id for step in lost}
 
 
 def _in_queues(channel: Any) -> set[str] | None:

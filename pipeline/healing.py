@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import fetched, log
-from pipeline.db import clock, reading, transaction
-from pipeline.services import brokers, reconcile
+from pipeline import log
+from pipeline.db import reading, transaction
+from pipeline.services import reconcile
 from pipeline.settings import settings
 
 logger = log.get(__name__)
@@ -44,7 +44,6 @@ def heal(*, lenient: bool = False) -> set[UUID]:
 
     A run that cannot be healed is told, and keeps no other from it. `lenient`: see `reconcile.ailing`.
     """
-    _look_for_messages()
     with reading() as session:
         ailing = reconcile.ailing(session, lenient=lenient)
     for run_id in ailing:
@@ -56,22 +55,3 @@ def heal(*, lenient: bool = False) -> set[UUID]:
     with transaction(durable=False) as session:
         changed = reconcile.tend(session)
         return {*ailing, *changed, *reconcile.unpublished(session)}
-
-
-def _look_for_messages() -> None:
-    """A message that nobody has taken for long is lost, unless it lies in its queue still, behind many others.
-
-    One that its chord or chain was to bring is lost as soon as it lies nowhere.
-    """
-    with reading() as session:
-        now = clock(session)
-        untaken = reconcile.untaken(session, now, limit=fetched.MOST)
-        unbrought = reconcile.unbrought(session, now)
-    found = fetched.messages() if untaken or unbrought else None
-    if found is None:
-        return
-    waiting, aside = found
-    lost = [step for step in unbrought if str(step.task_id) not in waiting | aside]
-    with transaction(durable=False) as session:
-        reconcile.seen(session, [step for step in (*untaken, *unbrought) if str(step.task_id) in waiting], now)
-        brokers.send_again(session, lost, before=now, why="what was to bring its message is gone; it is sent")

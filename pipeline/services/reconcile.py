@@ -99,9 +99,11 @@ def _why_dead(owner: str | None, until: datetime | None, now: datetime, *, lenie
 # ---- messages
 
 
-def untaken(session: Session, now: datetime, run_id: UUID | None = None, limit: int = LIMIT) -> list[Step]:
-    """Queued steps whose message nobody took for long; the more often it was sent, the longer it may take."""
-    grace = timedelta(seconds=settings().republish_after)
+def untaken(
+    session: Session, now: datetime, run_id: UUID | None = None, *, share: float = 1.0, limit: int = LIMIT
+) -> list[Step]:
+    """Queued steps whose message nobody took for long, or a `share` of that: the longer, the more often it was sent."""
+    grace = timedelta(seconds=settings().republish_after * share)
     queued = select(Step).where(ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
     if run_id is not None:
         queued = queued.where(Step.run_id == run_id)
