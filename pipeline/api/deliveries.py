@@ -172,7 +172,7 @@ class Withdrawn(BaseModel):
 
 @router.post("/{run_id}/deliveries/withdraw", summary="Take back the links in a run's messages")
 def withdraw(run_id: str, caller: Operator, withdrawing: Withdrawing | None = None) -> Withdrawn:
-    """The documents behind them are opened by nobody any more; what was attached stays with whoever has it."""
+    """Also in those that are still to go out; what was attached stays with whoever has it."""
     said = withdrawing or Withdrawing()
     with transaction() as session:
         run = runs.find(session, run_id)

@@ -127,7 +127,8 @@ def withdraw(
 ) -> None:
     """Take back links to documents: they lead nowhere from then on.
 
-    What was attached stays with whoever has it; a message that is sent later has links of its own.
+    Also in messages that are still to go out. What was attached stays with whoever has it; what is resent later has
+    links of its own.
     """
     from pipeline.cli import ledgers
     from pipeline.errors import Refused

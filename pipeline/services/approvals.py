@@ -161,7 +161,7 @@ def _asked(session: Session, run_id: UUID) -> tuple[Run, Approval]:
         return run, row
     name = f"run {wording.short(run.id)} of {run.schedule_key}"
     if row is None or row.answer is None or row.answered_at is None:
-        stands = f"waits for {run.waiting_for}" if run.waiting_for else f"is {run.status}"
+        stands = f"waits for {run.waiting_for}" if run.status == RunStatus.WAITING else f"is {run.status}"
         raise Refused(f"{name} waits for no approval: it {stands}{_others(session, run)}")
     when = wording.moment(row.answered_at, run.zone)
     by = f" by {row.answered_by}" if row.answer != Answer.LAPSED else ""

@@ -109,7 +109,8 @@ def withdraw_messages(
 ) -> int:
     """Take back the links in all messages of the run, or in those to `addresses`; in how many that is new.
 
-    A message that is sent later has links of its own. Raises Refused for an address that nothing is for.
+    Also in those that are still to go out; what is resent later has links of its own. Raises Refused for an address
+    that nothing is for.
     """
     mine = select(Delivery.id, Delivery.address).where(Delivery.run_id == run.id)
     found = session.execute(mine.where(Delivery.address.in_(addresses)) if addresses else mine).all()
