@@ -27,6 +27,7 @@ from pipeline.console.visitors import Forbidden, LoginWanted, Visitor, is_secure
 from pipeline.db import is_away
 from pipeline.errors import NotFound, PipelineError, TransientError
 from pipeline.report import WHOLE
+from pipeline.services.answers import wording
 from pipeline.settings import settings
 
 logger = log.get(__name__)
@@ -136,7 +137,7 @@ def _answer(request: Request, error: Exception) -> Response:
         return RedirectResponse(f"/login{back}", 303, headers=HEADERS)
     refused = isinstance(error, PipelineError) and not isinstance(error, Forbidden)
     if request.method == "POST" and refused and getattr(request.state, "back", None):
-        return said(request, request.state.back, f"{error}.", wrong=True)
+        return said(request, request.state.back, wording.sentence(error), wrong=True)
     status, title, text = _told(error)
     return page(request, "error.html", status=status, title=title, text=text)
 
@@ -144,13 +145,13 @@ def _answer(request: Request, error: Exception) -> Response:
 def _told(error: Exception) -> tuple[int, str, str]:  # noqa: PLR0911 - a table
     match error:
         case Forbidden():
-            return 403, "Not allowed", f"{error}."
+            return 403, "Not allowed", wording.sentence(error)
         case NotFound():
-            return 404, "Not here", f"{error}."
+            return 404, "Not here", wording.sentence(error)
         case TransientError():
-            return 503, "Not now", f"{error}."
+            return 503, "Not now", wording.sentence(error)
         case PipelineError():
-            return 409, "That cannot be", f"{error}."
+            return 409, "That cannot be", wording.sentence(error)
         case HTTPException():
             return error.status_code, str(error.detail), ""
         case RequestValidationError():

@@ -33,8 +33,11 @@ def shortest(run_ids: Iterable[UUID]) -> dict[UUID, str]:
 
 
 def sentence(said: object) -> str:
-    """What is written as the end of a sentence, as one of its own."""
-    return f"{str(said)[:1].upper()}{str(said)[1:]}."
+    """What is written as the end of a sentence, as one of its own; a name that it begins with stays as it is."""
+    text = str(said)
+    first = text.partition(" ")[0].rstrip(",:;")
+    text = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def time_of(zone: str) -> str:

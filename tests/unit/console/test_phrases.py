@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.console import pages
 from pipeline.console.phrases import PLACES, coded
-from pipeline.services.answers import advice
+from pipeline.services.answers import advice, wording
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,15 @@ def test_each_link_leads_to_something_on_its_page():
     templates = "".join(one.read_text() for one in (pages.HERE / "templates").iterdir())
     missing = {to for *_, to in PLACES if "#" in to and f'id="{to.partition("#")[2]}"' not in templates}
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        ("there is no run", "There is no run."),
+        ('no schedule "pricse": did you mean prices?', 'No schedule "pricse": did you mean prices?'),
+        ("night_totals is paused", "night_totals is paused."),
+    ],
+)
+def test_a_refusal_is_a_sentence_of_its_own_and_a_name_stays_as_it_is(refusal, said):
+    assert wording.sentence(refusal) == said

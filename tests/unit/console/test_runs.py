@@ -155,7 +155,7 @@ def test_the_same_click_twice_is_one_rerun(http, published):
     assert set(published) == {run.id}
     nonsense = send(http, f"/runs/{run.id}", f"/runs/{run.id}/rerun", what="nothing")
     assert nonsense.status_code == 303
-    assert "say what is to be done again" in text_of(http.get(f"/runs/{run.id}").text)
+    assert "Say what is to be done again" in text_of(http.get(f"/runs/{run.id}").text)
 
 
 @pytest.mark.parametrize(

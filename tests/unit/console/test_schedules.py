@@ -79,7 +79,7 @@ def test_a_form_made_from_the_parameters_runs_it_once_however_often_it_is_sent(h
     ("form", "words"),
     [
         ({"p.limit": "many"}, "must be a whole number"),
-        ({"period": "someday"}, 'period "someday" is not known'),
+        ({"period": "someday"}, 'Period "someday" is not known'),
         ({"to": "nobody"}, "is not an e-mail address"),
     ],
 )
