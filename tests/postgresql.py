@@ -29,9 +29,10 @@ OPTIONS = ["-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_co
 def postgresql_server() -> Iterator[str]:
     """A server on a Unix socket, with fsync off; gives the folder of its socket (user postgres, no password).
 
-    Each xdist worker has its own, so that none depends on who comes first or leaves last.
+    Each xdist worker has its own, so that none depends on who comes first or leaves last. Nothing is vacuumed or
+    analysed amid a test: where rows lie, and what the planner knows, would depend on when.
     """
-    with serving("-F") as folder:
+    with serving("-F", "-c", "autovacuum=off") as folder:
         yield folder
 
 

@@ -41,7 +41,8 @@ def at_once(first, second=None):
 
 def on_record(action):
     with reading() as session:
-        return [row.by for row in session.scalars(select(Audit).where(Audit.action.in_(action.split())))]
+        those = select(Audit).where(Audit.action.in_(action.split())).order_by(Audit.id)
+        return [row.by for row in session.scalars(those)]
 
 
 def late(told):
