@@ -85,7 +85,7 @@ class Step(Base):
     place_wanted_at: Mapped[datetime | None]
     retry: Mapped[dict[str, Any]]
     task_id: Mapped[UUID]
-    # The outbox: a queued step without it has no message yet.
+    # The outbox: a queued step without it has no message yet. When it was sent, or seen in its queue after long.
     published_at: Mapped[datetime | None]
     published: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[str | None]
