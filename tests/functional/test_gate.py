@@ -17,7 +17,7 @@ from tests.functional.running import PIPELINE, REPORT, Running
 GATED = (
     REPORT.replace("from shipments where", "from {table} where")
     + 'recipients: {{database: warehouse, query: "{people}"}}\n'
-    + "approvers: [ok+chief@example.org]\n"
+    + "approvers: [ok+{table}@example.org]\n"
     + "deadline: {{finish_within: 1h}}\n"
     + 'require: {{versus_last: ">= 50%", recipients: "<= 300%"}}\n'
 )
@@ -78,7 +78,7 @@ def test_a_bad_join_stops_before_anybody_is_mailed(pipeline: Running) -> None:
         "(the last time, 2026-W46, it was 3)"
     )
     assert {one.status for one in pipeline.rows_of_deliveries(joined)} == {"planned", "skipped"}
-    asked = pipeline.until(mailed_about(pipeline, f"Approval wanted: {name}".encode(), b"ok+chief@"), 30)
+    asked = pipeline.until(mailed_about(pipeline, f"Approval wanted: {name}".encode(), f"ok+{name}@".encode()), 30)
     assert b"https://reports.example.net/d/" in asked.replace(b"=\r\n", b"")
     done = pipeline.command("reject", name, "--by", "Anna", "--note", "a join is wrong", "--json")
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "rejected")
