@@ -20,6 +20,8 @@ from pipeline.services.rationing import UNLIMITED, Lent, Rates
 
 # Deliveries claimed at once: few enough that rates, brakes and relays are asked anew within seconds.
 MOST = 100
+# Why a step waits that finds no room in a rate: nobody has to do anything.
+ITS_TURN = "waits for its turn"
 # Seconds: the longest wait for those that are before us in a rate, and the wait for a person, who wakes us when done.
 LONGEST_WAIT, FOR_A_PERSON = 900.0, 900.0
 
@@ -138,8 +140,10 @@ def _until_there_is_room(session: Session, run_id: UUID, batch: int, rates: Rate
     soonest, count = _queued(session, run_id, batch)
     ahead = (ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queue == "deliver", Step.not_before > now)
     place = session.scalar(select(func.count()).where(*ahead)) or 0
-    spread = min(place * count * rates.seconds_each, LONGEST_WAIT)
-    return Pause(f"waits for its turn: {rates}", max(0.0, ((soonest or now) - now).total_seconds()) + spread)
+    wait, each = max(0.0, ((soonest or now) - now).total_seconds()), count * rates.seconds_each
+    if wait <= rationing.HORIZON:  # what others have for a moment is no measure of what they leave
+        each = min(each, rationing.HORIZON)
+    return Pause(f"{ITS_TURN}: {rates}", wait + min(place * each, LONGEST_WAIT))
 
 
 def _queued(session: Session, run_id: UUID, batch: int) -> tuple[datetime | None, int]:

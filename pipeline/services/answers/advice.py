@@ -21,7 +21,7 @@ from pipeline.models import (
     StepStatus,
     WaitingFor,
 )
-from pipeline.services import beginning, thawing
+from pipeline.services import beginning, shares, thawing
 from pipeline.services.answers import wording
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> st
     if idle and retried:
         due, error = min((step.next_try_at, step.error or "") for step in retried if step.next_try_at)
         why = f"mend what it says ({error}), or wait" if error else "nothing to do"
+        if error.startswith(shares.ITS_TURN):
+            return f"nothing to do: it {error}; it goes on by itself on {wording.moment(due, run.zone)}"
         return f"{why}: it is tried again by itself on {wording.moment(due, run.zone)}"
     if idle and any(step.waits for step in steps):
         return "nothing to do: it goes on when there is a place for it; `pipeline pools` shows who has one"

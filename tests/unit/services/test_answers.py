@@ -199,6 +199,18 @@ def test_what_holds_a_run_up_is_told_with_the_time_of_the_next_try():
     }  # fmt: skip
 
 
+@sqlite_only
+def test_to_wait_for_a_rate_is_nothing_that_somebody_has_to_mend():
+    run = factories.make_run(status="running")
+    why = "waits for its turn: relay.example:25 20/s"
+    due = MONDAY + 300 * SECOND
+    factories.make_step(run, "deliver:0", status="queued", attempts=("parked",), not_before=due, error=why)
+    with transaction() as session:
+        session.query(factories.Step).filter_by(name="start").update({"status": "succeeded"})
+    with reading() as session:
+        assert answers.show(session, run).next.startswith(f"nothing to do: it {why}; it goes on by itself on Mon 16")
+
+
 def whats_next(run):
     with reading() as session:
         return answers.show(session, run).next.replace(answers.wording.short(run.id), "RUN")

@@ -232,6 +232,17 @@ def test_steps_that_wait_for_room_come_one_after_the_other(run, time):
     assert (first.seconds, second.seconds) == (60, 120)
 
 
+def test_steps_that_find_all_places_with_others_ask_again_soon_however_rare_the_rate(run, time):
+    people(run, 1)
+    assert len(take(run, at_work(run), "1/s, 2/m").deliveries) == 1
+    for n in (1, 2, 3):
+        people(run, 1, batch=n)
+        pause = take(run, at_work(run), "1/s, 2/m", batch=n).pause
+        assert pause.seconds == 2 * n
+        due = time.now + timedelta(seconds=pause.seconds)
+        make_step(run, f"deliver:{n}", status="queued", queue="deliver", not_before=due)
+
+
 def test_a_step_that_is_done_wakes_the_next_one_of_its_run(run, time):
     for n in (1, 2):
         due = time.now + timedelta(seconds=60 * n)
