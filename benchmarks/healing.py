@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,7 +25,9 @@ def measure(finished: int, active: int, *, database_url: str | None = None, name
     with tempfile.TemporaryDirectory() as home:
         os.environ["PIPELINE_HOME"] = home
         os.environ["PIPELINE_DATABASE_URL"] = database_url or f"sqlite:///{Path(home) / 'pipeline.db'}"
-        return _measured(finished, active, name)
+        # A process keeps to one database: this part may be measured twice, on another one.
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            return process.submit(_measured, finished, active, name).result()
 
 
 def _measured(finished: int, active: int, name: str) -> Result:
