@@ -35,8 +35,11 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--active", type=int, default=1000, help="steps that are at work (default 1,000)")
     found.add_argument("--kills", type=int, default=5, help="of the only process of a worker (default 5)")
     found.add_argument("--losses", type=int, default=2, help="of a whole machine (default 2)")
-    found.add_argument("--steps", type=int, default=80, help="empty, of a round of recovery_cost (default 80)")
-    found.add_argument("--seconds", type=float, default=200, help="for which such rounds go on at most (default 200)")
+    found.add_argument("--pages", type=int, default=100, help="documents of a round of recovery_cost (default 100)")
+    found.add_argument("--steps", type=int, default=100, help="empty, of a round of recovery_cost (default 100)")
+    found.add_argument(
+        "--seconds", type=float, default=120, help="that rounds of each may take (default 120)"
+    )
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--planned", type=int, default=1_000_000, help="deliveries (default 1,000,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
@@ -127,7 +130,7 @@ def recovering(asked: argparse.Namespace) -> Result:
 def recovery_cost(asked: argparse.Namespace) -> Result:
     from benchmarks import recovery_cost
 
-    return recovery_cost.measure(asked.steps, asked.seconds)
+    return recovery_cost.measure(asked.pages, asked.steps, asked.seconds)
 
 
 def planning(asked: argparse.Namespace) -> Result:
