@@ -37,9 +37,7 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--losses", type=int, default=2, help="of a whole machine (default 2)")
     found.add_argument("--pages", type=int, default=100, help="documents of a round of recovery_cost (default 100)")
     found.add_argument("--steps", type=int, default=100, help="empty, of a round of recovery_cost (default 100)")
-    found.add_argument(
-        "--seconds", type=float, default=120, help="that rounds of each may take (default 120)"
-    )
+    found.add_argument("--seconds", type=float, default=120, help="that rounds of each may take (default 120)")
     found.add_argument("--mails", type=int, default=20_000, help="without attachment (default 20,000)")
     found.add_argument("--planned", type=int, default=1_000_000, help="deliveries (default 1,000,000)")
     found.add_argument("--attachments", type=int, default=4000, help="messages with an attachment (default 4,000)")
