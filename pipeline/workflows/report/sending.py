@@ -23,6 +23,8 @@ from pipeline.workflows.report.recording import Journal
 
 # Seconds after which a step lets others have its worker: with ten minutes for one last answer below its time limit.
 TURN = 200.0
+# Seconds after which the rest of a share is claimed anew: opt-outs and relays are asked at least so often.
+LONGEST_SHARE = 10.0
 # Seconds between two looks at the brake: everywhere nothing more is sent a second after somebody pulls it.
 LOOK = 0.5
 DEADLY = f"{steps.POISONOUS} processes died while they made or sent it (memory, or a fault in a library)"
@@ -142,12 +144,12 @@ class Sender:
     def _send(self, share: Share) -> None:
         """The share's deliveries, each when there is a place for it; something may come up before the last of them.
 
-        A share that is limited by rates is over when others may have its places.
+        A share that is limited by rates is over when others may have its places, any other when it is old.
         """
-        spent = 0.0
+        spent, longest = 0.0, HORIZON if share.lent.rates else LONGEST_SHARE
         for number, delivery in enumerate(share.deliveries):
             at = share.lent.free_at(delivery.id)
-            if share.lent.rates and number and max(at, time.monotonic() - self._lent_at) > HORIZON:
+            if number and max(at, time.monotonic() - self._lent_at) > longest:
                 return
             # A server may take a minute for each.
             if not self._waited(self._lent_at + at, share.relay) or time.monotonic() - self._since > TURN:

@@ -13,7 +13,7 @@ from pipeline.db import clock, reading, transaction
 from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, Relay, Step, Suppression
-from pipeline.services import ledger, relays, steps
+from pipeline.services import deliveries, ledger, relays, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
 from tests.factories import make_delivery, make_delivery_attempt, make_run, make_schedule, make_step
@@ -333,6 +333,21 @@ def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(
     assert send(run) is None
     assert statuses(run) == {"ann": "skipped", "bob": "accepted"}
     assert [line["recipient"] for line in server.taken()] == ["bob@example.org"]
+
+
+def test_who_may_get_nothing_more_is_asked_anew_however_many_were_claimed_at_once(server, monkeypatch):
+    run = make_batch("ann", "bob", "cid")
+    monkeypatch.setattr(sending, "LONGEST_SHARE", 0.0)
+    message = Letters.message
+
+    def complains(letters, delivery, **words):
+        with transaction() as session:
+            deliveries.suppress(session, "cid@example.org", "a complaint", "an operator")
+        return message(letters, delivery, **words)
+
+    monkeypatch.setattr(Letters, "message", complains)
+    assert send(run) is None
+    assert statuses(run) == {"ann": "accepted", "bob": "accepted", "cid": "suppressed"}
 
 
 def dies(run):
