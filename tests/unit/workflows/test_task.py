@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from celery import Celery
 from celery.app.trace import trace_task
+from freezegun import freeze_time
 from kombu import Queue
 from sqlalchemy import select
 
@@ -104,12 +105,12 @@ def known(monkeypatch):
 
 
 @pytest.fixture
-def story(database, worker, frozen, known):
+def story(database, worker, known):
     load_workflows()
     other = Elsewhere()
     other.take()
-    frozen.move_to(MONDAY)
-    return Story(worker, frozen, other)
+    with freeze_time(MONDAY) as frozen:
+        yield Story(worker, frozen, other)
 
 
 # ---- its end
