@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean, stdev
@@ -72,11 +71,7 @@ ROUNDS, CLEAR = 10, 0.004
 
 
 def measure(documents: int, members: int, patience: float) -> Result:
-    """Rounds of both at once until the difference is clear, or `patience` seconds are over.
-
-    At once, because what else disturbs the machine then disturbs both alike: by turns one round differed from the next
-    by a fifth. What work takes is the processor time; the clock would tell how two products share two cores.
-    """
+    """Rounds by turns until the difference is clear, or `patience` seconds are over."""
     kinds = [
         ("a document, rendered and mailed", "aircraft_log", f"documents={documents}", documents),
         ("a step that does nothing", "many", f"members={members}", members),
@@ -105,11 +100,12 @@ def measure(documents: int, members: int, patience: float) -> Result:
 def _rounds(both: Sequence[Product], patience: float, *words: str) -> list[tuple[float, float]]:
     """Processor seconds of each round in both."""
     found = list[tuple[float, float]]()
-    with ThreadPoolExecutor(len(both)) as threads:
-        began = time.monotonic()
-        while len(found) <= ROUNDS or (_error(found[1:]) > CLEAR and time.monotonic() - began < patience):
-            ours, theirs = threads.map(lambda up: up.run(*words).cpu, both)
-            found.append((ours, theirs))
+    began = time.monotonic()
+    while len(found) <= ROUNDS or (_error(found[1:]) > CLEAR and time.monotonic() - began < patience):
+        # Whoever goes first may find the machine cooler: they take turns at that, too.
+        order = both if len(found) % 2 else both[::-1]
+        times = {up: up.run(*words).cpu for up in order}
+        found.append((times[both[0]], times[both[1]]))
     return found[1:]  # the first one warms
 
 
