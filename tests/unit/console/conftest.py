@@ -7,12 +7,14 @@ from fastapi.testclient import TestClient
 
 from pipeline import tasks
 from pipeline.adapters import passwords
+from pipeline.celery import load_workflows
 from tests.unit.console.visits import logged_in
 
 
 @pytest.fixture
-def published(monkeypatch):
+def published(home, monkeypatch):
     """The runs that were handed to the broker, which these tests have none of."""
+    load_workflows()  # a module that is loaded later would keep what stands here for `publish`
     found = []
     monkeypatch.setattr(tasks, "publish", found.append)
     return found
