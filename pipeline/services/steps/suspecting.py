@@ -39,7 +39,7 @@ def suspicion(session: Session, claim: Claim) -> Suspicion:
     if session.scalar(select(Attempt.id).where(*wrong).limit(1)) is None:
         return Suspicion()
     died = (*mine, Attempt.outcome == Outcome.ABANDONED, Attempt.working_on.is_not(None))
-    # The first process died before anybody looked so closely.
+    # Whoever is killed for other reasons often dies over the first one: twice would prove nothing.
     deadly = select(Attempt.working_on).where(*died).group_by(Attempt.working_on)
-    found = session.scalars(deadly.having(func.count() >= POISONOUS - 1))
+    found = session.scalars(deadly.having(func.count() >= POISONOUS))
     return Suspicion(careful=True, deadly=frozenset(one for one in found if one is not None))

@@ -361,7 +361,7 @@ def dies(run):
 
 def test_a_message_that_kills_whoever_makes_it_fails_alone(server):
     run = make_batch("ann", "deadly", "zoe")
-    for _ in range(3):
+    for _ in range(1 + steps.POISONOUS):  # with the first one nobody looks so closely
         dies(run)
     assert send(run) is None
 
