@@ -88,7 +88,7 @@ class Fetched:
 
 def _find(channel: Any, ended: Ended) -> set[UUID]:
     # In this order: a message goes from a queue aside, and is answered once its step stands otherwise in SQL.
-    in_queues = _in_queues(channel)
+    in_queues = _in_queues(channel) if _are_few(channel) else None
     laid_aside = channel.client.hgetall(channel.unacked_key)
     aside = {tag.decode(): _headers(json.loads(laid)[0]) for tag, laid in laid_aside.items()}
     with reading() as session:
@@ -101,15 +101,16 @@ def _find(channel: Any, ended: Ended) -> set[UUID]:
     asked = [tag for tag in ended.aside & aside.keys() if _is_ours(aside[tag])]
     for tag in [*asked, *(tags[str(step.task_id)] for step in fetched)]:
         channel.qos.restore_by_tag(tag)
+    runs: set[UUID] = set()
     if fetched or lost:
         with transaction(durable=False) as session:
             brokers.note_put_back(session, fetched)
             why = "its message was lost with a worker's connection; it is sent again"
-            brokers.send_again(session, lost, before=ended.at, why=why)
+            runs = brokers.send_again(session, lost, before=ended.at, why=why)
     if asked or fetched or lost:
         count = {"put_back": len(asked) + len(fetched), "sent_again": len(lost)}
         logger.warning("a worker's connection ended: what it had fetched comes again", **count)
-    return {step.run_id for step in lost}
+    return runs
 
 
 def _missed(channel: Any) -> set[UUID]:
@@ -117,27 +118,35 @@ def _missed(channel: Any) -> set[UUID]:
 
     What a chord or chain was to bring, and what lies nowhere, is: it is to be published now.
     """
+    if not _are_few(channel):
+        return set()
     with reading() as session:
         now = clock(session)
         untaken = reconcile.untaken(session, now, share=SOON, limit=MOST)
         unbrought = reconcile.unbrought(session, now)
-    waiting = _in_queues(channel) if untaken or unbrought else None
-    if waiting is None:
+    if not (untaken or unbrought):
         return set()
+    waiting = _in_queues(channel)
     aside = {_headers(json.loads(laid)[0])["id"] for laid in channel.client.hvals(channel.unacked_key)}
     lost = [step for step in unbrought if str(step.task_id) not in waiting | aside]
     with transaction(durable=False) as session:
         reconcile.seen(session, [step for step in (*untaken, *unbrought) if str(step.task_id) in waiting], now)
-        brokers.send_again(session, lost, before=now, why="what was to bring its message is gone; it is sent")
-    return {step.run_id for step in lost}
+        return brokers.send_again(session, lost, before=now, why="what was to bring its message is gone; it is sent")
 
 
-def _in_queues(channel: Any) -> set[str] | None:
-    """The ids of the messages that wait in our queues; None where they are too many to be looked through."""
-    keys = [f"{name}{channel.sep}{step}" if step else name for name in QUEUES for step in channel.priority_steps]
-    if sum(map(channel.client.llen, keys)) > MOST:
-        return None
-    return {_headers(json.loads(one))["id"] for key in keys for one in channel.client.lrange(key, 0, -1)}
+def _in_queues(channel: Any) -> set[str]:
+    """The ids of the messages that wait in our queues."""
+    return {_headers(json.loads(one))["id"] for key in _queues(channel) for one in channel.client.lrange(key, 0, -1)}
+
+
+def _are_few(channel: Any) -> bool:
+    """Whether they can be looked through."""
+    waiting: int = sum(map(channel.client.llen, _queues(channel)))
+    return waiting <= MOST
+
+
+def _queues(channel: Any) -> list[str]:
+    return [f"{name}{channel.sep}{step}" if step else name for name in QUEUES for step in channel.priority_steps]
 
 
 def _headers(message: dict[str, Any]) -> dict[str, Any]:

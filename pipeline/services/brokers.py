@@ -76,14 +76,20 @@ def note_put_back(session: Session, steps: Sequence[Queued]) -> None:
     _note(session, steps, "fetched by a worker whose connection ended; put back")
 
 
-def send_again(session: Session, steps: Sequence[Queued | Step], *, before: datetime, why: str) -> None:
-    """The messages of these steps, ordered by their runs and sent before that time, are lost: `why`, in words."""
+def send_again(session: Session, steps: Sequence[Queued | Step], *, before: datetime, why: str) -> set[UUID]:
+    """The messages of these steps, ordered by their runs and sent before that time, are lost: `why`, in words.
+
+    The runs that are to be published now: another beat may have sent some of them anew, and told of it.
+    """
+    sent: set[UUID] = set()
     for at in range(0, len(steps), CHUNK):
         lost = [(step.id, step.task_id) for step in steps[at : at + CHUNK]]
-        # Another beat may have sent some of them anew.
         still = (tuple_(Step.id, Step.task_id).in_(lost), Step.status == StepStatus.QUEUED, Step.published_at < before)
-        session.execute(update(Step).where(*still).values(published_at=None))
-    _note(session, steps, why)
+        forgotten = update(Step).where(*still).values(published_at=None).returning(Step.id)
+        sent.update(session.connection().execute(forgotten).scalars())
+    mine = [step for step in steps if step.id in sent]
+    _note(session, mine, why)
+    return {step.run_id for step in mine}
 
 
 def _note(session: Session, steps: Sequence[Queued | Step], what: str) -> None:

@@ -418,6 +418,14 @@ def test_an_emptied_broker_gets_everything_from_one_beat_and_from_another_if_tha
 
 
 @pytest.mark.usefixtures("marked")
+def test_a_clock_that_was_set_back_since_a_broker_was_emptied_stops_no_publishing(run, time):
+    emptied()
+    change(acts.step(run, "start"), not_before=time.now - timedelta(hours=2))
+    time.passes(hours=-1)
+    assert heal() == {run.id}
+
+
+@pytest.mark.usefixtures("marked")
 def test_what_an_emptied_broker_was_to_hand_out_is_published_again_at_once(run, time):
     begin(run, planned("fetch:a", "fetch:b"), planned("plan"))
     publish(run)

@@ -104,6 +104,16 @@ def test_what_an_emptied_broker_has_lost_is_published_by_one_of_two_beats():
     assert sorted(told, key=len) == [set(), {run.id}]
 
 
+def test_a_lost_message_is_sent_again_and_told_of_by_one_of_two_beats(time):
+    run = make_run()
+    acts.publish(run)
+    lost, now = [acts.step(run, "start")], time.passes(seconds=1)
+    told = at_once(lambda session, _actor: brokers.send_again(session, lost, before=now, why="it is lost"))
+    assert sorted(told, key=len) == [set(), {run.id}]
+    with reading() as session:
+        assert session.scalars(select(RunEvent.text)).all() == ["start: it is lost"]
+
+
 def test_a_schedule_is_paused_and_resumed_once_each():
     make_schedule()
     told = at_once(lambda session, actor: pausing.pause(session, "shipments", actor, note="we move"))
