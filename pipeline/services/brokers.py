@@ -9,10 +9,10 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, clock
+from pipeline.db import CHUNK, clock, is_one_of
 from pipeline.models import ACTIVE_STEP, Broker, Run, Step, StepStatus
 from pipeline.services import publishing, runs
 
@@ -83,8 +83,8 @@ def send_again(session: Session, steps: Sequence[Queued | Step], *, before: date
     """
     sent: set[UUID] = set()
     for at in range(0, len(steps), CHUNK):
-        lost = [(step.id, step.task_id) for step in steps[at : at + CHUNK]]
-        still = (tuple_(Step.id, Step.task_id).in_(lost), Step.status == StepStatus.QUEUED, Step.published_at < before)
+        lost = is_one_of(session, Step.id, [step.id for step in steps[at : at + CHUNK]])
+        still = (lost, Step.status == StepStatus.QUEUED, Step.published_at < before)
         forgotten = update(Step).where(*still).values(published_at=None).returning(Step.id)
         sent.update(session.connection().execute(forgotten).scalars())
     mine = [step for step in steps if step.id in sent]

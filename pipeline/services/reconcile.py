@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, or_, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session, load_only
 
 from pipeline.adapters import owners
-from pipeline.db import CHUNK, clock
+from pipeline.db import CHUNK, clock, is_one_of
 from pipeline.models import ACTIVE_STEP, Broker, Run, RunStatus, Step, StepStatus
 from pipeline.services import approvals, backfills, late, limits, pausing, publishing, runs, steps, turns, waiting
 from pipeline.settings import settings
@@ -108,7 +108,9 @@ def untaken(
     queued = select(Step).where(ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.published_at < now - grace)
     if run_id is not None:
         queued = queued.where(Step.run_id == run_id)
-    found = session.scalars(queued.order_by(Step.published_at).limit(limit)).all()
+    # Thousands may wait, and the rest of a row is most of it.
+    needed = load_only(Step.run_id, Step.name, Step.task_id, Step.queued_at, Step.published_at, Step.published)
+    found = session.scalars(queued.options(needed).order_by(Step.published_at).limit(limit)).all()
     return [one for one in found if _since(one) + grace * 2 ** min(one.published - 1, 10) < now]
 
 
@@ -121,9 +123,8 @@ def unbrought(session: Session, now: datetime) -> Sequence[Step]:
 
 def seen(session: Session, steps: Sequence[Step], now: datetime) -> None:
     """Their messages lie in a queue still: they are not sent again, and looked for once more after their grace."""
-    messages = [(step.id, step.task_id) for step in steps]
-    for at in range(0, len(messages), CHUNK):
-        same = tuple_(Step.id, Step.task_id).in_(messages[at : at + CHUNK])
+    for at in range(0, len(steps), CHUNK):
+        same = is_one_of(session, Step.id, [step.id for step in steps[at : at + CHUNK]])
         still = update(Step).where(same, Step.status == StepStatus.QUEUED, Step.published_at.is_not(None))
         session.execute(still.values(published_at=now).execution_options(synchronize_session=False))
 
