@@ -24,6 +24,8 @@ from pipeline.services import notices
 DIED = "its process died between the final dot and the answer"
 DIED_POSTING = "its process died before the answer came"
 _SHA256 = "sha256 "
+# What a step may claim, or have wait once more.
+_WAITING = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
 # What an answer settles, whoever hears it: a delivery that has ended otherwise keeps it as evidence alone.
 UNSETTLED = (
     DeliveryStatus.QUEUED,
@@ -58,16 +60,15 @@ def recover(session: Session, run: Run, batch: int, attempt_id: UUID) -> None:
 
 def claimable(session: Session, run_id: UUID, batch: int, now: datetime) -> list[Claimable]:
     """The batch's deliveries that may go now, in the order of their keys."""
-    open_ = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
     due = or_(Delivery.not_before.is_(None), Delivery.not_before <= now)
-    mine = (Delivery.run_id == run_id, Delivery.batch == batch, in_the_row(Delivery.status).in_(open_), due)
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, in_the_row(Delivery.status).in_(_WAITING), due)
     rows = select(Delivery.id, Delivery.channel, Delivery.address).where(*mine)
     return [Claimable(*row) for row in session.execute(rows.order_by(Delivery.key, Delivery.address, Delivery.repeat))]
 
 
 def claim(session: Session, ids: Sequence[UUID], attempt_id: UUID) -> list[Delivery]:
     """Claim waiting deliveries for one step attempt by stamping its id on them; in the order of `ids`."""
-    open_ = (Delivery.id.in_(ids), Delivery.status.in_((DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)))
+    open_ = (Delivery.id.in_(ids), Delivery.status.in_(_WAITING))
     put(session, open_, status=DeliveryStatus.SENDING, phase=None, attempt_id=attempt_id, not_before=None)
     mine = (Delivery.id.in_(ids), Delivery.attempt_id == attempt_id, Delivery.status == DeliveryStatus.SENDING)
     found = {row.id: row for row in session.scalars(select(Delivery).where(*mine))}
@@ -75,8 +76,8 @@ def claim(session: Session, ids: Sequence[UUID], attempt_id: UUID) -> list[Deliv
 
 
 def postpone(session: Session, ids: Collection[UUID], until: datetime) -> None:
-    """Deliveries that wait for room in a rate stay queued until then."""
-    put(session, (Delivery.id.in_(ids), Delivery.status == DeliveryStatus.QUEUED), not_before=until)
+    """Deliveries that wait for room in a rate are queued until then, also those that a server had turned away."""
+    put(session, (Delivery.id.in_(ids), Delivery.status.in_(_WAITING)), status=DeliveryStatus.QUEUED, not_before=until)
 
 
 def requeue(session: Session, run_id: UUID, batch: int, attempt_id: UUID) -> None:

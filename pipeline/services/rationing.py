@@ -107,7 +107,7 @@ def ration(
     granted = sorted((one for one in times if times[one] <= HORIZON), key=lambda one: times[one])
     wanted = Counter(name for one in granted for name in names[one])
     for name, window in windows.items():
-        free[name] = free[name][: min(wanted[name], max(1, ceil(seconds[name] / rates.each)))]
+        free[name] = free[name][: min(wanted[name], max(1, ceil(min(seconds[name], HORIZON) / rates.each)))]
         window.lend(len(free[name]))
         _keep(rows[name], window, attempt_id, len(free[name]))
     late = _late({one: at for one, at in times.items() if at > HORIZON}, now, asks_again=bool(granted))

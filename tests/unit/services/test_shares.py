@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.db import transaction
-from pipeline.models import Attempt, Notice, new_id
+from pipeline.models import Attempt, Delivery, Notice, new_id
 from pipeline.rates import Pace, parse
 from pipeline.services import blocks, ledger, rationing, relays, runs, shares, steps
 from pipeline.services.rationing import Lent
@@ -179,6 +179,17 @@ def test_a_sender_takes_no_more_places_than_it_can_use(run):
     assert times(take(run, at_work(run), "6/s", batch=1))[:5] == [0, 0, 0, 0, 1]
 
 
+def test_nor_more_than_it_can_use_as_long_as_it_has_them(run):
+    people(run, 9)
+    people(run, 9, batch=1)
+
+    slow, first = Way({RELAY: "aaaa"}, parse("6/h"), str, each={RELAY: 0.5}), at_work(run)
+    with transaction() as session:
+        share = shares.take(session, run.id, 0, first, slow)
+    assert times(share)[:5] == [0, 0, 0, 0, 3600]
+    assert times(take(run, at_work(run), "6/h", batch=1)) == [0, 0]
+
+
 def test_what_waits_stays_queued_with_its_time_and_comes_when_it_is_due(run, attempt, time):
     made = people(run, 3)
     share = take(run, attempt, "2/m")
@@ -189,6 +200,19 @@ def test_what_waits_stays_queued_with_its_time_and_comes_when_it_is_due(run, att
     assert (waiting.status, waiting.not_before) == ("queued", time.now + timedelta(minutes=1))
     time.passes(minutes=1)
     assert addresses(take(run, attempt, "2/m")) == [("p02@x.example", 0)]
+
+
+def test_what_a_server_had_turned_away_waits_for_its_rate_as_the_others_do(run, time):
+    people(run, 1)
+    late = queued(run, "late@x.example", batch=1)
+    write(lambda session: ledger.put(session, (Delivery.id == late.id,), status="deferred", not_before=time.now))
+    first = at_work(run)
+    share = take(run, first, "1/h")
+    times(share)
+    give_places_back(share, first)
+
+    assert take(run, at_work(run), "1/h", batch=1).pause.seconds == 3600
+    assert (read(late).status, read(late).not_before) == ("queued", time.now + timedelta(hours=1))
 
 
 def test_a_slow_domain_does_not_hold_up_the_others(run, attempt, monkeypatch):
