@@ -9,7 +9,7 @@ from datetime import timedelta
 from pipeline.adapters import mail_routes, webhooks
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.destinations import Webhook
-from pipeline.errors import Blocked, PermanentError, Waiting
+from pipeline.errors import Blocked, Cancelled, PermanentError, Waiting
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, DeliveryStatus
 from pipeline.replies import Kind
@@ -166,7 +166,7 @@ class Sender:
                 return
 
     def _waited(self, until: float, relay: str) -> bool:
-        """Wait until then, by the monotonic clock; False where somebody has pulled a brake, or cancels the run."""
+        """Wait until then, by the monotonic clock; False where somebody has pulled a brake. Raises as `_is_halted`."""
         if until - time.monotonic() > WAIT:
             self.journal.flush()
         while True:
@@ -191,6 +191,8 @@ class Sender:
         return self.post.deliver(delivery, share)
 
     def _is_halted(self, relay: str) -> bool:
-        """Whether somebody has pulled a brake, or cancels the run."""
+        """Whether somebody has pulled a brake; it holds up no copy of a file. Raises Cancelled where the run ends."""
         with reading() as session:
-            return relays.halted(session, relay, self.run.id) or not runs.goes_on(session, self.run.id)
+            if not runs.goes_on(session, self.run.id):
+                raise Cancelled(runs.being_cancelled(session, self.run.id) or "the run has ended")
+            return bool(relay) and relays.halted(session, relay, self.run.id)

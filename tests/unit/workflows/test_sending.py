@@ -12,7 +12,7 @@ from pipeline.adapters import mailer
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, Relay, Step, Suppression
+from pipeline.models import Delivery, Relay, Run, Step, Suppression
 from pipeline.services import deliveries, ledger, relays, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
@@ -317,6 +317,34 @@ def test_the_brake_stops_a_batch_between_two_messages(server, monkeypatch):
     monkeypatch.setattr(posting.Post, "deliver", pulled)
     stopped = send(run)
     assert (stopped.known, statuses(run)) == (True, {"ann": "accepted", "bob": "queued", "cid": "queued"})
+
+
+def test_copies_of_files_pass_the_brake(server, monkeypatch):
+    monkeypatch.setattr(sending, "LOOK", 0.0)
+    monkeypatch.setattr(Letters, "copies", lambda *_: ("file", "/reports/there.pdf"), raising=False)
+    run = make_batch()
+    for key in ("ACME", "BETA"):
+        make_delivery(run, "file:///reports/", key, channel="file", status="queued", relay=None, reply=None)
+    with transaction() as session:
+        relays.find(session, relays.ALL).stopped_at = run.created_at
+
+    assert send(run) is None
+    assert [one.status for one in of(run)] == ["accepted", "accepted"]
+
+
+def test_a_step_stops_at_once_whose_run_has_ended(server, monkeypatch):
+    monkeypatch.setattr(sending, "LOOK", 0.0)
+    run = make_batch("ann", "bob")
+    deliver = posting.Post.deliver
+
+    def ended(self, delivery, share):
+        with transaction() as session:
+            session.get_one(Run, run.id).status = "failed"
+        return deliver(self, delivery, share)
+
+    monkeypatch.setattr(posting.Post, "deliver", ended)
+    assert isinstance(send(run), Cancelled)
+    assert statuses(run) == {"ann": "accepted", "bob": "cancelled"}
 
 
 def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(server, monkeypatch):
