@@ -92,8 +92,9 @@ class Window:
                 self.spans.append([first, last, count])
 
     def forget(self, now: float) -> None:
-        """Leave out what no longer counts."""
-        self.spans = [span for span in self.spans if span[1] > now - self.rate.seconds]
+        """Leave out what no longer counts; what ended later than now did so by a clock that was wrong."""
+        ended = [[min(first, now), min(last, now), count] for first, last, count in self.spans]
+        self.spans = [span for span in ended if span[1] > now - self.rate.seconds]
 
 
 class Pace:

@@ -90,6 +90,13 @@ def test_a_place_that_nobody_used_is_as_it_was():
     assert window.free(1010, most=1) == [1060]
 
 
+def test_a_clock_that_was_a_year_ahead_holds_up_nobody_longer_than_a_window():
+    window = Window(Rate("", 1, 60), [[1000 + 3e7, 1000 + 3e7, 1]])
+    window.forget(1000)
+
+    assert window.free(1000, most=1) == [1060]
+
+
 class Senders(RuleBasedStateMachine):
     """Senders borrow places, use them as they please, take their time, and bring them back or never do."""
 
