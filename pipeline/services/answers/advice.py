@@ -156,7 +156,8 @@ def _going_on(run: RunSummary, steps: Sequence[StepDetail], now: datetime) -> st
     if any(step.published_at is None and step.queued_at and step.queued_at < now - MOMENT for step in queued):
         return "its message has not reached the broker yet: `pipeline up` starts one, `pipeline doctor` finds the fault"
     idle = not any(step.status == StepStatus.RUNNING for step in steps)
-    if idle and any(step.published_at and step.published_at < now - SLOW for step in queued):
+    # When it was sent says less: beat puts down there, again and again, that it lies in its queue still.
+    if idle and any(step.published_at and step.queued_at and step.queued_at < now - SLOW for step in queued):
         return "no worker has taken it up yet: `pipeline up` starts one, `pipeline doctor` finds the fault"
     retried = [step for step in steps if step.status == StepStatus.QUEUED and step.next_try_at]
     if idle and retried:
