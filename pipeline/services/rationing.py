@@ -95,13 +95,13 @@ def ration(
     """Who of `wanting` (ids and addresses) may go, in order, `most` at most; who not before when; and the places lent.
 
     A sender gets no more places than it can use. Once lent they are nobody else's before `take_back`, or before its
-    attempt has ended. The rates are locked until the transaction ends.
+    attempt has ended. The rates that somebody of them falls under are locked until the transaction ends.
     """
-    rows, now = _locked(session, rates.all), clock(session)
-    windows = {name: _window(session, rates.all[name], row, attempt_id, now) for name, row in rows.items()}
+    names, limits = {one: rates.names(address) for one, address in wanting}, rates.all
+    rows, now = _locked(session, {name for some in names.values() for name in some}), clock(session)
+    windows = {name: _window(session, limits[name], row, attempt_id, now) for name, row in rows.items()}
     free = {name: [at - now.timestamp() for at in one.free(now.timestamp(), most)] for name, one in windows.items()}
     seconds = {name: one.rate.seconds for name, one in windows.items()}
-    names = {one: rates.names(address) for one, address in wanting}
     allotted = zip(names, allot(names.values(), Pace(seconds, free), HORIZON, most), strict=True)
     times = {one: at for one, at in allotted if at is not None}
     granted = sorted((one for one in times if times[one] <= HORIZON), key=lambda one: times[one])
@@ -111,7 +111,9 @@ def ration(
         window.lend(len(free[name]))
         _keep(rows[name], window, attempt_id, len(free[name]))
     late = _late({one: at for one, at in times.items() if at > HORIZON}, now, asks_again=bool(granted))
-    return granted, late, Lent(rates.all, Pace(seconds, free), {one: names[one] for one in granted})
+    lent = {name: limits[name] for name, places in free.items() if places}
+    pace = Pace(seconds, {name: free[name] for name in lent})
+    return granted, late, Lent(lent, pace, {one: names[one] for one in granted})
 
 
 def _late(times: Mapping[UUID, float], now: datetime, *, asks_again: bool) -> dict[datetime, list[UUID]]:

@@ -226,6 +226,16 @@ def test_a_slow_domain_does_not_hold_up_the_others(run, attempt, monkeypatch):
     assert take(run, attempt, "gmail.com 1/m").pause.seconds == 60
 
 
+def test_who_falls_under_no_rate_has_no_place_of_it_to_give_back(run, attempt):
+    people(run, 2)
+    assert take(run, attempt, "gmail.com 1/m").lent.rates == {}
+    write(ledger.requeue, run.id, 0, attempt)
+    queued(run, "zoe@gmail.com", key="zz")
+    assert [str(rate) for rate in take(run, attempt, "gmail.com 1/m, gmx.net 1/m").lent.rates.values()] == [
+        "gmail.com 1/m"
+    ]
+
+
 def test_a_rate_of_one_relay_is_not_that_of_another(run, attempt):
     people(run, 3)
 
