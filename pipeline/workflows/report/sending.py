@@ -123,7 +123,7 @@ class Sender:
         self._begun = True
         if share.pause:
             raise self._waits(share.pause)
-        if not share.deliveries:
+        if not share.deliveries and not share.relay:  # with one, those it chose were skipped in the same moment
             return None
         self.letters.load(share.deliveries)
         self.post.barred = barred

@@ -13,7 +13,7 @@ from pipeline.db import clock, reading, transaction
 from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, Relay, Run, Step, Suppression
-from pipeline.services import deliveries, ledger, relays, steps
+from pipeline.services import deliveries, ledger, relays, shares, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
 from tests.factories import make_delivery, make_delivery_attempt, make_run, make_schedule, make_step
@@ -361,6 +361,21 @@ def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(
     assert send(run) is None
     assert statuses(run) == {"ann": "skipped", "bob": "accepted"}
     assert [line["recipient"] for line in server.taken()] == ["bob@example.org"]
+
+
+def test_one_that_is_skipped_while_it_is_claimed_does_not_end_its_batch(server, monkeypatch):
+    run = make_batch("ann", "bob")
+    claim = ledger.claim
+
+    def skipped(session, ids, attempt_id):
+        if rows(run)["ann"].id in ids:
+            ledger.put(session, (Delivery.key == "K0",), status="skipped")
+        return claim(session, ids, attempt_id)
+
+    monkeypatch.setattr(shares, "MOST", 1)
+    monkeypatch.setattr(ledger, "claim", skipped)
+    assert send(run) is None
+    assert statuses(run) == {"ann": "skipped", "bob": "accepted"}
 
 
 def test_who_may_get_nothing_more_is_asked_anew_however_many_were_claimed_at_once(server, monkeypatch):
