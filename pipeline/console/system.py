@@ -12,6 +12,7 @@ from pipeline.celery import app as celery
 from pipeline.console.pages import HEADERS, Page, fragment, page, said
 from pipeline.console.visitors import Looking, Operating
 from pipeline.db import reading, transaction
+from pipeline.embedded.state import mail_mode
 from pipeline.services import answers, api_tokens, braking, users
 from pipeline.services.answers.notices import notices
 from pipeline.settings import settings
@@ -32,7 +33,8 @@ def system(request: Request, visitor: Looking, workers: str = "") -> Response:
             request, "system.html", visitor,
             load=answers.load(session),
             mail=answers.mail(
-                session, configured.mail, [str(one) for one in configured.rates], list(mail_routes.relays(configured))
+                session, mail_mode(configured), [str(one) for one in configured.rates],
+                list(mail_routes.relays(configured)),
             ),
             notices=notices(session, limit=NOTICES, kept_back=True),
             asked=bool(workers), found=answering, flower=configured.flower_url,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.console import system
 from pipeline.db import clock, reading, transaction
+from pipeline.embedded.state import State, TreeLock
 from pipeline.models import BadFile, Heartbeat, Relay, Scope
 from pipeline.services import api_tokens, relays
 from pipeline.services.audit import Actor
@@ -41,6 +42,16 @@ def test_all_mail_is_stopped_and_let_go_on(http):
         with reading() as session:
             row = session.get_one(Relay, "*")
             assert (row.stopped_at is not None) is stopped
+
+
+def test_mail_is_told_as_the_tree_that_runs_has_it(http):
+    lock, tree = TreeLock(settings().var / "run"), State.mine()
+    lock.take()
+    tree.status, tree.mail = "running", "live"
+    tree.write(lock.state_path)
+    assert "Mail live" in text_of(http.get("/system").text)
+    lock.release()
+    assert "Mail catch" in text_of(http.get("/system").text)
 
 
 def test_a_relay_that_is_blocked_is_let_go_on_from_here(http):
