@@ -52,8 +52,7 @@ class Retry:
             f"give_up_after {self.give_up_after!r} is not a number of seconds, or null for never": not (
                 self.give_up_after is None or _number(self.give_up_after, 0)
             ),
-            "give_up_after 0 s is no time at all: 1s leaves it at one try, null never gives up": self.give_up_after
-            == 0,
+            "give_up_after 0 s is no time at all: 1s is one try, null never gives up": self.give_up_after == 0,
             f"time_limit {self.time_limit!r} is not 1 to {LONGEST:g} seconds, or null for the step's own": not (
                 self.time_limit is None or (_number(self.time_limit, 1) and self.time_limit <= LONGEST)
             ),

@@ -97,7 +97,7 @@ def test_a_schedule_file_overrides_what_it_names():
         ({"jitter": 1.5}, "jitter 1.5 is not a share from 0 to 1"),
         ({"jitter": "10%"}, "jitter '10%' is not a share"),
         ({"time_limit": "2h"}, "time_limit 7200.0 is not 1 to 3000 seconds, or null for the step's own"),
-        ({"give_up_after": "0s"}, "give_up_after 0 s is no time at all: 1s leaves it at one try, null never gives up"),
+        ({"give_up_after": "0s"}, "give_up_after 0 s is no time at all: 1s is one try, null never gives up"),
         ({"first": "1h"}, "ceiling 200 s is less than first 3600 s: set both"),
     ],
 )
