@@ -110,10 +110,10 @@ def pause(request: Request, key: Key, act: Operating) -> Response:
         zone = answers.zone(session, key)
         until = _instant(act.form["until"], zone)
         found = pausing.pause(session, key, act.actor, note=act.form["note"] or None, until=until)
-    if not found.new:
-        return said(request, _page_of(key), f"It was {found.before}. Nothing was changed.")
+    became = "That is replaced" if found.new else "Nothing was changed"
+    before = f"It was {found.before}. {became}. " if found.before else ""
     ends = f" It resumes by itself on {wording.moment(until, zone)}." if until else ""
-    return said(request, _page_of(key), f"Paused: what is due meanwhile is recorded, and does not fire.{ends}")
+    return said(request, _page_of(key), f"{before}Paused: what is due meanwhile is recorded, and does not fire.{ends}")
 
 
 @router.post("/schedules/{key}/resume")

@@ -108,6 +108,18 @@ def test_a_workflow_has_a_field_for_each_parameter_of_its_function(http, monkeyp
     assert "<option>true</option><option selected>false</option>" in page
 
 
+def test_who_pauses_after_somebody_else_is_told_what_that_does(http):
+    make_schedule()
+    page = "/schedules/shipments"
+    for note, words in (
+        ("we move", "Paused: what is due meanwhile"),
+        ("we move", "by console:anna: we move. Nothing was changed. Paused:"),
+        ("and mend the roof", "by console:anna: we move. That is replaced. Paused:"),
+    ):
+        send(http, page, f"{page}/pause", note=note)
+        assert words in text_of(http.get(page).text)
+
+
 def test_pausing_and_resuming_are_on_record_and_say_until_when(http):
     make_schedule()
     page = "/schedules/shipments"
