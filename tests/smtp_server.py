@@ -73,6 +73,8 @@ class ScriptedServer:
         self.refuse_sender = ""
         # Whether it offers a TLS that it does not have.
         self.broken_tls = False
+        # Whether it forgets what was written after a dot before it has answered.
+        self.flushes = False
         self.texts = dict(TEXTS)
         self.open: set[SMTP] = set()
         self.refused: Counter[str] = Counter()
@@ -173,6 +175,8 @@ class ScriptedServer:
         return f"{code} {self.texts.get(code, code[0] + '.0.0 refused by the script')}"
 
     async def handle_DATA(self, connection: SMTP, _session: Session, envelope: Envelope) -> str:
+        if self.flushes:
+            connection._reader._buffer.clear()
         behaviour = behaviour_of(envelope.rcpt_tos[0])
         if behaviour.startswith("dot-"):
             code = behaviour.removeprefix("dot-")

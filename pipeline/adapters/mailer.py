@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pipeline.adapters.mail_faults import (
     ConfigurationFault,
@@ -20,8 +21,8 @@ from pipeline.adapters.mail_faults import (
 from pipeline.adapters.mail_routes import Target, relays, target
 from pipeline.adapters.messages import wire_address
 from pipeline.adapters.relay_address import parse_url
-from pipeline.adapters.smtp import Connection
-from pipeline.errors import StaleClaim
+from pipeline.adapters.smtp import Connection, Envelope, was_silent
+from pipeline.errors import PermanentError, StaleClaim
 from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict
 from pipeline.settings import settings
@@ -50,6 +51,15 @@ DOT_SECONDS = 600.0
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message as SMTP takes it: lines that end with CRLF. `of`: what it was made from."""
+
+    of: tuple[str, str, bytes]
+    envelope: Envelope
+    body: bytes
+
+
 class Relay:
     """A relay, and a connection to it that is made on first use and renewed whenever it is in doubt.
 
@@ -69,6 +79,9 @@ class Relay:
         self.longest_sleep = longest_sleep
         self.address, self.timeout, self.dot_timeout, self.catcher = parse_url(url), timeout, dot_timeout, catcher
         self._connection: Connection | None = None
+        self._following: _Outgoing | None = None
+        # Until this server is silent where it was told of two messages at once.
+        self._announces = True
         self._lock = threading.RLock()
 
     def __str__(self) -> str:
@@ -80,20 +93,28 @@ class Relay:
             self.drop()
             self._connection = self._connected()
 
-    def send(self, envelope_from: str, address: str, data: bytes, before_dot: Callable[[], None]) -> Verdict:
+    def send(
+        self,
+        envelope_from: str,
+        address: str,
+        data: bytes,
+        before_dot: Callable[[], None],
+        following: tuple[str, bytes] | None = None,
+    ) -> Verdict:
         """Hand one message to the relay for one recipient; returns its answer, whose text holds the queue id.
 
         `before_dot` is called when everything but the terminating dot is written; what it raises ends the connection,
-        and the message is not sent. Raises RelayDown, RecipientRefused or ConfigurationFault: certainly not sent, even
-        where `before_dot` has been called; Unknown: nobody can say; PermanentError: an address that is none.
+        and the message is not sent. `following` is the address and the bytes of the message that will be sent next,
+        from the same sender: it takes one round trip less, and any other but it a new connection. Raises RelayDown,
+        RecipientRefused or ConfigurationFault: certainly not sent, even where `before_dot` has been called; Unknown:
+        nobody can say; PermanentError: an address that is none.
         """
-        sender = wire_address(envelope_from, "envelope sender") if envelope_from else ""
-        recipient = wire_address(address, "recipient")
-        body = _lines(data)
         with self._lock:
+            message = self._made(envelope_from, address, data)
+            self._following = self._next(envelope_from, *following) if following else None
             try:
-                connection = self._begin(sender, recipient, body)
-                connection.write(_stuffed(body))
+                connection = self._begin(message)
+                connection.write(_stuffed(message.body))
                 failpoint("mail.body")
                 began = time.clock_gettime(CLOCK)
                 before_dot()
@@ -102,7 +123,7 @@ class Relay:
                     # What was announced so long ago others may have taken over, and sent.
                     raise StaleClaim("this process slept between announcing a message and sending it")
                 connection.check()
-                return connection.finish()
+                return connection.finish(self._announced(connection))
             except NotAccepted:
                 raise
             except BaseException:
@@ -135,63 +156,104 @@ class Relay:
             )
             raise RelayDown(text, error.verdict) from error
 
-    def _begin(self, sender: str, recipient: str, body: bytes) -> Connection:
-        """A connection whose server waits for the message."""
-        reused = self._reusable()
-        if not reused:
-            self.connect()
+    def _made(self, *of: *tuple[str, str, bytes]) -> _Outgoing:
+        known = self._following
+        return known if known is not None and known.of == of else _outgoing(*of)
+
+    def _next(self, *of: *tuple[str, str, bytes]) -> _Outgoing | None:
         try:
-            return self._envelope(sender, recipient, body)
-        except NotAccepted:
-            if not reused or (self._connection is not None and not self._connection.closed):
+            return _outgoing(*of)
+        except PermanentError:
+            return None  # it is told of when its turn comes
+
+    def _announced(self, connection: Connection) -> Envelope | None:
+        """What the server may be told of with the dot: the message that comes next, if it will take it from us."""
+        message = self._following
+        if message is None or not self._announces or connection.messages + 1 >= MESSAGES_PER_CONNECTION:
+            return None
+        return None if self._refusal(connection, message) else message.envelope
+
+    def _begin(self, message: _Outgoing) -> Connection:
+        """A connection whose server waits for the message."""
+        if (connection := self._reusable(message.envelope)) is None:
+            self.connect()
+            return self._envelope(message)
+        announced = connection.announced is not None
+        try:
+            return self._envelope(message)
+        except NotAccepted as error:
+            if not connection.closed:
                 raise
+            if announced and was_silent(error.__cause__):
+                self._announces = False
         # Servers end long connections as they please: only a new one that ends as well says something.
         self.connect()
-        return self._envelope(sender, recipient, body)
+        return self._envelope(message)
 
-    def _envelope(self, sender: str, recipient: str, body: bytes) -> Connection:
+    def _envelope(self, message: _Outgoing) -> Connection:
         connection = self._connection
         if connection is None:
             raise RuntimeError("connect() comes first")
-        limit = connection.size_limit
-        if limit is not None and len(body) > limit:
-            text = f"the message has {len(body)} bytes, the relay takes {limit}"
-            raise fault(self, Verdict(Kind.MESSAGE_TOO_LARGE, Stage.MAIL, 0, text))
-        head = body.partition(b"\r\n\r\n")[0]
-        utf8 = not (sender.isascii() and recipient.isascii() and head.isascii())
-        if utf8 and not connection.takes_utf8():
-            text = f"{_beyond_ascii(sender, recipient, head)} needs SMTPUTF8 (RFC 6531), which the relay does not offer"
-            raise fault(self, Verdict(Kind.POISON, Stage.MAIL, 0, text))
-        connection.begin(sender, recipient, len(body), utf8=utf8)
+        if refusal := self._refusal(connection, message):
+            raise fault(self, refusal)
+        connection.begin(message.envelope)
         return connection
 
-    def _reusable(self) -> bool:
-        """Whether the connection of the last message takes another one."""
+    def _refusal(self, connection: Connection, message: _Outgoing) -> Verdict | None:
+        """Why the relay cannot be given it, by what it has said of itself."""
+        limit, size = connection.size_limit, message.envelope.size
+        if limit is not None and size > limit:
+            text = f"the message has {size} bytes, the relay takes {limit}"
+            return Verdict(Kind.MESSAGE_TOO_LARGE, Stage.MAIL, 0, text)
+        if message.envelope.utf8 and not connection.takes_utf8():
+            text = f"{_beyond_ascii(message)} needs SMTPUTF8 (RFC 6531), which the relay does not offer"
+            return Verdict(Kind.POISON, Stage.MAIL, 0, text)
+        return None
+
+    def _reusable(self, envelope: Envelope) -> Connection | None:
+        """The connection of the last message, if it takes this one."""
         connection = self._connection
         if connection is None or connection.closed:
-            return False
+            return None
+        if connection.announced is not None:
+            if connection.announced == envelope:
+                return connection
+            # It waits for another message, and would take any for that one.
+            self.drop()
+            return None
         since = time.monotonic() - connection.last_used
         if since > JUST_NOW and connection.interrupted():
-            return False
+            return None
         if connection.messages >= MESSAGES_PER_CONNECTION:
             self.close()
-            return False
-        return connection.answers() if since > IDLE_SECONDS or connection.in_transaction else True
+            return None
+        asked = since > IDLE_SECONDS or connection.in_transaction
+        return None if asked and not connection.answers() else connection
 
 
-def _beyond_ascii(sender: str, recipient: str, head: bytes) -> str:
+def _outgoing(envelope_from: str, address: str, data: bytes) -> _Outgoing:
+    """Raises PermanentError for an address that is none."""
+    sender = wire_address(envelope_from, "envelope sender") if envelope_from else ""
+    recipient, body = wire_address(address, "recipient"), _lines(data)
+    utf8 = not (sender.isascii() and recipient.isascii() and _head(body).isascii())
+    return _Outgoing((envelope_from, address, data), Envelope(sender, recipient, len(body), utf8), body)
+
+
+def _head(body: bytes) -> bytes:
+    return body.partition(b"\r\n\r\n")[0]
+
+
+def _beyond_ascii(message: _Outgoing) -> str:
     """The address that is not ASCII, or the header with one."""
+    sender, recipient = message.envelope.sender, message.envelope.recipient
     if not sender.isascii() or not recipient.isascii():
         return f'"{recipient if sender.isascii() else sender}"'
-    found = re.search(rb"^([!-9;-~]+):(?:[^\r\n]|\r\n[ \t])*?[\x80-\xff]", head, re.MULTILINE)
+    found = re.search(rb"^([!-9;-~]+):(?:[^\r\n]|\r\n[ \t])*?[\x80-\xff]", _head(message.body), re.MULTILINE)
     return f"its {found[1].decode()}" if found else "its header"
 
 
 def _lines(data: bytes) -> bytes:
     """`data` with every line ended by CRLF, the last one too: a lone CR or LF is how mail is smuggled."""
-    ends = data.count(b"\r\n")
-    if ends == data.count(b"\n") == data.count(b"\r") and data.endswith(b"\n"):
-        return data
     return b"\r\n".join(data.splitlines()) + b"\r\n"
 
 

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.adapters.mail_faults import COMMANDS, NotAccepted, fault
@@ -21,6 +21,16 @@ QUIT_SECONDS = 5.0
 # One write may take the whole time-out (RFC 5321 4.5.3.2.5): a large message goes out in several.
 CHUNK = 256 * 1024
 NO_TLS = "it offers TLS and has none: mend its certificate or key or, inside a safe network, set starttls=never"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Whom a message is from and for, as SMTP writes addresses; its `size` in bytes."""
+
+    sender: str
+    recipient: str
+    size: int
+    utf8: bool
 
 
 class Connection:
@@ -36,6 +46,8 @@ class Connection:
         self.last_used = time.monotonic()
         # A transaction was begun and not accepted: the next one starts with RSET.
         self.in_transaction = False
+        # The server has been told of this one already, and its answers have not been read.
+        self.announced: Envelope | None = None
         try:
             self._smtp = self._dial()
             # The dot is a small write after a large one: Nagle and a delayed ACK would hold it back for 40 ms.
@@ -62,30 +74,37 @@ class Connection:
     def takes_utf8(self) -> bool:
         return self._smtp.has_extn("smtputf8")
 
-    def begin(self, sender: str, recipient: str, size: int, *, utf8: bool) -> None:
+    def begin(self, envelope: Envelope) -> None:
         """MAIL FROM, RCPT TO and DATA: afterwards the server waits for the message.
 
-        In one write where the server takes that (RFC 2920), so that they cost one round trip.
+        In one write where the server takes that (RFC 2920), so that they cost one round trip; none if it is the one
+        that was announced with the dot before.
         """
-        options = [f"SIZE={size}"] if self._smtp.has_extn("size") else []
-        options += ["SMTPUTF8"] if utf8 else []
         self.in_transaction = True
         if self._smtp.has_extn("pipelining"):
-            self._begin_at_once(sender, recipient, options, utf8=utf8)
+            if self.announced is None:
+                try:
+                    self._socket.sendall(self._commands(envelope))
+                except OSError as error:
+                    raise self._silence(Stage.MAIL, error) from error
+            self.announced = None
+            self._hear_of_envelope()
         else:
-            self._ask(Stage.MAIL, self._smtp.mail, sender, options)
-            self._ask(Stage.RCPT, self._smtp.rcpt, recipient)
+            self._ask(Stage.MAIL, self._smtp.mail, envelope.sender, self._options(envelope))
+            self._ask(Stage.RCPT, self._smtp.rcpt, envelope.recipient)
             self._ask(Stage.DATA, self._smtp.docmd, "DATA")
         failpoint("mail.rcpt")
 
-    def _begin_at_once(self, sender: str, recipient: str, options: list[str], *, utf8: bool) -> None:
+    def _options(self, envelope: Envelope) -> list[str]:
+        size = [f"SIZE={envelope.size}"] if self._smtp.has_extn("size") else []
+        return [*size, *(["SMTPUTF8"] if envelope.utf8 else [])]
+
+    def _commands(self, envelope: Envelope) -> bytes:
         # Both addresses are known to be some: smtplib would parse them anew.
-        mail = " ".join([f"MAIL FROM:<{sender}>", *options])
-        commands = f"{mail}\r\nRCPT TO:<{recipient}>\r\nDATA\r\n"
-        try:
-            self._socket.sendall(commands.encode("utf-8" if utf8 else "ascii"))
-        except OSError as error:
-            raise self._silence(Stage.MAIL, error) from error
+        mail = " ".join([f"MAIL FROM:<{envelope.sender}>", *self._options(envelope)])
+        return f"{mail}\r\nRCPT TO:<{envelope.recipient}>\r\nDATA\r\n".encode("utf-8" if envelope.utf8 else "ascii")
+
+    def _hear_of_envelope(self) -> None:
         refusal, code = None, 0
         for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA):
             try:
@@ -126,11 +145,16 @@ class Connection:
             finally:
                 self.drop()
 
-    def finish(self) -> Verdict:
-        """The final dot and its answer."""
+    def finish(self, following: Envelope | None = None) -> Verdict:
+        """The final dot and its answer.
+
+        `following` is announced in the same write where the server takes that, which spares its round trip: nothing but
+        this message can be sent next, on this connection.
+        """
+        self.announced = following if self._smtp.has_extn("pipelining") else None
         self._socket.settimeout(self.dot_timeout)
         try:
-            self._socket.sendall(b".\r\n")
+            self._socket.sendall(b".\r\n" + (self._commands(self.announced) if self.announced else b""))
         except (BrokenPipeError, ConnectionResetError) as error:
             # The connection was gone before: the kernel took none of it.
             raise self._silence(Stage.DATA, error) from error
@@ -169,8 +193,8 @@ class Connection:
         return code == 250
 
     def quit(self) -> None:
-        """Say goodbye and hang up."""
-        if not self.closed:
+        """Say goodbye and hang up; a server that waits for a message would take the word for its first line."""
+        if not self.closed and self.announced is None:
             with suppress(OSError):
                 self._socket.settimeout(QUIT_SECONDS)
                 self._smtp.quit()
@@ -257,6 +281,11 @@ def _text(reply: bytes | str) -> str:
     return reply if isinstance(reply, str) else reply.decode("utf-8", "replace")
 
 
+def was_silent(error: BaseException | None) -> bool:
+    """Whether it is about an answer that did not come in time, in smtplib's words or the system's."""
+    return isinstance(error, TimeoutError) or (error is not None and isinstance(error.__context__, TimeoutError))
+
+
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
@@ -265,6 +294,6 @@ def _reason(error: OSError) -> str:
         )
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
         return "it speaks no TLS here: use smtp:// with starttls=required instead of smtps://"
-    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+    if was_silent(error):
         return "timed out"
     return error.strerror or str(error) or type(error).__name__

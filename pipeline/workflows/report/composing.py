@@ -48,6 +48,7 @@ class Letters:
         self.run = run
         self.report, self.definition = report_of(run.definition), run.definition.message
         self.sender = self.definition.sender or settings().mail_from
+        self.list_id = f"<{run.name}.{messages.domain_of(self.sender)}>"
         self.templates: Path = templates_of(run)
         self.signer = _signer()
         self.link_for = parse_duration(self.definition.link_for)
@@ -55,6 +56,7 @@ class Letters:
         self.carried: Mapping[UUID, Sequence[UUID]] = {}
         self.stored: Mapping[UUID, dict[str, Artifact]] = {}
         self._encoded: dict[tuple[UUID, str], messages.EncodedAttachment] = {}
+        self._files: dict[tuple[UUID, Sequence[str] | None], list[File]] = {}
 
     def load(self, claimed: Sequence[Delivery]) -> None:
         """Read what the deliveries of one claim are about; the templates and the attachments at hand stay."""
@@ -63,6 +65,7 @@ class Letters:
             ids = list({one for carried in self.carried.values() for one in carried})
             self.documents = documents.by_id(session, ids)
             self.stored = artifacts.of_documents(session, ids)
+        self._files.clear()
 
     @property
     def can_link(self) -> bool:
@@ -121,7 +124,7 @@ class Letters:
             delivery_id=str(delivery.id),
             reply_to=self.definition.reply_to,
             date=self.date(delivery),
-            list_id=f"<{self.run.name}.{messages.domain_of(self.sender)}>",
+            list_id=self.list_id,
             unsubscribe_url=unsubscribe_url,
             signer=self.signer,
         )
@@ -144,12 +147,15 @@ class Letters:
 
     def wanted(self, document: Document, said: Sequence[str] | None) -> list[File]:
         """The files that go along, of the formats that were `said`; all of them where nobody said anything."""
-        run, wanted = self.run.claim.run, self.report.formats if said is None else said
-        return [
-            File(document, kind, documents.file_name(run, document.key, kind), stored)
-            for kind, stored in self.files_of(document).items()
-            if kind in wanted
-        ]
+        at = document.id, None if said is None else tuple(said)
+        if at not in self._files:
+            run, wanted = self.run.claim.run, self.report.formats if said is None else said
+            self._files[at] = [
+                File(document, kind, documents.file_name(run, document.key, kind), stored)
+                for kind, stored in self.files_of(document).items()
+                if kind in wanted
+            ]
+        return self._files[at]
 
     def _are_large(self, files: Sequence[File]) -> bool:
         return self.can_link and sum(file.stored.size for file in files) > self.definition.link_above

@@ -23,6 +23,7 @@ from pipeline.services import blocks, ledger, places, relays, steps
 from pipeline.services.shares import FOR_A_PERSON, Share
 from pipeline.settings import settings
 from pipeline.workflows.report import requests
+from pipeline.workflows.report.ahead import Ahead
 from pipeline.workflows.report.composing import Letters
 from pipeline.workflows.report.recording import Journal
 
@@ -43,6 +44,7 @@ class Post:
     ) -> None:
         """`urls` are those of the relays, `prints` the fingerprints of all that takes something, by their names."""
         self.run, self.letters, self.journal, self.urls, self.prints = run, letters, journal, urls, prints
+        self.ahead = Ahead(letters.message)
         self.barred: Mapping[UUID, str] = {}
         # The envelope's sender is the address alone.
         self.return_path = messages.split_address(letters.sender)[1]
@@ -50,10 +52,11 @@ class Post:
         # Whether the delivery at hand tries if its relay is back.
         self._probe = False
 
-    def deliver(self, delivery: Delivery, share: Share) -> bool:
+    def deliver(self, delivery: Delivery, share: Share, following: Delivery | None = None) -> bool:
         """One delivery; a message or file that cannot be made fails alone, naming what is wrong.
 
-        Returns whether the rest of the share may follow; else the relay, or the claim, is asked for anew.
+        `following` is what comes next, if nothing comes up. Returns whether the rest of the share may follow; else the
+        relay, or the claim, is asked for anew.
         """
         self._probe = share.probe
         if why := self.barred.get(delivery.id):
@@ -66,22 +69,25 @@ class Post:
                 return True
             if delivery.channel == Channel.WEBHOOK:
                 return self._post(delivery, share.relay)
-            return self._mail(delivery, share.relay)
+            return self._mail(delivery, share.relay, following)
         except PermanentError as error:
             self.run.alive()  # who is interrupted amid a template hears of it as the template's mistake
             logger.warning("delivery failed", delivery=str(delivery.id), error=str(error))
             self.journal.settle(delivery, DeliveryStatus.FAILED, str(error), cause=Kind.POISON)
             return True
 
-    def _mail(self, delivery: Delivery, relay_name: str, *, linked: bool = False) -> bool:
-        data = self.letters.message(delivery, linked=linked)
+    def _mail(
+        self, delivery: Delivery, relay_name: str, following: Delivery | None = None, *, linked: bool = False
+    ) -> bool:
+        data = self.letters.message(delivery, linked=True) if linked else self.ahead.take(delivery)
         relay = mailer.relay_for(self.urls[relay_name])
         address = mail_routes.envelope(settings(), delivery.address)
         place = places.name(relay_name, catcher=relay.catcher, meant=delivery.address, address=address)
         failpoint("mail.claimed")
 
         def send() -> Verdict:
-            return relay.send(self.return_path, address, data, lambda: self._dot(delivery, place, data))
+            dot = partial(self._dot, delivery, place, data)
+            return relay.send(self.return_path, address, data, dot, self._announced(following))
 
         verdict = self._handed_over(delivery, relay_name, send)
         if isinstance(verdict, bool):
@@ -92,6 +98,11 @@ class Post:
         failpoint("mail.answered")
         self._settle(delivery, place, verdict)
         return self._after(verdict, relay_name, place)
+
+    def _announced(self, following: Delivery | None) -> tuple[str, bytes] | None:
+        """The address and the message of what comes next, if it is made, and nobody has opted out of it."""
+        data = None if following is None or following.id in self.barred else self.ahead.made(following)
+        return (mail_routes.envelope(settings(), following.address), data) if following and data else None
 
     def _post(self, delivery: Delivery, server: str) -> bool:
         wanted = requests.request(self.letters, delivery)

@@ -74,7 +74,8 @@ class Sender:
         self.post = Post(run, self.letters, self.journal, urls, self.way.fingerprints)
         with reading() as session:
             self.before = steps.suspicion(session, run.claim)
-        self._begun = False
+        # Whether it may have claimed what it has not come to.
+        self._begun = self._holds = False
         self._since = self._looked = time.monotonic()
         # The places that this process has of the rates, and since when.
         self._lent, self._lent_at = UNLIMITED, 0.0
@@ -95,7 +96,8 @@ class Sender:
         self.journal.close()
         self.journal.flush()
         self._give_back_places()
-        persist(lambda session: ledger.requeue(session, self.run.id, self.batch, self.run.attempt_id))
+        if self._holds:
+            persist(lambda session: ledger.requeue(session, self.run.id, self.batch, self.run.attempt_id))
 
     def _give_back_places(self) -> None:
         """In a transaction of its own: those of other rates are locked when places are taken."""
@@ -107,6 +109,7 @@ class Sender:
     def _take(self) -> Share | None:
         run = self.run
         self._give_back_places()
+        self._holds = True
         with transaction(durable=self.journal.knows) as session:
             steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
             self.journal.write(session)
@@ -118,6 +121,7 @@ class Sender:
             barred = optouts.barred_deliveries(session, share.deliveries, run.name)
             if self.before.careful and share.deliveries:
                 steps.working_on(session, run.attempt_id, str(share.deliveries[0].id))
+        self._holds = bool(share.deliveries)
         self._lent, self._lent_at = share.lent, time.monotonic()
         self.journal.forget()
         self._begun = True
@@ -126,6 +130,7 @@ class Sender:
         if not share.deliveries and not share.relay:  # with one, those it chose were skipped in the same moment
             return None
         self.letters.load(share.deliveries)
+        self.post.ahead.forget()
         self.post.barred = barred
         return share
 
@@ -155,8 +160,10 @@ class Sender:
             if not self._waited(self._lent_at + at, share.relay) or time.monotonic() - self._since > TURN:
                 return
             began = time.monotonic()
+            if not self.before.careful:
+                self.post.ahead.prepare(share.deliveries, number)
             try:
-                goes_on = self._deliver(delivery, share)
+                goes_on = self._deliver(delivery, share, self._following(share, number + 1))
             finally:
                 ended = time.monotonic()
                 share.lent.ended(delivery.id, ended - self._lent_at)
@@ -180,7 +187,14 @@ class Sender:
                 return True
             time.sleep(min(until - now, LOOK))
 
-    def _deliver(self, delivery: Delivery, share: Share) -> bool:
+    def _following(self, share: Share, number: int) -> Delivery | None:
+        """What is sent next without a wait, if nothing comes up."""
+        if self.before.careful or share.probe or number >= len(share.deliveries):
+            return None
+        found = share.deliveries[number]
+        return found if share.lent.free_at(found.id) <= time.monotonic() - self._lent_at else None
+
+    def _deliver(self, delivery: Delivery, share: Share, following: Delivery | None) -> bool:
         """One delivery, after a try that died with care; whether the rest of the share may follow."""
         if self.before.careful:
             if str(delivery.id) in self.before.deadly:
@@ -188,7 +202,7 @@ class Sender:
                 return True
             with transaction(durable=False) as session:
                 steps.working_on(session, self.run.attempt_id, str(delivery.id))
-        return self.post.deliver(delivery, share)
+        return self.post.deliver(delivery, share, following)
 
     def _is_halted(self, relay: str) -> bool:
         """Whether somebody has pulled a brake; it holds up no copy of a file. Raises Cancelled where the run ends."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,9 @@ def test_a_stale_claim_found_before_the_dot_keeps_the_message_from_going_out(rel
     assert smtp_server.connections == 2
 
 
-@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize(
+    ("pipelining", "announced"), [(True, False), (False, False), (True, True)], ids=["at once", "by steps", "announced"]
+)
 @pytest.mark.parametrize(
     ("behaviour", "fault", "verdict"),
     [
@@ -114,17 +117,68 @@ def test_a_stale_claim_found_before_the_dot_keeps_the_message_from_going_out(rel
     ],
 )
 def test_whatever_goes_wrong_is_told_by_its_class_and_the_next_message_still_goes(
-    relay, smtp_server, behaviour, fault, verdict, pipelining
+    relay, smtp_server, behaviour, fault, verdict, pipelining, announced
 ):
     smtp_server.pipelining = pipelining
+    bad, good = (f"{behaviour}@example.org", message("bad")), ("ok@example.org", message("good"))
+    stored = []
+    if announced:
+        relay.send(SENDER, "ok@example.org", message("first"), nothing, bad)
+        stored.append("first")
     with pytest.raises(fault) as caught:
-        relay.send(SENDER, f"{behaviour}@example.org", message("bad"), committing(relay, behaviour))
+        relay.send(SENDER, *bad, committing(relay, behaviour), good if announced else None)
     assert (caught.value.verdict.stage, caught.value.verdict.kind) == verdict
     assert str(relay) in str(caught.value)
-    stored = ["bad"] if behaviour == "store-then-drop" else []
+    stored += ["bad"] if behaviour == "store-then-drop" else []
     assert [line["delivery"] for line in smtp_server.taken()] == stored
-    relay.send(SENDER, "ok@example.org", message("good"), nothing)
+    relay.send(SENDER, *good, nothing)
     assert [line["delivery"] for line in smtp_server.taken()] == [*stored, "good"]
+
+
+def test_the_next_message_is_announced_with_the_dot_of_the_one_before(relay, smtp_server):
+    messages = [(f"ok+{number}@example.org", message(str(number))) for number in range(3)]
+    for number, one in enumerate(messages):
+        relay.send(SENDER, *one, nothing, messages[number + 1] if number < 2 else None)
+        assert (relay._connection.announced is not None) == (number < 2)
+    assert smtp_server.contents == [data for _, data in messages]
+    assert smtp_server.connections == 1
+
+
+@pytest.mark.parametrize("another", ["close", "message"])
+def test_a_server_that_waits_for_what_does_not_come_is_left_and_takes_nothing_for_it(relay, smtp_server, another):
+    relay.send(SENDER, "ok@example.org", message("1"), nothing, ("ok+2@example.org", message("2")))
+    if another == "close":
+        relay.close()
+    relay.send(SENDER, "ok+3@example.org", message("3"), nothing)
+    assert [(line["recipient"], line["delivery"]) for line in smtp_server.taken()] == [
+        ("ok@example.org", "1"),
+        ("ok+3@example.org", "3"),
+    ]
+    assert smtp_server.connections == 2
+
+
+def test_only_what_the_server_will_take_is_announced(connected, smtp_server, monkeypatch):
+    monkeypatch.setattr(mailer, "MESSAGES_PER_CONNECTION", 3)
+    smtp_server.options["data_size_limit"] = 500
+    relay = connected(smtp_server.url)
+    for following in (
+        ("ok@example.org", message(body="x" * 500 + "\r\n")),
+        ("no address", message()),
+        ("ok@example.org", message()),
+    ):
+        relay.send(SENDER, "ok@example.org", message(), nothing, following)
+        assert relay._connection.announced is None
+    assert smtp_server.connections == 1
+
+
+def test_a_server_that_does_not_answer_two_at_once_is_told_of_each_alone_from_then_on(connected, smtp_server):
+    smtp_server.flushes = True
+    relay = connected(smtp_server.url, timeout=0.5)
+    messages = [("ok@example.org", message(str(number))) for number in range(4)]
+    for one, following in pairwise(messages):
+        relay.send(SENDER, *one, nothing, following)
+    assert [line["delivery"] for line in smtp_server.taken()] == ["0", "1", "2"]
+    assert smtp_server.connections == 2
 
 
 def test_a_mailbox_that_was_busy_twice_takes_the_message_the_third_time(relay, smtp_server):

@@ -68,9 +68,9 @@ def server(database, smtp_server, monkeypatch):
     monkeypatch.setattr(sending, "Letters", Letters)
     send = mailer.Relay.send
 
-    def noticing(relay, sender, address, data, before_dot):
+    def noticing(relay, sender, address, data, before_dot, following=None):
         noticed = committing(relay, behaviour_of(address))
-        return send(relay, sender, address, data, lambda: (before_dot(), noticed()))
+        return send(relay, sender, address, data, lambda: (before_dot(), noticed()), following)
 
     monkeypatch.setattr(mailer.Relay, "send", noticing)
     yield smtp_server
@@ -308,8 +308,8 @@ def test_the_brake_stops_a_batch_between_two_messages(server, monkeypatch):
     run = make_batch("ann", "bob", "cid")
     deliver = posting.Post.deliver
 
-    def pulled(self, delivery, share):
-        found = deliver(self, delivery, share)
+    def pulled(self, *of):
+        found = deliver(self, *of)
         with transaction() as session:
             relays.find(session, relays.ALL).stopped_at = run.created_at
         return found
@@ -337,10 +337,10 @@ def test_a_step_stops_at_once_whose_run_has_ended(server, monkeypatch):
     run = make_batch("ann", "bob")
     deliver = posting.Post.deliver
 
-    def ended(self, delivery, share):
+    def ended(self, *of):
         with transaction() as session:
             session.get_one(Run, run.id).status = "failed"
-        return deliver(self, delivery, share)
+        return deliver(self, *of)
 
     monkeypatch.setattr(posting.Post, "deliver", ended)
     assert isinstance(send(run), Cancelled)
@@ -433,13 +433,13 @@ def test_a_cancelled_run_hears_the_answer_to_the_message_that_is_out(server, mon
         keeper = leases._Keeper(handle, lambda: None)
         monkeypatch.setattr(keeper, "_signal", lambda *_: signals.append("interrupted"))
 
-        def send(self, sender, address, data, before_dot):
+        def send(self, sender, address, data, before_dot, *following):
             def dot():
                 before_dot()
                 handle.cancelled, keeper._cancelled_at = "cancelled by anna", time.monotonic() - leases.INTERRUPT
                 keeper._look()
 
-            return hand_over(self, sender, address, data, dot)
+            return hand_over(self, sender, address, data, dot, *following)
 
         monkeypatch.setattr(mailer.Relay, "send", send)
         with pytest.raises(Cancelled):
