@@ -93,4 +93,9 @@ def number(value: float, digits: int = 0, unit: str = "") -> str:
 
 
 # What the templates ask for; the last two of files that are linked only.
-FILTERS = {"datetime": long_datetime, "number": number, "date": lambda at, _style="": long_date(f"{at:%Y-%m-%d}")}
+FILTERS = {
+    "datetime": long_datetime,
+    "number": number,
+    "date": lambda at, _style="": long_date(f"{at:%Y-%m-%d}"),
+    "fill": lambda text, **values: text.format(**values),
+}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Stage(StrEnum):
@@ -59,6 +60,8 @@ class Verdict:
         return self.code == 421 or (unheard and not 400 <= self.code < 600)
 
 
+# Servers say the same thing again and again.
+@lru_cache(maxsize=512)
 def classify(stage: Stage, code: int, text: str) -> Verdict:
     """The class of one reply, by the first of RULES that fits; `code` 0 (or any nonsense) means no usable reply."""
     reply = Verdict(Kind.UNKNOWN, stage, max(code, 0), _one_line(text), _enhanced(text))

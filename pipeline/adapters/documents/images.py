@@ -22,10 +22,11 @@ _SHOWN = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 def placed(text: str, templates: Templates) -> tuple[str, tuple[EncodedAttachment, ...]]:
     """The HTML with its images' addresses replaced by content ids, and the images; each once.
 
-    A file of the bundle or a `data:` address becomes a part of the message; an address on the web stays what it is.
-    Raises DefinitionError, naming the image and the way out, for one that is missing or that mail programs do not show.
+    Its tags are in lower case, as css-inline writes them. A file of the bundle or a `data:` address becomes a part of
+    the message; an address on the web stays what it is. Raises DefinitionError, naming the image and the way out, for
+    one that is missing or that mail programs do not show.
     """
-    if "<img" not in text.lower():
+    if "<img" not in text:
         return text, ()
     found: dict[str, EncodedAttachment] = {}
 

@@ -41,7 +41,7 @@ class Localizer:
         self.period = lru_cache(maxsize=64)(self._period)
         self.patterns = [f"#,##0.{'0' * digits}".rstrip(".") for digits in range(10)]
 
-    @property
+    @cached_property
     def language(self) -> str:
         """The language tag (BCP 47) of `lang` attributes and PDF files."""
         return str(self.locale).replace("_", "-")

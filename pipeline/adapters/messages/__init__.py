@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Protocol
 
 from pipeline.adapters.messages.addresses import (
@@ -82,11 +83,11 @@ def compose(  # noqa: PLR0913 - the parts of a message, all by name
     if not identifier:
         raise PermanentError(f'message_id "{message_id}" must look like <id@domain>')
     lines = [
-        _mailbox("From", "sender", *split_address(sender)),
+        _ours("From", "sender", sender),
         _mailbox("To", "recipient", recipient.name or "", recipient.email),
-        *([_mailbox("Reply-To", "reply_to", *split_address(reply_to))] if reply_to else []),
+        *([_ours("Reply-To", "reply_to", reply_to)] if reply_to else []),
         header("Subject", "subject", subject),
-        header("Date", "date", format_datetime(date)),
+        _dated(date, date.utcoffset()),
         header("Message-ID", "message_id", f"<{identifier[1]}@{ascii_domain(identifier[2])}>"),
         header("X-Delivery-ID", "delivery_id", delivery_id),
         # RFC 3834: no vacation notes, please. Exchange wants to be told in its own words.
@@ -109,6 +110,21 @@ def _mailbox(name: str, field: str, person: str, address: str) -> str:
     return fold(f"{name}: {shown}<{bare}>" if shown else f"{name}: {bare}", field)
 
 
+# What the messages of a run have in common.
+
+
+@lru_cache(maxsize=64)
+def _ours(name: str, field: str, value: str) -> str:
+    return _mailbox(name, field, *split_address(value))
+
+
+@lru_cache(maxsize=64)
+def _dated(date: datetime, _offset: timedelta | None) -> str:
+    """The same instant in two zones is equal, and reads differently."""
+    return header("Date", "date", format_datetime(date))
+
+
+@lru_cache(maxsize=64)
 def _list_id(value: str) -> str:
     name, identifier = split_address(checked("list_id", value))
     identifier = ascii_domain(identifier)

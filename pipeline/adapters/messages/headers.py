@@ -55,6 +55,7 @@ def quoted(value: str) -> str:
     return '"{}"'.format(re.sub(r'(["\\])', r"\\\1", value))
 
 
+@lru_cache(maxsize=1024)
 def encoded(value: str, indent: int) -> str:
     """`value` as encoded words (RFC 2047), one a line; `indent` characters stand before the first.
 

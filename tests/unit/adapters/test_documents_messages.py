@@ -66,6 +66,16 @@ def test_every_recipient_reads_their_own_language(base):
     assert english.text.startswith("Hello Anna,")
 
 
+def test_words_are_filled_in_and_nothing_in_them_is_markup_or_filled_in_again(tmp_path):
+    line = '{{ "to {name}, {about}"|fill(name=name, about=title) }}'
+    folder = templates(tmp_path, body_html=f"<p>{line}</p>", body_txt=line)
+    parts = parts_of(content(), folder, {"name": "<b>{about}</b>"}, [])
+    assert parts.text == "to <b>{about}</b>, Flights of the week\n"
+    assert "to &lt;b&gt;{about}&lt;/b&gt;, Flights of the week" in parts.html
+    with pytest.raises(DefinitionError, match="nobody"):
+        parts_of(content(), templates(tmp_path / "2", body_txt='{{ "to {nobody}"|fill(name=name) }}'), ANNA, [])
+
+
 def test_a_language_without_words_of_its_own_gets_english_words(base):
     assert parts_of(content(), base, {"locale": "pl"}, []).text.startswith("Hello,")
 

@@ -4,7 +4,7 @@ import email
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email import policy
 from email.header import decode_header
 from email.utils import unquote
@@ -57,6 +57,12 @@ def read(data):
     parsed = email.message_from_bytes(data, policy=policy.default)
     assert [defect for part in parsed.walk() for defect in part.defects] == []
     return parsed
+
+
+def test_a_date_is_written_in_its_own_zone_also_after_the_same_instant_in_another():
+    there = AT.astimezone(timezone(timedelta(hours=1)))
+    assert b"Date: Mon, 16 Nov 2026 07:00:00 +0000\r\n" in message()
+    assert b"Date: Mon, 16 Nov 2026 08:00:00 +0100\r\n" in message(date=there)
 
 
 def content(part):
