@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -117,14 +117,39 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
         session.commit()
 
 
-def own_commits() -> Connection | None:
-    """A connection on which each statement is a transaction of its own, for whoever writes often; None on SQLite.
+class OwnCommits:
+    """A connection on which each statement is a transaction of its own; the caller closes it.
 
-    The caller closes it.
+    What SQLAlchemy does for each statement is left out: a sender writes one for each message.
     """
-    if engine().dialect.name == "sqlite":
-        return None
-    return engine().connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        self._cursor = connection.connection.cursor()
+        self._error: type[Exception] = connection.dialect.loaded_dbapi.Error
+
+    def execute(self, statement: str, values: Mapping[str, Any]) -> int:
+        """How many rows the statement wrote. Raises DBAPIError, and no connection that it struck is used again."""
+        try:
+            self._cursor.execute(statement, values)
+        except self._error as error:
+            self._connection.invalidate()
+            raise DBAPIError.instance(statement, None, error, self._error, hide_parameters=True) from error
+        except BaseException:
+            self._connection.invalidate()
+            raise
+        return int(self._cursor.rowcount)
+
+    def close(self) -> None:
+        """Give the connection back, without the plans that were made for tables as large as they were."""
+        with suppress(DBAPIError):  # one that broke has none
+            self.execute("DEALLOCATE ALL", {})
+        self._connection.close()
+
+
+def own_commits() -> OwnCommits | None:
+    """For whoever writes often; None on SQLite, whose writers take turns."""
+    return None if engine().dialect.name == "sqlite" else OwnCommits(engine().connect())
 
 
 def persist(write: Callable[[Session], Value], *, patience: float = PERSIST_FOR) -> Value:

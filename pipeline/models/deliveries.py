@@ -63,7 +63,7 @@ class Delivery(Base):
         Index("ix_deliveries_address", "address"),
         Index("ix_deliveries_key", "key"),
         Index("ix_deliveries_document_id", "document_id"),
-        Index("ix_deliveries_repeat_of", "repeat_of"),
+        index_of_part("ix_deliveries_repeat_of", "repeat_of", where="repeat_of IS NOT NULL"),
         index_of_part("ix_deliveries_content", "run_id", where="cause = 'content'"),
         index_of_part("ix_deliveries_deferred", "not_before", where="status = 'deferred'"),
     )

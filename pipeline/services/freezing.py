@@ -16,7 +16,7 @@ NULL_KEY = "(no key)"
 COMBINED = "*"
 # A batch is one Celery message: many enough to keep every worker busy, never more than hundreds of messages.
 RENDER_BATCHES, LARGEST_RENDER_BATCH = 50, 250
-DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 20, 500
+DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 16, 500
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection
-
+from pipeline.db import OwnCommits
 from pipeline.errors import StaleClaim
 from pipeline.models import new_id
 from pipeline.services import ledger
@@ -39,17 +38,18 @@ _ANSWER = """,
 taken AS (
     UPDATE deliveries SET status = 'accepted', phase = NULL, relay = %(a_relay)s, reply = %(a_reply)s,
         sent_at = %(a_at)s, reason = NULL, cause = NULL, not_before = NULL
-    WHERE id = %(a_id)s AND status = ANY(%(unsettled)s)
+    WHERE id = %(a_id)s AND status IN ({unsettled})
 ),
 told AS (
     INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay, code, text)
     VALUES (%(a_event)s, %(a_id)s, %(attempt)s, %(a_at)s, 'accepted', %(a_relay)s, %(a_code)s, %(a_reply)s)
 )"""
-_ALONE, _WITH_ANSWER = _DOT.format(answer=""), _DOT.format(answer=_ANSWER)
+_UNSETTLED = ", ".join(f"'{status}'" for status in ledger.UNSETTLED)
+_ALONE, _WITH_ANSWER = _DOT.format(answer=""), _DOT.format(answer=_ANSWER.format(unsettled=_UNSETTLED))
 
 
 def dot(
-    connection: Connection,
+    connection: OwnCommits,
     delivery_id: UUID,
     attempt_id: UUID,
     relay: str,
@@ -57,12 +57,17 @@ def dot(
     *,
     text: str | None = None,
 ) -> None:
-    """`ledger.accepted` of `answer` and `ledger.dot`, on a connection where each statement commits by itself.
+    """`ledger.accepted` of `answer` and `ledger.dot`, in one statement.
 
     Raises StaleClaim when the delivery is another attempt's by now; the answer is written all the same.
     """
-    values: dict[str, object] = {"id": delivery_id, "attempt": attempt_id, "relay": relay, "event": new_id()}
-    values["text"] = text
+    values: dict[str, object] = {
+        "id": delivery_id,
+        "attempt": attempt_id,
+        "relay": relay,
+        "event": new_id(),
+        "text": text,
+    }
     if answer is not None:
         values |= {
             "a_id": answer.delivery_id,
@@ -71,7 +76,6 @@ def dot(
             "a_code": answer.code,
             "a_at": answer.at,
             "a_event": new_id(),
-            "unsettled": [str(status) for status in ledger.UNSETTLED],
         }
-    if not connection.exec_driver_sql(_WITH_ANSWER if answer else _ALONE, values).rowcount:
+    if not connection.execute(_WITH_ANSWER if answer else _ALONE, values):
         raise StaleClaim(f"delivery {delivery_id} was taken over by another process")

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, insert, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from pipeline import schedule
-from pipeline.db import clock, in_the_row
+from pipeline.db import clock, in_the_row, is_one_of
 from pipeline.errors import StaleClaim
 from pipeline.models import Attempt, Channel, Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
 from pipeline.notice import Kind
@@ -34,6 +34,13 @@ UNSETTLED = (
     DeliveryStatus.UNCERTAIN,
     DeliveryStatus.EXPIRED,
 )
+
+
+# What is read of a delivery that is claimed: all but how it is doing, which was just written.
+_WHAT_IS_SENT = load_only(
+    Delivery.run_id, Delivery.document_id, Delivery.channel, Delivery.address, Delivery.key, Delivery.repeat,
+    Delivery.repeat_of, Delivery.generation, Delivery.context, Delivery.message_id, Delivery.deferrals,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,11 @@ def claimable(session: Session, run_id: UUID, batch: int, now: datetime) -> list
 
 def claim(session: Session, ids: Sequence[UUID], attempt_id: UUID) -> list[Delivery]:
     """Claim waiting deliveries for one step attempt by stamping its id on them; in the order of `ids`."""
-    open_ = (Delivery.id.in_(ids), Delivery.status.in_(_WAITING))
-    put(session, open_, status=DeliveryStatus.SENDING, phase=None, attempt_id=attempt_id, not_before=None)
-    mine = (Delivery.id.in_(ids), Delivery.attempt_id == attempt_id, Delivery.status == DeliveryStatus.SENDING)
-    found = {row.id: row for row in session.scalars(select(Delivery).where(*mine))}
+    claimed = {"status": DeliveryStatus.SENDING, "phase": None, "attempt_id": attempt_id, "not_before": None}
+    waiting = (is_one_of(session, Delivery.id, ids), Delivery.status.in_(_WAITING))
+    statement = update(Delivery).where(*waiting).values(**claimed).returning(Delivery).options(_WHAT_IS_SENT)
+    fresh = {"synchronize_session": False, "populate_existing": True}
+    found = {row.id: row for row in session.scalars(statement, execution_options=fresh)}
     return [found[one] for one in ids if one in found]
 
 

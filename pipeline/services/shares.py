@@ -19,7 +19,7 @@ from pipeline.services.ledger import Claimable
 from pipeline.services.rationing import UNLIMITED, Lent, Rates
 
 # Deliveries claimed at once; a sender gives back within seconds what it has not come to.
-MOST = 250
+MOST = 500
 # Why a step waits that finds no room in a rate: nobody has to do anything.
 ITS_TURN = "waits for its turn"
 # Seconds: the longest wait for those that are before us in a rate, and the wait for a person, who wakes us when done.

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from pipeline.db import own_commits, persist, transaction
+from pipeline.db import OwnCommits, own_commits, persist, transaction
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Run
 from pipeline.services import deliveries, handing, ledger, steps
@@ -29,7 +28,7 @@ class Journal:
         self.attempt_id = attempt_id
         self._known: list[Accepted | Callable[[Session], object]] = []
         self._progressed = False
-        self._connection: Connection | None = None
+        self._connection: OwnCommits | None = None
 
     @property
     def knows(self) -> bool:

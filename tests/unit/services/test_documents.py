@@ -180,7 +180,7 @@ def test_4_000_recipients_make_tens_of_messages_of_even_size():
     people = [Addressee(f"{number}@x.example", "ACME") for number in range(4000)]
     rows, _ = planned(addressees=people)
 
-    assert Counter(row["batch"] for row in rows) == dict.fromkeys(range(20), 200)
+    assert Counter(row["batch"] for row in rows) == dict.fromkeys(range(16), 250)
 
 
 # ---- rows

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from pipeline.db import own_commits
+from pipeline.db import is_away, own_commits
 from pipeline.errors import StaleClaim
 from pipeline.models import new_id
 from pipeline.services import handing
@@ -63,19 +64,39 @@ def test_the_dot_is_durable_also_where_the_server_would_not_wait(connection, tim
     run, attempt = make_run(), new_id()
     delivery = queued(run)
     claim(run, attempt)
-    connection.exec_driver_sql("SET synchronous_commit TO off")
-    connection.exec_driver_sql("CREATE TEMP TABLE seen (at text)")
+    connection.execute("SET synchronous_commit TO off", {})
+    connection.execute("CREATE TEMP TABLE seen (at text)", {})
     # What holds at the end of the statement is what holds when it commits.
-    connection.exec_driver_sql(
+    connection.execute(
         "CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$"
+        "$$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$",
+        {},
     )
-    connection.exec_driver_sql(
+    connection.execute(
         "CREATE CONSTRAINT TRIGGER look AFTER INSERT ON delivery_attempts DEFERRABLE INITIALLY DEFERRED "
-        "FOR EACH ROW EXECUTE FUNCTION pg_temp.look()"
+        "FOR EACH ROW EXECUTE FUNCTION pg_temp.look()",
+        {},
     )
     handing.dot(connection, delivery.id, attempt, RELAY, None)
 
-    assert connection.exec_driver_sql("SELECT at FROM seen").scalar() == "on"
-    connection.exec_driver_sql("DROP TRIGGER look ON delivery_attempts")
+    assert connection.execute("SELECT FROM seen WHERE at = 'on'", {}) == 1
+    connection.execute("DROP TRIGGER look ON delivery_attempts", {})
     assert write(lambda session: session.connection().exec_driver_sql("SHOW synchronous_commit").scalar()) == "on"
+
+
+def test_an_error_says_as_any_other_what_the_database_said_and_no_values(connection):
+    with pytest.raises(ProgrammingError, match='relation "nowhere" does not exist') as told:
+        connection.execute("SELECT FROM nowhere WHERE address = %(address)s", {"address": "ann@a.example"})
+    assert "ann@a.example" not in str(told.value)
+    with pytest.raises(DBAPIError, match="closed"):
+        connection.execute("SELECT", {})
+
+
+def test_a_database_that_goes_away_in_the_middle_is_known_to_be_away(connection):
+    with pytest.raises(DBAPIError, match="terminating connection") as told:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())", {})
+    assert is_away(told.value)
+    again = own_commits()
+    assert again is not None
+    assert again.execute("SELECT 1", {}) == 1
+    again.close()
