@@ -111,7 +111,7 @@ class Product:
         """Trigger as a person does, and look at the rows until it is over."""
         cpu, began = cpu_seconds(self.tree), time.perf_counter()
         run_id = UUID(json.loads(self.command("trigger", schedule, *words, "--yes", "--json"))["id"])
-        run = self._finished(run_id, began + patience)
+        run = self.finished(run_id, began + patience)
         seen = time.perf_counter() - began
         seconds = (run.finished_at - run.created_at).total_seconds() if run.finished_at else seen
         with Session(self.engine) as session:
@@ -123,7 +123,8 @@ class Product:
             raise SystemExit(f"{schedule}: {run.status}, {delivered} of {documents} delivered: {run.error}")
         return RunTimes(run_id, documents, pages or 0, seconds, seen, cpu_seconds(self.tree) - cpu)
 
-    def _finished(self, run_id: UUID, deadline: float) -> Run:
+    def finished(self, run_id: UUID, deadline: float) -> Run:
+        """The run when it is over, by `time.perf_counter`; its row alone is looked at."""
         while time.perf_counter() < deadline:
             with Session(self.engine) as session:
                 run = session.get_one(Run, run_id)

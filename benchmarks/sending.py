@@ -7,6 +7,7 @@ import random
 import string
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from uuid import UUID
@@ -34,6 +35,8 @@ message: {{attach: {attach}}}
 """
 # A document of 12 kB of its own: letters that do not compress, as the inside of a PDF does not.
 ROWS, WIDTH = 96, 120
+# Seconds that a run may take.
+PATIENCE = 900
 
 
 def files(count: int, *, own: bool) -> dict[str, str]:
@@ -97,7 +100,8 @@ def _case(attachment: str, count: int) -> dict[str, float]:
 
 def _deliver(found: Product, count: int) -> float:
     """Messages a second of a run's deliver steps, from the first one's start to the last one's end."""
-    run_id = UUID(json.loads(found.command("trigger", "mails", "--yes", "--wait", "--json"))["id"])
+    run_id = UUID(json.loads(found.command("trigger", "mails", "--yes", "--json"))["id"])
+    found.finished(run_id, time.perf_counter() + PATIENCE)
     with Session(found.engine) as session:
         mine = (Step.run_id == run_id, Step.task == "report.deliver")
         began, ended = session.execute(select(func.min(Step.started_at), func.max(Step.finished_at)).where(*mine)).one()
