@@ -69,9 +69,14 @@ def engine() -> Engine:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for SQLite (WAL) or PostgreSQL; its errors do not quote a statement's values, which logs would keep."""
+    """An engine for SQLite (WAL) or PostgreSQL; its errors do not quote a statement's values, which logs would keep.
+
+    PostgreSQL plans each statement anew: a plan that is kept was made for tables as they were, and a run may make a
+    table of ten rows one of a million.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args=IMPATIENT, hide_parameters=True)
+        options = {**IMPATIENT, "prepare_threshold": None}
+        return create_engine(url, pool_pre_ping=True, pool_size=5, connect_args=options, hide_parameters=True)
     made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True)
     Path(made.url.database or "").parent.mkdir(parents=True, exist_ok=True)
     event.listen(made, "connect", _prepare_sqlite)
@@ -120,12 +125,14 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
 class OwnCommits:
     """A connection on which each statement is a transaction of its own; the caller closes it.
 
-    What SQLAlchemy does for each statement is left out: a sender writes one for each message.
+    What SQLAlchemy does for each statement is left out, and its plan is kept: a sender writes one for each message.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        self._cursor = connection.connection.cursor()
+        driver: Any = connection.connection.driver_connection
+        driver.prepare_threshold = 0
+        self._driver, self._cursor = driver, driver.cursor()
         self._error: type[Exception] = connection.dialect.loaded_dbapi.Error
 
     def execute(self, statement: str, values: Mapping[str, Any]) -> int:
@@ -141,9 +148,10 @@ class OwnCommits:
         return int(self._cursor.rowcount)
 
     def close(self) -> None:
-        """Give the connection back, without the plans that were made for tables as large as they were."""
+        """Give the connection back as it was, without plans."""
         with suppress(DBAPIError):  # one that broke has none
             self.execute("DEALLOCATE ALL", {})
+        self._driver.prepare_threshold = None
         self._connection.close()
 
 

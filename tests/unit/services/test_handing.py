@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from pipeline.db import is_away, own_commits
+from pipeline.db import is_away, own_commits, reading
 from pipeline.errors import StaleClaim
 from pipeline.models import new_id
 from pipeline.services import handing
@@ -100,3 +101,15 @@ def test_a_database_that_goes_away_in_the_middle_is_known_to_be_away(connection)
     assert again is not None
     assert again.execute("SELECT 1", {}) == 1
     again.close()
+
+
+def test_its_plan_is_kept_while_it_is_used_and_no_longer_than_that(connection):
+    kept = "SELECT FROM pg_prepared_statements WHERE statement LIKE '%%FROM runs%%' AND statement NOT LIKE '%%kept%%'"
+    for _ in range(10):
+        connection.execute("SELECT id FROM runs WHERE id = %(id)s", {"id": new_id()})
+    assert connection.execute(kept, {}) == 1
+    connection.close()
+    with reading() as session:
+        for _ in range(10):
+            session.execute(text("SELECT id FROM runs WHERE id = :id"), {"id": new_id()})
+        assert session.scalar(text("SELECT count(*) FROM pg_prepared_statements")) == 0
