@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -120,44 +120,6 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
             connection.exec_driver_sql(f"SET LOCAL synchronous_commit TO {'ON' if durable else 'OFF'}")
         yield session
         session.commit()
-
-
-class OwnCommits:
-    """A connection on which each statement is a transaction of its own; the caller closes it.
-
-    What SQLAlchemy does for each statement is left out, and its plan is kept: a sender writes one for each message.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        driver: Any = connection.connection.driver_connection
-        driver.prepare_threshold = 0
-        self._driver, self._cursor = driver, driver.cursor()
-        self._error: type[Exception] = connection.dialect.loaded_dbapi.Error
-
-    def execute(self, statement: str, values: Mapping[str, Any]) -> int:
-        """How many rows the statement wrote. Raises DBAPIError, and no connection that it struck is used again."""
-        try:
-            self._cursor.execute(statement, values)
-        except self._error as error:
-            self._connection.invalidate()
-            raise DBAPIError.instance(statement, None, error, self._error, hide_parameters=True) from error
-        except BaseException:
-            self._connection.invalidate()
-            raise
-        return int(self._cursor.rowcount)
-
-    def close(self) -> None:
-        """Give the connection back as it was, without plans."""
-        with suppress(DBAPIError):  # one that broke has none
-            self.execute("DEALLOCATE ALL", {})
-        self._driver.prepare_threshold = None
-        self._connection.close()
-
-
-def own_commits() -> OwnCommits | None:
-    """For whoever writes often; None on SQLite, whose writers take turns."""
-    return None if engine().dialect.name == "sqlite" else OwnCommits(engine().connect())
 
 
 def persist(write: Callable[[Session], Value], *, patience: float = PERSIST_FOR) -> Value:

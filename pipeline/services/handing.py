@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from pipeline.db import OwnCommits
 from pipeline.errors import StaleClaim
 from pipeline.models import new_id
+from pipeline.own_commits import OwnCommits
 from pipeline.services import ledger
 
 

@@ -11,9 +11,10 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from pipeline.db import OwnCommits, own_commits, persist, transaction
+from pipeline.db import persist, transaction
 from pipeline.errors import StaleClaim
 from pipeline.models import Delivery, DeliveryStatus, Run
+from pipeline.own_commits import OwnCommits, own_commits
 from pipeline.services import deliveries, handing, ledger, steps
 from pipeline.services.handing import Accepted
 

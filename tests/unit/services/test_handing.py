@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from pipeline.db import is_away, own_commits, reading
+from pipeline.db import is_away, reading
 from pipeline.errors import StaleClaim
 from pipeline.models import new_id
+from pipeline.own_commits import own_commits
 from pipeline.services import handing
 from pipeline.services.handing import Accepted
 from tests.factories import make_run
