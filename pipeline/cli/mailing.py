@@ -32,14 +32,16 @@ def stop(
 
     Nothing is lost: what waits stays queued until `pipeline mail start`, also over restarts.
     """
-    from pipeline.cli import relaying
+    from pipeline.cli import relaying, tables
     from pipeline.db import transaction
     from pipeline.services import braking
 
     check_database()
     name = relaying.known(relay)
     with transaction() as session:
-        braking.stop(session, actor(by), name, reason)
+        before = braking.stop(session, actor(by), name, reason or None)
+    if before and not as_json:
+        tables.console().print(tables.words(before))
     relaying.show(as_json=as_json)
 
 

@@ -53,13 +53,13 @@ def answering_workers(request: Request, visitor: Looking) -> Response:
 @router.post("/system/mail")
 def mail(request: Request, act: Operating) -> Response:
     """The emergency brake: stop all mail, or let it go on."""
-    stop = act.form["do"] == "stop"
     with transaction() as session:
-        if stop:
-            braking.stop(session, act.actor, None, act.form["reason"] or None)
+        if act.form["do"] == "stop":
+            before = braking.stop(session, act.actor, None, act.form["reason"] or None)
+            what = f"{before} All mail is stopped: what waits stays queued.".lstrip()
         else:
             braking.start(session, act.actor, None)
-    what = "All mail is stopped: what waits stays queued." if stop else "Mail goes on."
+            what = "Mail goes on."
     return said(request, "/system", what)
 
 

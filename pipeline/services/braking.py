@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 from pipeline.db import clock
 from pipeline.models import Relay, Run
 from pipeline.services import audit, blocks, relays
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
+from pipeline.settings import settings
 
 
 def pulled(session: Session) -> Relay | None:
@@ -16,11 +18,25 @@ def pulled(session: Session) -> Relay | None:
     return session.scalar(select(Relay).where(Relay.name == relays.ALL, Relay.stopped_at.is_not(None)))
 
 
-def stop(session: Session, actor: Actor, relay: str | None, reason: str | None) -> None:
-    """No message goes to this relay, or to any: what waits stays queued, and so it is after a restart of everything."""
+def stop(session: Session, actor: Actor, relay: str | None, reason: str | None) -> str:
+    """No message goes to this relay, or to any: what waits stays queued, and so it is after a restart of everything.
+
+    Answers with what is to be told where it was stopped already: who stopped it first, since when and why stays, unless
+    there is another `reason` now.
+    """
     row = relays.find(session, relay or relays.ALL)
-    row.stopped_at, row.stopped_by, row.stop_reason = clock(session), actor.by, reason
+    before = _before(row) if row.stopped_at else ""
+    if before and reason in {None, row.stop_reason}:
+        return f"{before}. Nothing was changed."
+    row.stopped_at, row.stopped_by, row.stop_reason = row.stopped_at or clock(session), actor.by, reason
     audit.record(session, actor, "mail stop", "relay", relay or "all", reason=reason)
+    return f"{before}. That is replaced." if before else ""
+
+
+def _before(row: Relay) -> str:
+    since = wording.moment(row.stopped_at, settings().timezone) if row.stopped_at else ""
+    because = f": {row.stop_reason}" if row.stop_reason else ""
+    return f"It was stopped already by {row.stopped_by} on {since}{because}"
 
 
 def start(session: Session, actor: Actor, relay: str | None) -> list[Run]:

@@ -132,6 +132,19 @@ def test_mail_is_stopped_and_started(typed, as_json, database):
     assert [one["action"] for one in as_json("audit")][:2] == ["mail start", "mail stop"]
 
 
+def test_who_stops_mail_after_somebody_else_is_told_what_that_does(typed, as_json, database):
+    first = as_json("mail", "stop", "--reason", "wrong numbers", "--by", "anna")
+    again = " ".join(typed("mail", "stop", "--by", "bob").stdout.split())
+    assert again.startswith("It was stopped already by anna on ")
+    assert ": wrong numbers. Nothing was changed. All mail was stopped by anna on" in again
+    assert [one["action"] for one in as_json("audit")] == ["mail stop"]
+
+    other = " ".join(typed("mail", "stop", "--by", "bob", "--reason", "wrong people").stdout.split())
+    assert ": wrong numbers. That is replaced. All mail was stopped by bob on" in other
+    said = as_json("mail", "status")
+    assert (said["stop_reason"], said["stopped_at"]) == ("wrong people", first["stopped_at"])
+
+
 def test_one_relay_is_stopped_by_its_host(typed, as_json, database):
     found = as_json("mail", "stop", "--relay", "127.0.0.1")
     assert [(one["name"], one["state"]) for one in found["relays"]] == [("127.0.0.1:2525", "stopped")]

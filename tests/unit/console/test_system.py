@@ -36,7 +36,11 @@ def test_beats_queues_and_bad_files_are_told_as_the_rows_have_them(http):
 
 
 def test_all_mail_is_stopped_and_let_go_on(http):
-    for do, words, stopped in (("stop", "All mail is stopped", True), ("start", "Mail goes on.", False)):
+    for do, words, stopped in (
+        ("stop", "All mail is stopped", True),
+        ("stop", ": wrong prices. Nothing was changed. All mail is stopped", True),
+        ("start", "Mail goes on.", False),
+    ):
         send(http, "/system", "/system/mail", do=do, reason="wrong prices")
         assert words in text_of(http.get("/system").text)
         with reading() as session:
