@@ -18,6 +18,7 @@ from pipeline.cli import filing, tables
 from pipeline.db import clock, reading, transaction
 from pipeline.models import Document, Run
 from pipeline.services import answers, artifacts, forgetting
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 from pipeline.services.forgetting import Forgotten
 from pipeline.settings import settings
@@ -82,7 +83,7 @@ def show(told: Told) -> None:
     """Say what went, or would go, and what stays."""
     out = tables.console()
     counts = told.counts | ({"copies in var/": len(told.copies)} if told.copies else {})
-    said = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "nothing is known of it"
+    said = wording.counts(counts) or "nothing is known of it"
     out.print(tables.words(f"{'Forgotten' if told.done else 'To be forgotten'}: {said}."))
     out.print(tables.words("Kept: a keyed hash of the address, so that nothing is sent to it again; all counts."))
     for sentence in told.stays:

@@ -115,7 +115,7 @@ def show(found: Purge) -> None:
 
 def show_done(found: Purge) -> None:
     """Say what went."""
-    said = ", ".join(f"{count:,} {name}" for name, count in found.rows.items()) or "no rows"
+    said = wording.counts(found.rows) or "no rows"
     files = f"; {wording.counted(found.files, 'file')}, {filing.size(found.bytes)}" if found.files else ""
     tables.console().print(tables.words(f"Deleted: {said}{files}."))
 

@@ -44,6 +44,7 @@ from pipeline.models import (
     new_id,
 )
 from pipeline.services import audit
+from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 
 # What a text says instead of the address.
@@ -217,8 +218,8 @@ def _what_stays(session: Session, address: str, done: Forgotten) -> None:
     under_way = session.scalar(select(func.count()).select_from(Run).where(Run.status.not_in(FINAL_RUN)))
     if under_way:
         done.stays.append(
-            f"{under_way} runs are under way, and may have frozen a list of recipients with the address in it: "
-            "do it again when they have ended"
+            f"{wording.counted(under_way, 'run is', 'runs are')} under way, and may have frozen a list of recipients "
+            "with the address in it: do it again when that has ended"
         )
     texts = (cast(Audit.detail, Text), Audit.by, Audit.subject)
     named = or_(*(text.icontains(address, autoescape=True) for text in texts))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import pairwise, takewhile
 from operator import eq
@@ -78,6 +79,12 @@ def lasted(seconds: float) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 document`, `4,000 documents`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """`1 run, 4,000 deliveries not sent`, of what is there; it is called by its plural, which the first word has."""
+    ones = {name: re.sub(r"^(\S+?)(?:(ie)?s)\b", lambda one: one[1] + "y" * bool(one[2]), name) for name in found}
+    return ", ".join(counted(count, ones[name], name) for name, count in found.items())
 
 
 def listed(words: Iterable[str]) -> str:

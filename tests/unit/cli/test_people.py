@@ -135,7 +135,9 @@ def test_a_person_is_forgotten_after_a_look_at_what_goes(typed, as_json, shipmen
 
     looked = as_json("forget", ANNA)
     assert (looked["done"], looked["counts"]["deliveries"], looked["copies"]) == (False, 1, [str(caught)])
-    assert typed("forget", ANNA).exit_code == 1  # nobody answered
+    asked = typed("forget", ANNA)
+    assert "To be forgotten: 1 file, 1 document, 1 delivery, 1 copy in var/." in said(asked)
+    assert asked.exit_code == 1  # nobody answered
     assert caught.exists()
 
     done = as_json("forget", ANNA, "--yes")
@@ -145,5 +147,5 @@ def test_a_person_is_forgotten_after_a_look_at_what_goes(typed, as_json, shipmen
         storage.store().read(stored.uri)
     assert "(forgotten)" in typed("suppressions").stdout
     assert typed("who", ANNA, "--since", "400d").exit_code == 1
-    (said,) = [one for one in as_json("audit") if one["action"] == "forget"]
-    assert "anna" not in str(said).replace(said["by"], "")
+    (act,) = [one for one in as_json("audit") if one["action"] == "forget"]
+    assert "anna" not in str(act).replace(act["by"], "")
