@@ -20,6 +20,8 @@ from pipeline.schedule import Person
 READ = ("email", "key", "name", "locale", "zone", "status")
 ACTIVE, UNSUBSCRIBED = "active", "unsubscribed"
 TOLD = ("source", "since", "ended_at", "ended_by")
+# The line that a row ends in, its number as a run counts it, and its cells by the columns' names.
+_Row = tuple[int, int, dict[str, str]]
 # What an export of those that nothing is sent to has.
 UNWANTED = ("email", "reason", "source", "since")
 
@@ -28,12 +30,14 @@ UNWANTED = ("email", "reason", "source", "since")
 class Listed:
     """What a file lists: people, each once, checked; the lines that are wrong, and those that say the same again.
 
-    `unsubscribed`: those whom another system lists as people who want no more of it.
+    `unsubscribed`: those whom another system lists as people who want no more of it. `rows`: which rows the wrong lines
+    are, as a run counts them that has the file's recipients: without empty lines, and one over several lines is one.
     """
 
     people: list[Person] = field(default_factory=list)
     unsubscribed: list[Person] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)
+    rows: dict[int, int] = field(default_factory=dict)
     merged: list[tuple[int, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
@@ -85,11 +89,12 @@ def read(path: Path, split_by: str | None) -> Listed:
     the number of its line.
     """
     found, seen = Listed(), dict[tuple[str, str], int]()
-    for number, row in _rows(path, ("email", *(["key"] if split_by else [])), found.ignored):
+    for number, count, row in _rows(path, ("email", *(["key"] if split_by else [])), found.ignored):
         try:
             one, status = _person(row, split_by), _status(row)
         except Refused as error:
             found.bad.append((number, str(error)))
+            found.rows[number] = count
             continue
         first = seen.setdefault((one.email, str(one.key)), number)
         if first != number:
@@ -108,7 +113,7 @@ def read_unwanted(path: Path, reason: str | None) -> Unwanted:
     What other systems export beside them is left alone. Raises as `read`.
     """
     found = Unwanted()
-    for number, row in _rows(path, ("email", *([] if reason else ["reason"])), []):
+    for number, _, row in _rows(path, ("email", *([] if reason else ["reason"])), []):
         try:
             address = messages.valid_address(row["email"], "email")
         except PermanentError as error:
@@ -122,8 +127,8 @@ def read_unwanted(path: Path, reason: str | None) -> Unwanted:
     return found
 
 
-def _rows(path: Path, needed: Sequence[str], ignored: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows that are not empty, by their lines and the columns' names; columns that nobody reads are `ignored`."""
+def _rows(path: Path, needed: Sequence[str], ignored: list[str]) -> Iterator[_Row]:
+    """The rows that are not empty, with the lines they end in; columns that nobody reads are `ignored`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from _read(path, file, needed, ignored)
@@ -135,7 +140,7 @@ def _rows(path: Path, needed: Sequence[str], ignored: list[str]) -> Iterator[tup
         raise Refused(f"{path}: is no CSV file: {error}") from None
 
 
-def _read(path: Path, file: IO[str], needed: Sequence[str], ignored: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _read(path: Path, file: IO[str], needed: Sequence[str], ignored: list[str]) -> Iterator[_Row]:
     heading = file.readline()
     delimiter = max(",;\t|", key=heading.count)
     columns = [name.strip().lower() for name in next(csv.reader([heading], delimiter=delimiter), [])]
@@ -145,10 +150,10 @@ def _read(path: Path, file: IO[str], needed: Sequence[str], ignored: list[str]) 
         raise Refused(f"{path}: line 1 has to name the columns, and has no {' and no '.join(missing)}: it has {has}")
     ignored += [name for name in columns if name and name not in (*READ, *TOLD)]
     reader = csv.reader(file, delimiter=delimiter)
-    for cells in reader:
+    for count, cells in enumerate(filter(None, reader), 2):
         row = {name: _plain(cell) for name, cell in zip(columns, cells, strict=False)}
         if any(row.values()):
-            yield reader.line_num + 1, {**dict.fromkeys(needed, ""), **row}
+            yield reader.line_num + 1, count, {**dict.fromkeys(needed, ""), **row}
 
 
 def _person(row: Mapping[str, str], split_by: str | None) -> Person:

@@ -43,14 +43,15 @@ def _check_file(subject: Subject, report: Report) -> None:
     if "://" in url or path.suffix != ".csv" or not path.is_file():
         return
     try:
-        bad = people.read(path, report.split_by).bad
+        found = people.read(path, report.split_by)
     except Refused as error:
         subject.fault("recipients.file", str(error).replace(f"{path}", url, 1))
         return
-    for line, why in bad[:TOLD]:
-        subject.fault("recipients.file", f"{url}:{line}: {why}")
-    if len(bad) > TOLD:
-        subject.fault("recipients.file", f"{url}: {len(bad) - TOLD} more lines cannot be meant")
+    for line, why in found.bad[:TOLD]:
+        row = found.rows[line]
+        subject.fault("recipients.file", f"{url}:{line}{f' (row {row})' if row != line else ''}: {why}")
+    if len(found.bad) > TOLD:
+        subject.fault("recipients.file", f"{url}: {len(found.bad) - TOLD} more lines cannot be meant")
 
 
 def check_message(subject: Subject) -> None:

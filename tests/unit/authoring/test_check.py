@@ -46,6 +46,13 @@ def test_a_file_of_recipients_is_looked_into_and_bad_lines_are_told_by_their_num
     assert told("stock") == [f"schedules/stock.yaml: recipients.file {missing}"]
 
 
+def test_a_bad_line_is_also_told_as_the_row_that_a_run_tells_where_rows_have_several_lines(stock):
+    people = 'email,note\n\na@x.example,"A\nB\nC"\nb@@x,B\n'
+    stock("", "recipients: {file: data/people.csv}", **{"data/people.csv": people})
+    (said,) = told("stock")
+    assert "recipients.file data/people.csv:6 (row 3): email" in said
+
+
 def test_a_good_home_is_fine_and_says_what_belongs_to_what(stock, write):
     stock(
         "split_by: warehouse",
