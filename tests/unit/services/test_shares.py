@@ -168,26 +168,22 @@ def test_what_a_process_had_that_died_counts_as_used_until_it_is_known_to_be_dea
     assert take(run, at_work(run), "2/m").pause.seconds == 60
 
 
-def test_a_sender_takes_no_more_places_than_it_can_use(run):
+@pytest.mark.parametrize(
+    ("rate", "its", "left"),
+    [
+        pytest.param("6/s", [0, 0, 1, 1, 2, 2], [0, 0, 0, 0, 1], id="each several times"),
+        pytest.param("6/h", [0, 0, 0, 0, 3600], [0, 0], id="each once, as long as it has them"),
+    ],
+)
+def test_a_sender_takes_no_more_places_than_it_can_use(run, rate, its, left):
     people(run, 9)
     people(run, 9, batch=1)
 
-    slow, first = Way({RELAY: "aaaa"}, parse("6/s"), str, each={RELAY: 0.5}), at_work(run)
+    slow, first = Way({RELAY: "aaaa"}, parse(rate), str, each={RELAY: 0.5}), at_work(run)
     with transaction() as session:
         share = shares.take(session, run.id, 0, first, slow)
-    assert times(share)[:6] == [0, 0, 1, 1, 2, 2]
-    assert times(take(run, at_work(run), "6/s", batch=1))[:5] == [0, 0, 0, 0, 1]
-
-
-def test_nor_more_than_it_can_use_as_long_as_it_has_them(run):
-    people(run, 9)
-    people(run, 9, batch=1)
-
-    slow, first = Way({RELAY: "aaaa"}, parse("6/h"), str, each={RELAY: 0.5}), at_work(run)
-    with transaction() as session:
-        share = shares.take(session, run.id, 0, first, slow)
-    assert times(share)[:5] == [0, 0, 0, 0, 3600]
-    assert times(take(run, at_work(run), "6/h", batch=1)) == [0, 0]
+    assert times(share)[: len(its)] == its
+    assert times(take(run, at_work(run), rate, batch=1))[: len(left)] == left
 
 
 def test_what_waits_stays_queued_with_its_time_and_comes_when_it_is_due(run, attempt, time):
