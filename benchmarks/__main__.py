@@ -99,6 +99,12 @@ def composing(asked: argparse.Namespace) -> Result:
     return composing.measure(asked.messages)
 
 
+def distance(asked: argparse.Namespace) -> Result:
+    from benchmarks import distance
+
+    return distance.measure(asked.rounds)
+
+
 def firing(asked: argparse.Namespace) -> Result:
     from benchmarks import firing
 
@@ -166,6 +172,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {
         recovery_cost,
         postgresql,
         sending,
+        distance,
         planning,
         web,
     )
