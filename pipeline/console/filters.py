@@ -35,7 +35,7 @@ def install(made: Environment) -> None:
         "size": size,
         "pill": pill,
         "tone": tone,
-        "coded": phrases.coded,
+        "coded": phrases.coded_for_visitor,
         "plural": wording.counted,
         "listed": wording.listed,
         "place": wording.time_of,

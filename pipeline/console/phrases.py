@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 # Commands, what does the same here, and where that is. What is not here is for whoever is at the machine.
@@ -38,16 +40,28 @@ PLACES = [
 ]
 
 
-def coded(text: str) -> Markup:
+# Whose buttons and forms only operators see: to others they stay commands, for somebody who may.
+ACTS = re.compile(r"pipeline (resolve|rerun|cancel|approve|reject|proceed|trigger|resume|backfill|mail start)\b.*")
+
+
+@pass_context
+def coded_for_visitor(context: Context, text: str) -> Markup:
+    """`coded`, for whoever looks at the page."""
+    visitor = context.get("visitor")
+    return coded(text, operates=visitor is None or visitor.may("operate"))
+
+
+def coded(text: str, *, operates: bool = True) -> Markup:
     """A sentence whose `commands` are links to what does the same here, or set as commands."""
-    # The form calls the option so.
-    text = text.replace("with --newest-definition", "as the schedule says today")
+    if operates:  # the form calls the option so
+        text = text.replace("with --newest-definition", "as the schedule says today")
     parts = re.split(r"`([^`]+)`", text)
-    return Markup("").join(_command(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+    said = (_command(part, operates=operates) if number % 2 else escape(part) for number, part in enumerate(parts))
+    return Markup("").join(said)
 
 
-def _command(text: str) -> Markup:
-    for pattern, words, address in PLACES:
+def _command(text: str, *, operates: bool) -> Markup:
+    for pattern, words, address in PLACES if operates or not ACTS.fullmatch(text) else ():
         if found := pattern.fullmatch(text):
             to = address.format(*(quote(part, safe="@") for part in found.groups()))
             return Markup('<a href="{}">{}</a>').format(to, words.format(*found.groups()))

@@ -93,6 +93,16 @@ def test_who_may_only_look_sends_nothing(stranger):
         assert send(http, page, f"/runs/{run.id}/{verb}", key="ACME", address=one.address).status_code == 403
 
 
+def test_who_may_only_look_is_led_to_no_button_that_is_not_there(stranger):
+    run = finished_run(status="failed", error="fetch: no such table")
+    make_step(run, "fetch:warehouse", status="failed", attempts=("failed",))
+    page = logged_in(stranger, Scope.READ).get(f"/runs/{run.id}").text
+    assert "#rerun" not in page
+    assert f"<code>pipeline rerun {run.id}</code> does it again" in page
+    assert f'<a href="/runs/{run.id}#wrong">What went wrong</a>' in page
+    assert f'<a href="/runs/{run.id}#rerun">Rerun</a> does it again' in logged_in(stranger).get(f"/runs/{run.id}").text
+
+
 def test_what_can_only_be_made_again_is_not_offered_to_be_sent_again(http):
     """A document that failed has to be made first: rerunning does that, resending could not."""
     run = finished_run(status="partial", error="of the deliveries: 1 failed")
