@@ -97,6 +97,13 @@ def test_a_document_is_a_file_to_save_that_nobody_keeps_on_the_way(http):
     assert answer.headers["Cache-Control"] == "private, no-store"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
+    # A download that was broken off goes on where it was; RFC 9110.
+    rest = http.get(f"/d/{token}", headers={"Range": "bytes=1000-", "If-Range": answer.headers["ETag"]})
+    assert (rest.status_code, rest.content) == (206, data[1000:])
+    assert rest.headers["Content-Range"] == f"bytes 1000-{len(data) - 1}/{len(data)}"
+    beyond = http.get(f"/d/{token}", headers={"Range": f"bytes={len(data)}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(data)}")
+
 
 def test_a_document_whose_link_has_ended_or_that_is_gone_says_so(http):
     run = make_run()
