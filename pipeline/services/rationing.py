@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from math import ceil, inf
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from pipeline.db import clock, insert_new
@@ -142,10 +142,29 @@ def take_back(session: Session, lent: Lent, attempt_id: UUID, elapsed: float) ->
             _keep(row, window, attempt_id, 0)
 
 
+def forget(session: Session, before: datetime) -> Counter[str]:
+    """Delete what is kept of rates that nobody has used since `before` (UTC): of relays, paces and domains long gone.
+
+    How many went; by then they say nothing any more that counts.
+    """
+    rows = session.scalars(select(RateUse).with_for_update(skip_locked=True)).all()
+    since = or_(Attempt.finished_at.is_(None), Attempt.finished_at >= before)
+    holders = select(Attempt.id).where(Attempt.id.in_({UUID(one) for row in rows for one in row.held}), since)
+    lately = {str(one) for one in session.scalars(holders)}
+    gone = [
+        row.name
+        for row in rows
+        if lately.isdisjoint(row.held) and all(last < before.timestamp() for _, last, _ in row.spans)
+    ]
+    session.execute(delete(RateUse).where(RateUse.name.in_(gone)))
+    return +Counter(rate_uses=len(gone))
+
+
 def _locked(session: Session, names: Iterable[str]) -> dict[str, RateUse]:
     insert_new(session, RateUse, [{"name": name, "spans": [], "held": {}} for name in sorted(names)])
     rows = select(RateUse).where(RateUse.name.in_(names)).order_by(RateUse.name).with_for_update()
-    return {row.name: row for row in session.scalars(rows.execution_options(populate_existing=True))}
+    found = {row.name: row for row in session.scalars(rows.execution_options(populate_existing=True))}
+    return found if len(found) == len(set(names)) else _locked(session, names)  # one was just forgotten
 
 
 def _window(session: Session, rate: Rate, row: RateUse, attempt_id: UUID, now: datetime) -> Window:

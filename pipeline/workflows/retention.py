@@ -15,7 +15,7 @@ from pydantic import Field
 from pipeline.adapters import leftovers
 from pipeline.db import reading, transaction
 from pipeline.handle import RunHandle
-from pipeline.services import artifacts
+from pipeline.services import artifacts, rationing
 from pipeline.services import retention as rows
 from pipeline.settings import settings
 from pipeline.tasks import step, workflow
@@ -24,6 +24,8 @@ from pipeline.tasks import step, workflow
 # is kept as long as runs are.
 TEMPORARY = (("scratch", "*"), ("cache", "bundles/*"), ("cache", "*/??/*"))
 KEPT = (("reports", "*/*/*"), ("outbox", "*"))
+# For how long a rate that nobody uses is known: longer than the longest window, which is a day.
+UNUSED = timedelta(days=30)
 
 
 @workflow
@@ -41,7 +43,7 @@ def retention(
 
 @step
 def purge_runs(run: RunHandle, keep_days: int) -> dict[str, int]:
-    """Delete old runs with their steps, documents and deliveries, then notices; how many rows went, by table."""
+    """Delete old runs with all that belongs to them, notices, and unused rates; how many rows went, by table."""
     return dict(delete_runs(run.due_at, keep_days, run.alive))
 
 
@@ -55,7 +57,9 @@ def delete_runs(at: datetime, keep_days: int, go_on: Callable[[], None]) -> Coun
     with reading() as session:
         rules = rows.rules(session, at, keep_days)
     purges = [partial(rows.purge_runs, rule=rule) for rule in rules]
-    for purge in (*purges, partial(rows.purge_notices, before=at - timedelta(days=keep_days))):
+    purges.append(partial(rows.purge_notices, before=at - timedelta(days=keep_days)))
+    purges.append(partial(rationing.forget, before=at - UNUSED))
+    for purge in purges:
         while True:
             go_on()
             with transaction(durable=False) as session:

@@ -13,12 +13,12 @@ from pipeline.adapters import storage
 from pipeline.db import reading, transaction
 from pipeline.errors import Parked, Refused, StaleClaim
 from pipeline.handle import RunHandle, store
-from pipeline.models import Artifact, Run, Step
+from pipeline.models import Artifact, Attempt, RateUse, Run, Step
 from pipeline.services import artifacts, steps
 from pipeline.settings import settings
 from pipeline.tasks import bound_parameters, stages_of
 from pipeline.workflows import retention
-from tests.factories import MONDAY, finished_run, make_run, make_schedule
+from tests.factories import MONDAY, finished_run, make_run, make_schedule, make_step
 
 YEAR = timedelta(days=365)
 
@@ -91,6 +91,23 @@ def test_old_runs_go_and_the_step_says_how_many(run):
     assert carry_out(retention.purge_runs, run, 30) == {"attempts": 1, "steps": 1, "runs": 1}
     with reading() as session:
         assert session.query(Run).count() == 2
+
+
+def test_rates_that_nobody_uses_any_more_are_forgotten(run):
+    at_work = make_step(run.claim.run, "deliver:0", status="running", attempts=("running",))
+    with transaction() as session:
+        sender = session.scalars(select(Attempt.id).where(Attempt.step_id == at_work.id)).one()
+        for name, days, held in (
+            ("used of late", 29, {}),
+            ("unused", 31, {}),
+            ("a sender has it", 31, {str(sender): 1}),
+            ("never", None, {}),
+        ):
+            at = (MONDAY - timedelta(days=days or 0)).timestamp()
+            session.add(RateUse(name=name, spans=[[at - 9, at, 5]] if days else [], held=held))
+    assert carry_out(retention.purge_runs, run, 30) == {"rate_uses": 2}
+    with reading() as session:
+        assert {*session.scalars(select(RateUse.name))} == {"used of late", "a sender has it"}
 
 
 def test_a_purge_whose_step_was_taken_over_stops(run):
