@@ -15,7 +15,7 @@ from pipeline import log
 from pipeline.cli import loading, tables, waiting
 from pipeline.cli.options import actor, parameters, print_json
 from pipeline.db import reading, transaction
-from pipeline.embedded.state import mail_mode
+from pipeline.embedded.state import mail_mode, running
 from pipeline.errors import NotFound
 from pipeline.models import DeliveryStatus, DocumentStatus, Run, Step, Trigger
 from pipeline.services import answers
@@ -131,6 +131,8 @@ def mail(configured: Settings) -> str:
     """What mail is: said with every run, since nobody should have to guess."""
     mode = mail_mode(configured)
     now = "" if mode == configured.mail else f" until `pipeline up` is restarted, then {configured.mail}"
+    if not configured.embedded_broker and running(configured.var / "run", patience=0) is None:
+        now = " here; what the workers are started with counts"
     if mode == "catch":
         return f"caught: nothing leaves this machine (PIPELINE_MAIL=catch{now})"
     if mode == "live":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cli import reach, waiting
+from pipeline.cli import reach, triggering, waiting
 from pipeline.cli.options import actor
 from pipeline.db import reading, transaction
 from pipeline.models import Audit, Run, Schedule, Step, WaitingFor
@@ -140,6 +140,14 @@ def test_when_no_file_is_there_the_schedules_stay_as_they_are(typed, database: P
     assert "nothing was changed" in " ".join(result.stderr.split())
     with reading() as session:
         assert session.get_one(Schedule, "shipments").retired_at is None
+
+
+def test_where_workers_are_started_by_themselves_it_says_that_their_settings_count(home, monkeypatch):
+    assert triggering.mail(settings()).endswith("(PIPELINE_MAIL=catch)")
+    monkeypatch.setenv("PIPELINE_BROKER_URL", "redis://broker.invalid")
+    settings.cache_clear()
+    said = "(PIPELINE_MAIL=catch here; what the workers are started with counts)"
+    assert triggering.mail(settings()).endswith(said)
 
 
 # ---- what it asks
