@@ -30,8 +30,12 @@ class OwnCommits:
         try:
             self._cursor.execute(statement, values)
         except self._error as error:
+            gone = self._driver.closed
             self._connection.invalidate()
-            raise DBAPIError.instance(statement, None, error, self._error, hide_parameters=True) from error
+            said = DBAPIError.instance(
+                statement, None, error, self._error, hide_parameters=True, connection_invalidated=gone
+            )
+            raise said from error
         except BaseException:
             self._connection.invalidate()
             raise

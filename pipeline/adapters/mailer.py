@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pipeline.adapters.mail_faults import (
     ConfigurationFault,
@@ -19,7 +17,7 @@ from pipeline.adapters.mail_faults import (
     fault,
 )
 from pipeline.adapters.mail_routes import Target, relays, target
-from pipeline.adapters.messages import wire_address
+from pipeline.adapters.outgoing import Outgoing, outgoing
 from pipeline.adapters.relay_address import parse_url
 from pipeline.adapters.smtp import Connection, Envelope, was_silent
 from pipeline.errors import PermanentError, StaleClaim
@@ -51,15 +49,6 @@ DOT_SECONDS = 600.0
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """A message as SMTP takes it: lines that end with CRLF. `of`: what it was made from."""
-
-    of: tuple[str, str, bytes]
-    envelope: Envelope
-    body: bytes
-
-
 class Relay:
     """A relay, and a connection to it that is made on first use and renewed whenever it is in doubt.
 
@@ -79,7 +68,7 @@ class Relay:
         self.longest_sleep = longest_sleep
         self.address, self.timeout, self.dot_timeout, self.catcher = parse_url(url), timeout, dot_timeout, catcher
         self._connection: Connection | None = None
-        self._following: _Outgoing | None = None
+        self._following: Outgoing | None = None
         # Until this server is silent where it was told of two messages at once.
         self._announces = True
         self._lock = threading.RLock()
@@ -114,7 +103,7 @@ class Relay:
             self._following = self._next(envelope_from, *following) if following else None
             try:
                 connection = self._begin(message)
-                connection.write(_stuffed(message.body))
+                connection.write(message.stuffed)
                 failpoint("mail.body")
                 began = time.clock_gettime(CLOCK)
                 before_dot()
@@ -123,7 +112,7 @@ class Relay:
                     # What was announced so long ago others may have taken over, and sent.
                     raise StaleClaim("this process slept between announcing a message and sending it")
                 connection.check()
-                return connection.finish(self._announced(connection))
+                return self._finish(connection)
             except NotAccepted:
                 raise
             except BaseException:
@@ -156,13 +145,13 @@ class Relay:
             )
             raise RelayDown(text, error.verdict) from error
 
-    def _made(self, *of: *tuple[str, str, bytes]) -> _Outgoing:
+    def _made(self, *of: *tuple[str, str, bytes]) -> Outgoing:
         known = self._following
-        return known if known is not None and known.of == of else _outgoing(*of)
+        return known if known is not None and known.of == of else outgoing(*of)
 
-    def _next(self, *of: *tuple[str, str, bytes]) -> _Outgoing | None:
+    def _next(self, *of: *tuple[str, str, bytes]) -> Outgoing | None:
         try:
-            return _outgoing(*of)
+            return outgoing(*of)
         except PermanentError:
             return None  # it is told of when its turn comes
 
@@ -173,7 +162,19 @@ class Relay:
             return None
         return None if self._refusal(connection, message) else message.envelope
 
-    def _begin(self, message: _Outgoing) -> Connection:
+    def _finish(self, connection: Connection) -> Verdict:
+        following = self._announced(connection)
+        try:
+            return connection.finish(following)
+        except NotAccepted as error:
+            self._heed(error, told_of_two=following is not None)
+            raise
+
+    def _heed(self, error: NotAccepted, *, told_of_two: bool) -> None:
+        if told_of_two and was_silent(error.__cause__):
+            self._announces = False
+
+    def _begin(self, message: Outgoing) -> Connection:
         """A connection whose server waits for the message."""
         if (connection := self._reusable(message.envelope)) is None:
             self.connect()
@@ -184,13 +185,12 @@ class Relay:
         except NotAccepted as error:
             if not connection.closed:
                 raise
-            if announced and was_silent(error.__cause__):
-                self._announces = False
+            self._heed(error, told_of_two=announced)
         # Servers end long connections as they please: only a new one that ends as well says something.
         self.connect()
         return self._envelope(message)
 
-    def _envelope(self, message: _Outgoing) -> Connection:
+    def _envelope(self, message: Outgoing) -> Connection:
         connection = self._connection
         if connection is None:
             raise RuntimeError("connect() comes first")
@@ -199,14 +199,14 @@ class Relay:
         connection.begin(message.envelope)
         return connection
 
-    def _refusal(self, connection: Connection, message: _Outgoing) -> Verdict | None:
+    def _refusal(self, connection: Connection, message: Outgoing) -> Verdict | None:
         """Why the relay cannot be given it, by what it has said of itself."""
         limit, size = connection.size_limit, message.envelope.size
         if limit is not None and size > limit:
             text = f"the message has {size} bytes, the relay takes {limit}"
             return Verdict(Kind.MESSAGE_TOO_LARGE, Stage.MAIL, 0, text)
         if message.envelope.utf8 and not connection.takes_utf8():
-            text = f"{_beyond_ascii(message)} needs SMTPUTF8 (RFC 6531), which the relay does not offer"
+            text = f"{message.beyond_ascii} needs SMTPUTF8 (RFC 6531), which the relay does not offer"
             return Verdict(Kind.POISON, Stage.MAIL, 0, text)
         return None
 
@@ -215,13 +215,13 @@ class Relay:
         connection = self._connection
         if connection is None or connection.closed:
             return None
+        since = time.monotonic() - connection.last_used
         if connection.announced is not None:
-            if connection.announced == envelope:
+            if connection.announced == envelope and since <= IDLE_SECONDS:
                 return connection
-            # It waits for another message, and would take any for that one.
+            # It waits for another message, and would take any for that one; or for so long that it hangs up.
             self.drop()
             return None
-        since = time.monotonic() - connection.last_used
         if since > JUST_NOW and connection.interrupted():
             return None
         if connection.messages >= MESSAGES_PER_CONNECTION:
@@ -229,39 +229,6 @@ class Relay:
             return None
         asked = since > IDLE_SECONDS or connection.in_transaction
         return None if asked and not connection.answers() else connection
-
-
-def _outgoing(envelope_from: str, address: str, data: bytes) -> _Outgoing:
-    """Raises PermanentError for an address that is none."""
-    sender = wire_address(envelope_from, "envelope sender") if envelope_from else ""
-    recipient, body = wire_address(address, "recipient"), _lines(data)
-    utf8 = not (sender.isascii() and recipient.isascii() and _head(body).isascii())
-    return _Outgoing((envelope_from, address, data), Envelope(sender, recipient, len(body), utf8), body)
-
-
-def _head(body: bytes) -> bytes:
-    return body.partition(b"\r\n\r\n")[0]
-
-
-def _beyond_ascii(message: _Outgoing) -> str:
-    """The address that is not ASCII, or the header with one."""
-    sender, recipient = message.envelope.sender, message.envelope.recipient
-    if not sender.isascii() or not recipient.isascii():
-        return f'"{recipient if sender.isascii() else sender}"'
-    found = re.search(rb"^([!-9;-~]+):(?:[^\r\n]|\r\n[ \t])*?[\x80-\xff]", _head(message.body), re.MULTILINE)
-    return f"its {found[1].decode()}" if found else "its header"
-
-
-def _lines(data: bytes) -> bytes:
-    """`data` with every line ended by CRLF, the last one too: a lone CR or LF is how mail is smuggled."""
-    return b"\r\n".join(data.splitlines()) + b"\r\n"
-
-
-def _stuffed(body: bytes) -> bytes:
-    """RFC 5321 4.5.2: a line that begins with a dot gets a second one."""
-    if not body.startswith(b".") and b"\r\n." not in body:
-        return body
-    return re.sub(rb"^\.", b"..", body, flags=re.MULTILINE)
 
 
 _relays: dict[str, Relay] = {}

@@ -117,12 +117,18 @@ class Connection:
             if refusal is None and verdict.kind is not Kind.ACCEPTED:
                 refusal = verdict
         if refusal is not None:
-            if code == 354 and not self.closed:
-                self._end_nothing()
+            if code == 354:
+                self._end_nothing(refusal)
             raise self._fault(refusal)
 
-    def _end_nothing(self) -> None:
-        """It waits for a message although it has refused the recipient: it gets an empty one, for nobody (RFC 2920)."""
+    def _end_nothing(self, refusal: Verdict) -> None:
+        """It waits for a message although it has refused the recipient: it gets an empty one, for nobody (RFC 2920).
+
+        Where it may have taken the recipient it is left: somebody would get that one.
+        """
+        if refusal.stage is not Stage.RCPT or not 400 <= refusal.code < 600:
+            self.drop()
+            return
         try:
             self._smtp.docmd(".")
         except OSError:
@@ -153,20 +159,27 @@ class Connection:
         """
         self.announced = following if self._smtp.has_extn("pipelining") else None
         self._socket.settimeout(self.dot_timeout)
-        try:
-            self._socket.sendall(b".\r\n" + (self._commands(self.announced) if self.announced else b""))
-        except (BrokenPipeError, ConnectionResetError) as error:
-            # The connection was gone before: the kernel took none of it.
-            raise self._silence(Stage.DATA, error) from error
-        except OSError as error:
-            raise self._silence(Stage.DOT, error) from error
+        self._write_dot(b".\r\n" + (self._commands(self.announced) if self.announced else b""))
         failpoint("mail.dot")
-        verdict = self._ask(Stage.DOT, self._smtp.getreply)
-        self._socket.settimeout(self.timeout)
+        try:
+            verdict = self._ask(Stage.DOT, self._smtp.getreply)
+        finally:
+            self.last_used = time.monotonic()
+            if not self.closed:
+                self._socket.settimeout(self.timeout)
         self.in_transaction = False
         self.messages += 1
-        self.last_used = time.monotonic()
         return verdict
+
+    def _write_dot(self, data: bytes) -> None:
+        taken = 0
+        try:
+            while taken < len(data):
+                taken += self._socket.send(data[taken:])
+        except OSError as error:
+            # The connection was gone before, if the kernel took none of it.
+            untouched = not taken and isinstance(error, BrokenPipeError | ConnectionResetError)
+            raise self._silence(Stage.DATA if untouched else Stage.DOT, error) from error
 
     def interrupted(self) -> bool:
         """Whether the server hung up, or said something that nobody asked for."""

@@ -26,7 +26,7 @@ from pipeline.mistakes import did_you_mean
 # Whose numbers and dates the filters write; set for the length of one rendering, so that macros see it too.
 _READER: ContextVar[Localizer] = ContextVar("reader")
 _SHORT_TEXT = "<text>"
-_IN_BRACES = re.compile(r"\{(\w+)\}")
+_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def _escapes(name: str | None) -> bool:

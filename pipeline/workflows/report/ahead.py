@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from pipeline.errors import PermanentError
+from pipeline.errors import PipelineError
 from pipeline.models import Channel, Delivery
 
 # What is made in one go at most: some dozens of the usual ones, and never so many that the first one has to wait.
@@ -31,7 +31,7 @@ class Ahead:
                 return
             try:
                 self._made[delivery.id] = self._make(delivery)
-            except PermanentError:
+            except PipelineError:
                 return
             size += len(self._made[delivery.id])
 

@@ -101,8 +101,9 @@ class Post:
 
     def _announced(self, following: Delivery | None) -> tuple[str, bytes] | None:
         """The address and the message of what comes next, if it is made, and nobody has opted out of it."""
-        data = None if following is None or following.id in self.barred else self.ahead.made(following)
-        return (mail_routes.envelope(settings(), following.address), data) if following and data else None
+        if following is None or following.id in self.barred or not (data := self.ahead.made(following)):
+            return None
+        return mail_routes.envelope(settings(), following.address), data
 
     def _post(self, delivery: Delivery, server: str) -> bool:
         wanted = requests.request(self.letters, delivery)

@@ -162,6 +162,7 @@ class Sender:
             began = time.monotonic()
             if not self.before.careful:
                 self.post.ahead.prepare(share.deliveries, number)
+                self.run.alive()  # it passes over an interruption as over any mistake
             try:
                 goes_on = self._deliver(delivery, share, self._following(share, number + 1))
             finally:
@@ -189,7 +190,7 @@ class Sender:
 
     def _following(self, share: Share, number: int) -> Delivery | None:
         """What is sent next without a wait, if nothing comes up."""
-        if self.before.careful or share.probe or number >= len(share.deliveries):
+        if number >= len(share.deliveries):
             return None
         found = share.deliveries[number]
         return found if share.lent.free_at(found.id) <= time.monotonic() - self._lent_at else None

@@ -72,8 +72,10 @@ def test_words_are_filled_in_and_nothing_in_them_is_markup_or_filled_in_again(tm
     parts = parts_of(content(), folder, {"name": "<b>{about}</b>"}, [])
     assert parts.text == "to <b>{about}</b>, Flights of the week\n"
     assert "to &lt;b&gt;{about}&lt;/b&gt;, Flights of the week" in parts.html
-    with pytest.raises(DefinitionError, match="nobody"):
-        parts_of(content(), templates(tmp_path / "2", body_txt='{{ "to {nobody}"|fill(name=name) }}'), ANNA, [])
+    for number, wrong in enumerate(["nobody", "name!r", "name:>9"]):
+        folder = templates(tmp_path / str(number), body_txt=f'{{{{ "to {{{wrong}}}"|fill(name=name) }}}}')
+        with pytest.raises(DefinitionError, match=wrong):
+            parts_of(content(), folder, ANNA, [])
 
 
 def test_a_language_without_words_of_its_own_gets_english_words(base):

@@ -144,15 +144,19 @@ def test_the_next_message_is_announced_with_the_dot_of_the_one_before(relay, smt
     assert smtp_server.connections == 1
 
 
-@pytest.mark.parametrize("another", ["close", "message"])
-def test_a_server_that_waits_for_what_does_not_come_is_left_and_takes_nothing_for_it(relay, smtp_server, another):
+@pytest.mark.parametrize("comes", ["another", "none", "late"])
+def test_a_server_that_waits_for_what_does_not_come_is_left_and_takes_nothing_for_it(relay, smtp_server, comes):
     relay.send(SENDER, "ok@example.org", message("1"), nothing, ("ok+2@example.org", message("2")))
-    if another == "close":
+    if comes == "none":
         relay.close()
-    relay.send(SENDER, "ok+3@example.org", message("3"), nothing)
+    then = "3"
+    if comes == "late":
+        relay._connection.last_used -= 31
+        then = "2"
+    relay.send(SENDER, f"ok+{then}@example.org", message(then), nothing)
     assert [(line["recipient"], line["delivery"]) for line in smtp_server.taken()] == [
         ("ok@example.org", "1"),
-        ("ok+3@example.org", "3"),
+        (f"ok+{then}@example.org", then),
     ]
     assert smtp_server.connections == 2
 
@@ -179,6 +183,43 @@ def test_a_server_that_does_not_answer_two_at_once_is_told_of_each_alone_from_th
         relay.send(SENDER, *one, nothing, following)
     assert [line["delivery"] for line in smtp_server.taken()] == ["0", "1", "2"]
     assert smtp_server.connections == 2
+
+
+def test_a_server_that_is_silent_after_a_dot_with_more_behind_it_is_told_of_no_more_at_once(connected, smtp_server):
+    """It may look for the dot at the end of what it reads."""
+    relay = connected(smtp_server.url, dot_timeout=0.1)
+    with pytest.raises(Unknown, match="timed out"):
+        relay.send(SENDER, "slow-dot@example.org", message(), nothing, ("ok@example.org", message()))
+    relay.dot_timeout = 5
+    relay.send(SENDER, "ok@example.org", message(), nothing, ("ok@example.org", message("2")))
+    assert relay._connection.announced is None
+
+
+@pytest.mark.parametrize(("taken", "fault"), [([], RecipientRefused), ([3], Unknown)])
+def test_a_dot_is_certainly_not_sent_only_where_the_system_took_none_of_it(relay, monkeypatch, taken, fault):
+    """The server may have the dot without what follows it in the same write."""
+    relay.connect()
+    real = relay._connection._smtp.sock
+
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def send(self, data):
+            if taken:
+                return real.send(data[: taken.pop()])
+            raise ConnectionResetError
+
+    monkeypatch.setattr(relay._connection._smtp, "sock", Broken())
+    with pytest.raises(fault):
+        relay.send(SENDER, "ok@example.org", message(), nothing, ("ok@example.org", message("2")))
+
+
+def test_after_a_refused_dot_answers_are_waited_for_no_longer_than_before(connected, smtp_server):
+    relay = connected(smtp_server.url, dot_timeout=600)
+    with pytest.raises(RecipientRefused):
+        relay.send(SENDER, "dot-554@example.org", message(), nothing, ("ok@example.org", message()))
+    assert relay._connection._socket.gettimeout() == 5
 
 
 def test_a_mailbox_that_was_busy_twice_takes_the_message_the_third_time(relay, smtp_server):
@@ -241,6 +282,16 @@ def test_a_server_that_waits_for_a_message_to_nobody_gets_an_empty_one(connected
         relay.drop()
     assert caught.value.verdict.kind is Kind.RECIPIENT_PERMANENT
     assert heard[-1] == b"."
+
+
+@pytest.mark.parametrize("answers", [b"250 ok\r\nwhat?\r\n354 go on\r\n", b"451 not now\r\n250 ok\r\n354 go on\r\n"])
+def test_a_server_that_may_have_taken_the_recipient_gets_no_empty_message(connected, answers):
+    with answering(answers) as (url, heard):
+        relay = connected(url)
+        with pytest.raises((RecipientRefused, RelayDown)):
+            relay.send(SENDER, "ann@example.org", message(), nothing)
+        assert relay._connection.closed
+    assert heard[-1] == b"DATA"
 
 
 def test_a_refused_sender_is_what_counts_and_not_what_follows_from_it(connected):

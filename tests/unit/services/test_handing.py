@@ -98,6 +98,7 @@ def test_a_database_that_goes_away_in_the_middle_is_known_to_be_away(connection)
     with pytest.raises(DBAPIError, match="terminating connection") as told:
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())", {})
     assert is_away(told.value)
+    assert told.value.connection_invalidated  # whatever the driver's words for it are
     again = own_commits()
     assert again is not None
     assert again.execute("SELECT 1", {}) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import PermanentError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.models import Delivery, new_id
 from pipeline.workflows.report import ahead
 from pipeline.workflows.report.ahead import Ahead
@@ -17,13 +17,13 @@ def deliveries(count, **more):
 class Maker:
     """Makes messages of a size, and knows of which deliveries."""
 
-    def __init__(self, size=10, broken=()):
-        self.size, self.broken, self.made = size, set(broken), []
+    def __init__(self, size=10, broken=(), error=PermanentError):
+        self.size, self.broken, self.error, self.made = size, set(broken), error, []
 
     def __call__(self, delivery):
         self.made.append(delivery.key)
         if delivery.key in self.broken:
-            raise PermanentError("the template names custmer")
+            raise self.error("the template names custmer")
         return delivery.key.encode().ljust(self.size)
 
 
@@ -43,12 +43,13 @@ def test_each_message_is_made_once_and_known_until_it_is_taken():
     assert maker.made == ["K0", "K1", "K2"]
 
 
-def test_what_cannot_be_made_is_told_of_in_its_turn_and_those_after_it_are_made():
-    maker, coming = Maker(broken=["K1"]), deliveries(3)
+@pytest.mark.parametrize("error", [PermanentError, TransientError])
+def test_what_cannot_be_made_is_told_of_in_its_turn_and_those_after_it_are_made(error):
+    maker, coming = Maker(broken=["K1"], error=error), deliveries(3)
     found = Ahead(maker)
     found.prepare(coming, 0)
     assert maker.made == ["K0", "K1"]
-    with pytest.raises(PermanentError, match="custmer"):
+    with pytest.raises(error, match="custmer"):
         found.take(coming[1])
     found.prepare(coming, 2)
     assert found.made(coming[2])
