@@ -135,15 +135,16 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _look_again(**_: Any) -> None:
-    """A worker that starts may bring settings that end a block: what waits for that looks again."""
+    """A worker that starts may bring settings that end a block, or other rates: what waits for that looks again."""
     from pipeline.db import clock, transaction
-    from pipeline.services import blocks
+    from pipeline.services import blocks, shares
 
     try:
         with transaction(durable=False) as session:
             blocks.look_again(session, clock(session))
+            shares.look_again(session, clock(session))
     except Exception as error:  # noqa: BLE001 - the worker works without; it looks by itself a quarter of an hour later
-        log.get(__name__).warning("blocked runs could not be told that a worker has started", error=str(error))
+        log.get(__name__).warning("what waits could not be told that a worker has started", error=str(error))
 
 
 @signals.task_unknown.connect

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from pipeline.db import clock, in_the_row
 from pipeline.models import ACTIVE_STEP, Channel, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.rates import Rate
-from pipeline.services import blocks, ledger, rationing, relays
+from pipeline.services import blocks, ledger, rationing, relays, steps
 from pipeline.services.ledger import Claimable
 from pipeline.services.rationing import UNLIMITED, Lent, Rates
 
@@ -99,6 +99,15 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     if not granted:
         return Share(pause=_until_there_is_room(session, run_id, batch, rates, now))
     return Share(ledger.claim(session, granted, attempt_id), choice.name, lent, choice.probe)
+
+
+def look_again(session: Session, now: datetime) -> None:
+    """Whatever waits for its turn asks for it anew: a worker has started, with other rates or relays perhaps."""
+    waiting = (ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.not_before > now, Step.error.startswith(ITS_TURN))
+    late = (Delivery.status == DeliveryStatus.QUEUED, Delivery.not_before > now)
+    theirs = select(Delivery.id).where(*late, Delivery.run_id.in_(select(Step.run_id).where(*waiting)))
+    ledger.put(session, [Delivery.id.in_(theirs.with_for_update(skip_locked=True))], not_before=None)
+    steps.wake(session, "deliver", now, saying=ITS_TURN)
 
 
 def _webhook(session: Session, run_id: UUID, batch: int) -> str | None:

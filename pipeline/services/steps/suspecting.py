@@ -18,8 +18,11 @@ def progressed(session: Session, attempt_id: UUID) -> None:
     session.execute(update(Attempt).where(Attempt.id == attempt_id).values(progressed=True))
 
 
-def working_on(session: Session, attempt_id: UUID, what: str) -> None:
-    """Remember what the attempt is about to make: should its process die, that is suspected, and not its whole step."""
+def working_on(session: Session, attempt_id: UUID, what: str | None) -> None:
+    """Remember what the attempt is about to make: should its process die, that is suspected, and not its whole step.
+
+    None: it waits, and whoever dies then died over nothing.
+    """
     mine = update(Attempt).where(Attempt.id == attempt_id)
     session.execute(mine.values(working_on=what, progressed=True))
 

@@ -34,11 +34,24 @@ def remembered(memory: dict[str, Any] | None, generation: int) -> dict[str, Any]
     return dict(memory["kept"]) if memory and memory["generation"] == generation else {}
 
 
-def wake(session: Session, queue: str, now: datetime, *, run_id: UUID | None = None, limit: int | None = None) -> None:
-    """What waits in this queue for its next try is tried now: of one run or of all, and the first `limit` of it."""
+def wake(
+    session: Session,
+    queue: str,
+    now: datetime,
+    *,
+    run_id: UUID | None = None,
+    saying: str = "",
+    limit: int | None = None,
+) -> None:
+    """What waits in this queue for its next try is tried now: of one run or of all, and the first `limit` of it.
+
+    `saying`: only what waits for the reason that begins so.
+    """
     waiting: list[Any] = [ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.queue == queue, Step.not_before > now]
     if run_id is not None:
         waiting.append(Step.run_id == run_id)
+    if saying:
+        waiting.append(Step.error.startswith(saying))
     first = select(Step.id).where(*waiting).order_by(Step.not_before).limit(limit)
     session.execute(
         update(Step).where(Step.id.in_(first)).values(not_before=now).execution_options(synchronize_session=False)

@@ -15,7 +15,7 @@ from pipeline.models import Delivery, DeliveryStatus
 from pipeline.replies import Kind
 from pipeline.services import ledger, optouts, places, rationing, relays, runs, shares, steps
 from pipeline.services.rationing import HORIZON, UNLIMITED
-from pipeline.services.shares import Pause, Share, Way
+from pipeline.services.shares import ITS_TURN, Pause, Share, Way
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
 from pipeline.workflows.report.posting import Post
@@ -79,6 +79,7 @@ class Sender:
         self._since = self._looked = time.monotonic()
         # The places that this process has of the rates, and since when.
         self._lent, self._lent_at = UNLIMITED, 0.0
+        self._limited = True
 
     def work(self) -> None:
         """Share after share, until nothing is left that may go now."""
@@ -86,10 +87,10 @@ class Sender:
             self._send(share)
             if time.monotonic() - self._since > TURN:
                 raise Waiting("lets others have their turn", again_in=0)
-        if self.way.rates:
-            # Whoever waits for the room that is left now need not wait on.
-            with transaction(durable=False) as session:
-                steps.wake(session, "deliver", clock(session), run_id=self.run.id, limit=1)
+        # The next one need not wait on for the room that is left now; where nothing limits us any more, nobody need.
+        limit = 1 if self._limited else None
+        with transaction(durable=False) as session:
+            steps.wake(session, "deliver", clock(session), run_id=self.run.id, saying=ITS_TURN, limit=limit)
 
     def give_back(self) -> None:
         """Write what is known, and give back places, and what was claimed and certainly not sent."""
@@ -123,6 +124,8 @@ class Sender:
                 steps.working_on(session, run.attempt_id, str(share.deliveries[0].id))
         self._holds = bool(share.deliveries)
         self._lent, self._lent_at = share.lent, time.monotonic()
+        if share.relay:
+            self._limited = bool(share.lent.rates)
         self.journal.forget()
         self._begun = True
         if share.pause:
@@ -177,6 +180,9 @@ class Sender:
         """Wait until then, by the monotonic clock; False where somebody has pulled a brake. Raises as `_is_halted`."""
         if until - time.monotonic() > WAIT:
             self.journal.flush()
+            if self.before.careful:  # whoever is killed now dies over none of them
+                with transaction(durable=False) as session:
+                    steps.working_on(session, self.run.attempt_id, None)
         while True:
             self.run.alive()
             now = time.monotonic()

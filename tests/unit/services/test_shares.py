@@ -9,7 +9,7 @@ import pytest
 from pipeline.db import transaction
 from pipeline.models import Attempt, Delivery, Notice, new_id
 from pipeline.rates import Pace, parse
-from pipeline.services import blocks, ledger, rationing, relays, runs, shares, steps
+from pipeline.services import blocks, ledger, rationing, relays, runs, shares
 from pipeline.services.rationing import Lent
 from pipeline.services.shares import Way
 from tests.factories import make_run, make_step
@@ -273,14 +273,23 @@ def test_steps_that_find_all_places_with_others_ask_again_soon_however_rare_the_
         make_step(run, f"deliver:{n}", status="queued", queue="deliver", not_before=due)
 
 
-def test_a_step_that_is_done_wakes_the_next_one_of_its_run(run, time):
-    for n in (1, 2):
-        due = time.now + timedelta(seconds=60 * n)
-        make_step(run, f"deliver:{n}", status="queued", queue="deliver", not_before=due, published_at=None)
-    write(steps.wake, "deliver", time.now, run_id=run.id, limit=1)
+def waits(run, number, due, why="waits for its turn: relay.example:25 1/m"):
+    """A step that is to look again when it is `due`."""
+    make_step(run, f"deliver:{number}", status="queued", queue="deliver", not_before=due, published_at=None, error=why)
 
-    assert acts.step(run, "deliver:1").not_before == time.now
-    assert acts.step(run, "deliver:2").not_before == time.now + timedelta(seconds=120)
+
+def test_a_worker_that_starts_with_other_rates_waits_no_longer_by_the_old_ones(run, time):
+    people(run, 3)
+    assert len(take(run, at_work(run), "1/h").deliveries) == 1
+    due = time.now + timedelta(seconds=take(run, at_work(run), "1/h").pause.seconds)
+    assert due > time.now + timedelta(minutes=30)
+    waits(run, 0, due)
+    waits(run, 1, due, "the store does not answer")
+    write(shares.look_again, time.now)
+
+    assert acts.step(run, "deliver:0").not_before == time.now
+    assert acts.step(run, "deliver:1").not_before == due  # it has failed: that is another wait
+    assert len(take(run, at_work(run), "100/s").deliveries) == 2
 
 
 def test_a_throttled_relay_gets_less_until_it_recovers(run, attempt, time):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -411,6 +413,44 @@ def test_a_message_that_kills_whoever_makes_it_fails_alone(server):
     assert statuses(run) == {"ann": "accepted", "deadly": "failed", "zoe": "accepted"}
     assert rows(run)["deadly"].reason.startswith("3 processes died while they made or sent it")
     assert [line["recipient"] for line in server.taken()] == ["ann@example.org", "zoe@example.org"]
+
+
+def test_who_is_killed_while_it_waits_for_a_place_dies_over_no_message(server, monkeypatch):
+    def killed(seconds):
+        raise KilledError
+
+    use(monkeypatch, RATE="1/s")
+    run = make_batch("ann", "bob")
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "time", SimpleNamespace(monotonic=time.monotonic, sleep=killed))
+        for _ in range(1 + steps.POISONOUS):
+            dies(run)
+    assert statuses(run) == {"ann": "accepted", "bob": "sending"}
+
+    send(run)
+    assert statuses(run) == {"ann": "accepted", "bob": "accepted"}
+
+
+@pytest.mark.parametrize(("rate", "woken"), [("60/s", {"deliver:1"}), ("", {"deliver:1", "deliver:2"})])
+def test_a_batch_that_is_done_calls_those_of_its_run_that_wait_for_their_turn(server, monkeypatch, rate, woken):
+    """The next one where rates limit them, all where none does any more, such as those of a relay that is not used now.
+
+    One that has failed waits for another reason, and its tries are not to be used up.
+    """
+    use(monkeypatch, RATE=rate)
+    run = make_batch("ann")
+    with reading() as session:
+        now = clock(session)
+    why = "waits for its turn: other.example:25 4/s, as it asked for"
+    for number, error in enumerate((why, why, "the store does not answer"), start=1):
+        due = now + timedelta(minutes=number)
+        step = {"status": "queued", "queue": "deliver", "not_before": due, "published_at": None, "error": error}
+        make_step(run, f"deliver:{number}", **step)
+    send(run)
+
+    with reading() as session:
+        called = session.query(Step).where(Step.run_id == run.id, Step.not_before < now + timedelta(seconds=50))
+        assert {row.name for row in called} == woken
 
 
 def test_a_process_that_slept_sends_nothing_more(server):
