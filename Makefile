@@ -19,7 +19,7 @@ up:  ## starts everything and stays up; Ctrl-C stops it
 	@.venv/bin/pipeline up $(ARGS)
 
 test: setup  ## the tests
-	@.venv/bin/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest -n 3 $(ARGS)
 
 check: setup  ## what CI checks besides: lint, format, types, layers
 	.venv/bin/ruff check .

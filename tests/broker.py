@@ -27,9 +27,12 @@ def broker() -> Iterator[Any]:
 @pytest.fixture
 def no_broker(broker: Any, tmp_path: Path) -> Iterator[None]:
     """A broker that is away, and found to be so at once."""
-    _use(broker, broker_url=f"redis+socket://{tmp_path}/none.sock", task_publish_retry=False)
+    usual = broker.conf.broker_transport_options
+    at_once = {**usual, "max_retries": 1, "interval_start": 0}
+    url = f"redis+socket://{tmp_path}/none.sock"
+    _use(broker, broker_url=url, broker_transport_options=at_once, task_publish_retry=False)
     yield
-    _use(broker, task_publish_retry=True)
+    _use(broker, broker_transport_options=usual, task_publish_retry=True)
 
 
 def _use(app: Any, **options: Any) -> None:

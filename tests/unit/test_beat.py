@@ -350,6 +350,7 @@ def test_the_threads_publish_and_stop(database, broker, worker, monkeypatch):
     deadline, taken = time.monotonic() + 20, []
     while not taken and time.monotonic() < deadline:
         taken = worker.take()
+        time.sleep(0.01)
     scheduler.close()
 
     assert [message.headers["run"] for message in taken] == [str(run.id)]

@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 from celery import chain, chord, group
 from celery.exceptions import SoftTimeLimitExceeded
-from freezegun import freeze_time
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
@@ -73,11 +72,11 @@ class Story:
 
 
 @pytest.fixture
-def story(database, worker):
+def story(database, worker, frozen):
     """What a test declares is forgotten afterwards: workflows and steps are known to the whole process."""
     load_workflows()
-    with freeze_time(MONDAY) as frozen:
-        yield Story(worker, frozen)
+    frozen.move_to(MONDAY)
+    yield Story(worker, frozen)
     for registry in (tasks.WORKFLOWS, tasks.STEPS):
         for name, known in list(registry.items()):
             if getattr(known, "function", known).__module__ == __name__:

@@ -6,7 +6,6 @@ import subprocess
 import pyarrow.acero
 import pyarrow.parquet
 import pytest
-from freezegun import freeze_time
 
 from pipeline.db import transaction
 from pipeline.services import loading
@@ -33,7 +32,7 @@ def git(folder, *words):
 
 
 @pytest.fixture
-def kept(database, monkeypatch):
+def kept(database, frozen, monkeypatch):
     """A home in a folder of a repository, with one report that was committed."""
     with sqlite3.connect(database / "shop.db") as shop:
         shop.executescript(
@@ -49,8 +48,8 @@ def kept(database, monkeypatch):
     git(database.parent, "init", "-q")
     git(database.parent, "add", "home/schedules", "home/reports")
     git(database.parent, "commit", "-qm", "one")
-    with freeze_time("2026-11-26T12:00Z"):
-        yield database
+    frozen.move_to("2026-11-26T12:00Z")
+    return database
 
 
 def write(home, place, text):

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from celery import Celery
 from celery.app.trace import trace_task
-from freezegun import freeze_time
 from kombu import Queue
 from sqlalchemy import select
 
@@ -105,12 +104,12 @@ def known(monkeypatch):
 
 
 @pytest.fixture
-def story(database, worker, known):
+def story(database, worker, known, frozen):
     load_workflows()
     other = Elsewhere()
     other.take()
-    with freeze_time(MONDAY) as frozen:
-        yield Story(worker, frozen, other)
+    frozen.move_to(MONDAY)
+    return Story(worker, frozen, other)
 
 
 # ---- its end

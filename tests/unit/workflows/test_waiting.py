@@ -6,7 +6,6 @@ import sqlite3
 from datetime import timedelta
 
 import pytest
-from freezegun import freeze_time
 from sqlalchemy import select
 
 from pipeline import healing, tasks
@@ -72,7 +71,7 @@ class Story:
 
 
 @pytest.fixture
-def story(database, worker, monkeypatch):
+def story(database, worker, frozen, monkeypatch):
     monkeypatch.setenv("PIPELINE_SOURCE_WAREHOUSE_URL", f"sqlite:///{database / 'warehouse.db'}")
     settings.cache_clear()
     load_workflows()
@@ -85,10 +84,10 @@ def story(database, worker, monkeypatch):
     def story_load(run):
         return load_all.si()
 
-    with freeze_time(MONDAY) as frozen:
-        made = Story(database, worker, frozen)
-        made.warehouse("create table load_log (day text)")
-        yield made
+    frozen.move_to(MONDAY)
+    made = Story(database, worker, frozen)
+    made.warehouse("create table load_log (day text)")
+    yield made
     del tasks.WORKFLOWS["story_load"], tasks.STEPS["test_waiting.load_all"]
 
 
