@@ -9,12 +9,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import log
 from pipeline.db import reading, transaction
+from pipeline.failpoints import failpoint
 from pipeline.services import reconcile
 from pipeline.settings import settings
 
 logger = log.get(__name__)
 # Seconds between two passes that are nothing unusual: beat's two, on a busy machine. A lease may be as short.
 USUAL = 6.0
+# Transactions in which one run is healed at most, before the others have their turn.
+PARTS = 20
 
 
 class Healer:
@@ -48,8 +51,12 @@ def heal(*, lenient: bool = False) -> set[UUID]:
         ailing = reconcile.ailing(session, lenient=lenient)
     for run_id in ailing:
         try:
-            with transaction(durable=False) as session:
-                reconcile.mend(session, run_id, lenient=lenient)
+            for _ in range(PARTS):
+                with transaction(durable=False) as session:
+                    more = reconcile.mend(session, run_id, lenient=lenient)
+                failpoint("healing.part")
+                if not more:
+                    break
         except SQLAlchemyError as error:
             logger.warning("a run could not be healed", run=str(run_id), error=str(getattr(error, "orig", error)))
     with transaction(durable=False) as session:

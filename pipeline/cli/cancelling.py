@@ -40,8 +40,9 @@ def show_cancelled(found: Ended) -> None:
     if run.over:
         out.print(tables.words(f"{name} is {run.status}. {went}"))
         return
-    steps = wording.counted(found.at_work, "step")
-    out.print(tables.words(f"{name} is being cancelled: {steps} at work will stop within seconds. {went}"))
+    steps = f"{wording.counted(found.at_work, 'step')} at work will stop within seconds"
+    rest = steps if found.at_work else "beat takes back what was to be sent, some at a time"
+    out.print(tables.words(f"{name} is being cancelled: {rest}. {went}"))
     out.print(tables.hint(f"Next: `pipeline show {wording.short(run.id)}`"))
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock, in_the_row, insert_new
+from pipeline.db import PORTION, clock, in_the_row, insert_new
 from pipeline.models import (
     OPEN_DELIVERY,
     Attempt,
@@ -25,6 +25,8 @@ from pipeline.services import ledger
 
 # The cause of a delivery that `send_if` did not want: no person's decision, and looked at again by a rerun.
 UNWANTED = "unwanted"
+# Deliveries that are ended at once, in fractions of a second; where there are more, some at a time.
+MANY = 20_000
 
 
 def batches(session: Session, run_id: UUID) -> list[int]:
@@ -80,6 +82,22 @@ def suppress(session: Session, address: str, reason: str, source: str) -> bool:
     return insert_new(session, Suppression, [row]) > 0
 
 
+def are_many(session: Session, run_id: UUID) -> bool:
+    """Whether a run has more deliveries to end than one transaction should: on SQLite all other writers wait for it."""
+    return session.scalar(select(Delivery.id).where(*_idle(run_id, deferred=True)).offset(MANY).limit(1)) is not None
+
+
+def close_part(session: Session, run_id: UUID, status: DeliveryStatus, reason: str, *, deferred: bool = False) -> bool:
+    """Of what `close_open` ends, end some that nobody has begun; whether there may be more: come again."""
+    some = select(Delivery.id).where(*_idle(run_id, deferred=deferred)).limit(PORTION)
+    return ledger.put(session, (Delivery.id.in_(some),), status=status, reason=reason) == PORTION
+
+
+def _idle(run_id: UUID, *, deferred: bool) -> tuple[ColumnElement[bool], ...]:
+    idle = (DeliveryStatus.PLANNED, DeliveryStatus.QUEUED, *([DeliveryStatus.DEFERRED] if deferred else []))
+    return Delivery.run_id == run_id, Delivery.status.in_(idle)
+
+
 def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: str, *, deferred: bool = False) -> None:
     """End every delivery of a run that is not on its way and will not be; with `deferred`, those turned away too.
 
@@ -89,8 +107,7 @@ def close_open(session: Session, run_id: UUID, status: DeliveryStatus, reason: s
     left = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.SENDING, ~at_work)
     ledger.doubt(session, session.get_one(Run, run_id), left, again=not deferred)
     ledger.put(session, left, status=status, reason=reason)
-    idle = (DeliveryStatus.PLANNED, DeliveryStatus.QUEUED, *([DeliveryStatus.DEFERRED] if deferred else []))
-    ledger.put(session, (Delivery.run_id == run_id, Delivery.status.in_(idle)), status=status, reason=reason)
+    ledger.put(session, _idle(run_id, deferred=deferred), status=status, reason=reason)
 
 
 def counts(session: Session, run_id: UUID) -> dict[str, int]:

@@ -154,9 +154,16 @@ def close_planned(session: Session, run_id: UUID, reason: str) -> None:
     _end(session, left, DocumentStatus.SKIPPED, reason)
 
 
-def _end(session: Session, where: Sequence[Any], status: DocumentStatus, error: str) -> None:
+def close_part(session: Session, run_id: UUID, reason: str) -> bool:
+    """Some of what `close_planned` ends; whether there may be more: come again."""
+    some = select(Document.id).where(Document.run_id == run_id, Document.status == DocumentStatus.PLANNED)
+    return _end(session, (Document.id.in_(some.limit(PORTION)),), DocumentStatus.SKIPPED, reason) == PORTION
+
+
+def _end(session: Session, where: Sequence[Any], status: DocumentStatus, error: str) -> int:
     statement = update(Document).where(*where).values(status=status, error=error)
-    session.execute(statement.execution_options(synchronize_session=False))
+    done = session.execute(statement.execution_options(synchronize_session=False))
+    return int(done.rowcount)  # type: ignore[attr-defined]  # a cursor result: it has one
 
 
 def samples(session: Session, run_id: UUID) -> list[Document]:

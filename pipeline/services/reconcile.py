@@ -38,8 +38,11 @@ def ailing(session: Session, *, lenient: bool = False) -> list[UUID]:
     return sorted(found)
 
 
-def mend(session: Session, run_id: UUID, *, lenient: bool = False) -> None:
-    """Heal one run, with a line in its history for each thing; what is well by now is left as it is."""
+def mend(session: Session, run_id: UUID, *, lenient: bool = False) -> bool:
+    """Heal one run, with a line in its history for each thing; what is well by now is left as it is.
+
+    Whether it is to be done once more, in a transaction of its own: there is more to end of a run that was stopped.
+    """
     now = clock(session)
     run = runs.lock_to_close(session, run_id)
     working = select(Step).where(Step.run_id == run_id, Step.status == StepStatus.RUNNING).order_by(Step.lease_until)
@@ -50,8 +53,12 @@ def mend(session: Session, run_id: UUID, *, lenient: bool = False) -> None:
     session.flush()
     runs.stop_if_out_of_time(session, run, now)
     _send_again(session, run, untaken(session, now, run_id))
-    if session.scalar(select(Run.id).where(Run.id == run_id, *_STALLED)) is not None:
-        _go_on(session, run, now)
+    if session.scalar(select(Run.id).where(Run.id == run_id, *_STALLED)) is None:
+        return False
+    if run.status == RunStatus.CANCELLING and runs.close_part(session, run):
+        return True
+    _go_on(session, run, now)
+    return False
 
 
 def tend(session: Session) -> set[UUID]:
@@ -178,7 +185,8 @@ def _go_on(session: Session, run: Run, now: datetime) -> None:
     if run.status == RunStatus.CANCELLING or (counts and (counts.get(StepStatus.PENDING) or not broken)):
         pending = bool(counts.get(StepStatus.PENDING))
         said = "a stage was finished, and the next had not begun: it does" if pending else "all was done: it is closed"
-        runs.note(session, run.id, "healed", said)
+        if run.status != RunStatus.CANCELLING:  # how one with very many deliveries is ended
+            runs.note(session, run.id, "healed", said)
         steps.advance(session, run, 0, now)
         return
     why = f"{broken} had ended, and nothing was left to go on with" if broken else "it has no steps"

@@ -1,7 +1,7 @@
 """Runs as rows: opening one for a slot or a trigger, naming one, and closing it."""
 
 from pipeline.services.runs.binding import parameters
-from pipeline.services.runs.ending import Verdict, apply, cancel, close, close_leftovers, close_stopped
+from pipeline.services.runs.ending import Verdict, apply, cancel, close, close_leftovers, close_part, close_stopped
 from pipeline.services.runs.finding import find
 from pipeline.services.runs.lasting import allow_time, end_waiting_for_data, go_on, out_of_time, stop_if_out_of_time
 from pipeline.services.runs.opening import (
@@ -39,6 +39,7 @@ __all__ = [
     "cancel",
     "close",
     "close_leftovers",
+    "close_part",
     "close_stopped",
     "draft",
     "end_waiting_for_data",

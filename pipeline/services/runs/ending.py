@@ -66,17 +66,30 @@ def cancel(session: Session, run: Run, by: str, reason: str | None = None) -> No
 def stop(session: Session, run: Run, said: str) -> None:
     """Let nothing more of the run begin; it ends here, or with the last step that is at work (`close_stopped`)."""
     at_work = select(Step.id).where(Step.run_id == run.id, Step.status == StepStatus.RUNNING).limit(1)
-    run.error, run.waiting_for = said, None
+    run.status, run.error, run.waiting_for = RunStatus.CANCELLING, said, None
+    _cancel_unstarted(session, run, clock(session))
     if session.scalar(at_work) is None:
         close_stopped(session, run)
-        return
-    run.status = RunStatus.CANCELLING
-    _cancel_unstarted(session, run, clock(session))
 
 
 def close_stopped(session: Session, run: Run) -> None:
-    """End a run that was stopped, once nothing of it is at work: as cancelled, or as failed if its time was used up."""
-    close(session, run, RunStatus.FAILED if run.stop_at else RunStatus.CANCELLED, run.error)
+    """End a run that was stopped, once nothing of it is at work: as cancelled, or as failed if its time was used up.
+
+    One with very many deliveries stays `cancelling`: beat, which sees that nothing moves it, ends those (`close_part`).
+    """
+    from pipeline.services import deliveries
+
+    if not deliveries.are_many(session, run.id):
+        close(session, run, RunStatus.FAILED if run.stop_at else RunStatus.CANCELLED, run.error)
+
+
+def close_part(session: Session, run: Run) -> bool:
+    """End some of what a run that was stopped has not rendered or sent; whether there may be more: come again."""
+    from pipeline.services import deliveries, documents
+
+    more = documents.close_part(session, run.id, f"not rendered: {run.error}")
+    said = f"not sent: {run.error}"
+    return deliveries.close_part(session, run.id, DeliveryStatus.CANCELLED, said, deferred=True) or more
 
 
 def _give_up_late(session: Session, run: Run, said: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from celery import chain, chord, group
 from celery.canvas import Signature
 
-from pipeline.db import transaction
+from pipeline.db import reading, transaction
 from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle
 from pipeline.models import DeliveryStatus
 from pipeline.schedule import RETRIES
-from pipeline.services import deliveries, outcomes
+from pipeline.services import deliveries, outcomes, steps
 from pipeline.services.runs import Verdict
 from pipeline.tasks import step, workflow
 from pipeline.workflows.report import addressing, gating, planning, rendering, sending
@@ -66,6 +66,14 @@ def deliver(run: RunHandle, batch: int) -> None:
 @step(retry=RETRIES["plan"])
 def finish(run: RunHandle) -> Verdict:
     """Count in SQL how it went; runs again when late deliveries settle."""
+    why = "its step gave up before it could be sent"
+    with reading() as session:
+        more = deliveries.are_many(session, run.id)
+    while more:
+        run.alive()
+        with transaction() as session:
+            steps.renew(session, run.claim)
+            more = deliveries.close_part(session, run.id, DeliveryStatus.EXPIRED, why)
     with transaction() as session:
-        deliveries.close_open(session, run.id, DeliveryStatus.EXPIRED, "its step gave up before it could be sent")
+        deliveries.close_open(session, run.id, DeliveryStatus.EXPIRED, why)
         return outcomes.verdict(session, run.claim.run)
