@@ -6,7 +6,7 @@ import typer
 
 from pipeline import log
 from pipeline.db import reading, transaction
-from pipeline.models import Run
+from pipeline.models import DeliveryStatus, Run
 from pipeline.services import answers, approvals, runs
 from pipeline.services.answers import RunSummary, wording
 from pipeline.services.audit import Actor
@@ -36,7 +36,7 @@ def reject(text: str | None, actor: Actor, note: str | None) -> RunSummary:
 def show_approved(run: RunSummary) -> None:
     """Say that it is being sent."""
     name = wording.short(run.id)
-    count = wording.counted(run.deliveries_wanted, "delivery", "deliveries")
+    count = wording.counted(run.deliveries_wanted - run.deliveries[DeliveryStatus.FAILED], "delivery", "deliveries")
     typer.echo(f"Run {name} of {run.schedule} is approved: {run.title}, {run.period['title']}; {count} to make.")
     typer.echo(f"Next: `pipeline show {name}` shows how far it is.")
 

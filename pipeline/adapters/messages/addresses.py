@@ -49,7 +49,9 @@ def valid_address(text: str, field: str = "address") -> str:
     try:
         found = email_validator.validate_email(address, check_deliverability=False, globally_deliverable=False)
     except email_validator.EmailNotValidError as error:
-        raise PermanentError(f'{field} "{address}" is not an e-mail address: {error}') from None
+        alone = split_address(address)[1]
+        why = error if alone == address else f"write {alone} alone; a name has a field of its own, `name`"
+        raise PermanentError(f'{field} "{address}" is not an e-mail address: {why}') from None
     return found.normalized
 
 

@@ -6,8 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
+from pipeline.errors import PermanentError
 from pipeline.handle import RunHandle
-from pipeline.models import Channel, Delivery, Run, Step
+from pipeline.models import Channel, Delivery, DocumentStatus, Run, Step
 from pipeline.services.steps import Claim
 from pipeline.workflows.report import requests
 from pipeline.workflows.report.composing import Letters
@@ -25,12 +26,14 @@ class Reopened:
 def reopen(run: Run, delivery: Delivery, sent: str | None) -> Reopened:
     """The delivery's message; `sent` is the sha256 of what was last on its way, if anything was.
 
-    Raises PermanentError where what it is made of is gone, and Blocked for a signing key that is none.
+    Raises PermanentError where what it is made of is gone, or never was, and Blocked for a signing key that is none.
     """
     looking = Step(name="look", run_id=run.id)
     with RunHandle(Claim(run, looking, 0, UUID(int=0), "look", run.due_at, ())) as handle:
         letters = Letters(handle)
         letters.load([delivery])
+        if all(one.status != DocumentStatus.RENDERED for one in letters.documents_of(delivery)):
+            raise PermanentError("no document was made for it")
         if delivery.channel == Channel.WEBHOOK:
             return _compared(requests.payload(letters, delivery), sent)
         data = letters.message(delivery)

@@ -376,6 +376,12 @@ def test_what_is_no_address_is_refused_with_its_field_and_the_reason(address):
         valid_address(address, "recipient")
 
 
+def test_an_address_with_its_name_is_told_where_the_name_belongs():
+    said = re.escape('email "Łucja Żak <l@x.example>" is not an e-mail address: write l@x.example alone; a name has a')
+    with pytest.raises(PermanentError, match=said):
+        valid_address("Łucja Żak <l@x.example>", "email")
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

@@ -30,6 +30,7 @@ def run():
     acts.carry_out(run, "start")
     document = factories.make_document(run)
     factories.make_delivery(run, document_id=document.id, status="planned", relay=None, reply=None, sent_at=None)
+    factories.make_delivery(run, "no address", status="failed", relay=None, reply=None, sent_at=None)
     with transaction() as session:
         approvals.ask(session, approvals.runs.lock(session, run.id), WHY, {"counts": "42 rows"})
     return acts.reread(run)

@@ -13,7 +13,7 @@ from pipeline.models import Artifact
 from pipeline.services import ledger
 from pipeline.settings import settings
 from pipeline.workflows.report.composing import Letters
-from tests.factories import make_delivery, make_delivery_attempt
+from tests.factories import make_delivery, make_delivery_attempt, make_document
 from tests.unit.workflows.test_composing import opened, with_file
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -53,3 +53,12 @@ def test_a_message_that_cannot_be_made_the_same_any_more_is_told(typed, as_json,
     (one,) = as_json("who", "ACME", "--open", "--since", "4000d")["opened"]
     assert one["message"] is None
     assert one["problem"]
+
+
+def test_what_was_not_made_cannot_be_opened(as_json):
+    """Such as an alert that was not due."""
+    run, _ = opened()
+    document = make_document(run, status="skipped")
+    make_delivery(run, document_id=document.id, status="skipped", relay=None, reply=None)
+    (one,) = as_json("who", "ACME", "--open", "--since", "4000d")["opened"]
+    assert (one["message"], one["problem"]) == (None, "no document was made for it")
