@@ -42,7 +42,9 @@ class OwnCommits:
         return int(self._cursor.rowcount)
 
     def close(self) -> None:
-        """Give the connection back as it was, without plans."""
+        """Give the connection back as it was, without plans; once: then it is somebody else's."""
+        if self._connection.closed:
+            return
         with suppress(DBAPIError):  # one that broke has none
             self.execute("DEALLOCATE ALL", {})
         self._driver.prepare_threshold = None
