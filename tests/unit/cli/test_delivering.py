@@ -10,7 +10,7 @@ from sqlalchemy import select
 from pipeline.adapters.secret_keys import secret_keys
 from pipeline.db import clock, transaction
 from pipeline.models import Delivery
-from pipeline.services import blocks, links, relays, runs
+from pipeline.services import blocks, deliveries, links, relays, runs
 from pipeline.settings import settings
 from tests.factories import (
     MONDAY,
@@ -186,3 +186,12 @@ def test_a_cancel_says_what_had_gone_out_and_what_may_have(typed, database, stat
     for number, status in enumerate(statuses):
         make_delivery(run, f"p{number}@x.example", status=status, phase="dot" if status == "sending" else None)
     assert said in " ".join(typed("cancel", str(run.id)).stdout.split())
+
+
+def test_a_cancel_of_very_many_says_who_takes_them_back(typed, database, monkeypatch):
+    monkeypatch.setattr(deliveries, "MANY", 1)
+    run = make_run(status="running")
+    for number in range(2):
+        make_delivery(run, f"p{number}@x.example", status="queued")
+    told = " ".join(typed("cancel", str(run.id)).stdout.split())
+    assert "is being cancelled: beat takes back what was to be sent, some at a time. Nothing had gone out." in told
