@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from pipeline.errors import PermanentError, PipelineError, TransientError
@@ -67,3 +68,22 @@ def fault(relay: object, verdict: Verdict) -> NotAccepted:
     else:
         text = f"relay {relay}: {verdict.text}"
     return FAULTS.get(verdict.kind, RecipientRefused)(text, verdict)
+
+
+def was_silent(error: BaseException | None) -> bool:
+    """Whether it is about an answer that did not come in time, in smtplib's words or the system's."""
+    return isinstance(error, TimeoutError) or (error is not None and isinstance(error.__context__, TimeoutError))
+
+
+def reason(error: OSError) -> str:
+    """What the system, or smtplib, says of a connection that failed, with the way out where we know one."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not to be trusted ({error.verify_message}): "
+            "point SSL_CERT_FILE at your authority's certificate, or, inside a safe network, set starttls=never"
+        )
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it speaks no TLS here: use smtp:// with starttls=required instead of smtps://"
+    if was_silent(error):
+        return "timed out"
+    return error.strerror or str(error) or type(error).__name__

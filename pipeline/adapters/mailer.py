@@ -15,11 +15,12 @@ from pipeline.adapters.mail_faults import (
     RelayDown,
     Unknown,
     fault,
+    was_silent,
 )
 from pipeline.adapters.mail_routes import Target, relays, target
 from pipeline.adapters.outgoing import Outgoing, outgoing
 from pipeline.adapters.relay_address import parse_url
-from pipeline.adapters.smtp import Connection, Envelope, was_silent
+from pipeline.adapters.smtp import Connection, Envelope
 from pipeline.errors import PermanentError, StaleClaim
 from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.adapters.mail_faults import COMMANDS, NotAccepted, fault
+from pipeline.adapters.mail_faults import COMMANDS, NotAccepted, fault, reason
 from pipeline.adapters.relay_address import Address
 from pipeline.failpoints import failpoint
 from pipeline.replies import Kind, Stage, Verdict, classify
@@ -269,7 +269,7 @@ class Connection:
 
     def _silence(self, stage: Stage, error: OSError) -> NotAccepted:
         self.drop()
-        verdict = classify(stage, 0, _reason(error))
+        verdict = classify(stage, 0, reason(error))
         if stage is not Stage.CONNECT:
             verdict = replace(verdict, text=f"no answer to {COMMANDS[stage]}: {verdict.text}")
         return self._fault(verdict)
@@ -292,21 +292,3 @@ def _own_name() -> str:
 
 def _text(reply: bytes | str) -> str:
     return reply if isinstance(reply, str) else reply.decode("utf-8", "replace")
-
-
-def was_silent(error: BaseException | None) -> bool:
-    """Whether it is about an answer that did not come in time, in smtplib's words or the system's."""
-    return isinstance(error, TimeoutError) or (error is not None and isinstance(error.__context__, TimeoutError))
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not to be trusted ({error.verify_message}): "
-            "point SSL_CERT_FILE at your authority's certificate, or, inside a safe network, set starttls=never"
-        )
-    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
-        return "it speaks no TLS here: use smtp:// with starttls=required instead of smtps://"
-    if was_silent(error):
-        return "timed out"
-    return error.strerror or str(error) or type(error).__name__
