@@ -110,14 +110,14 @@ class Sender:
     def _take(self) -> Share | None:
         run = self.run
         self._give_back_places()
-        self._holds = True
+        held, self._holds = self._holds, True
         with transaction(durable=self.journal.knows) as session:
             steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
             self.journal.write(session)
-            if self._begun:
-                ledger.requeue(session, run.id, self.batch, run.attempt_id)
-            else:
+            if not self._begun:
                 ledger.recover(session, run.claim.run, self.batch, run.attempt_id)
+            elif held:
+                ledger.requeue(session, run.id, self.batch, run.attempt_id)
             share = shares.take(session, run.id, self.batch, run.attempt_id, self.way)
             barred = optouts.barred_deliveries(session, share.deliveries, run.name)
             if self.before.careful and share.deliveries:
@@ -175,6 +175,7 @@ class Sender:
             _each[share.relay] = spent / (number + 1)
             if not goes_on:
                 return
+        self._holds = False
 
     def _waited(self, until: float, relay: str) -> bool:
         """Wait until then, by the monotonic clock; False where somebody has pulled a brake. Raises as `_is_halted`."""
