@@ -12,7 +12,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, insert_new
+from pipeline.db import CHUNK, among, insert_new
 from pipeline.models import Artifact, RunArtifact, new_id
 
 # Younger ones may belong to a step that is still at work: no step takes longer than an hour.
@@ -98,7 +98,7 @@ def of_documents(session: Session, document_ids: Sequence[UUID]) -> dict[UUID, d
     """The stored files of documents, by document and format."""
     statement = select(RunArtifact.document_id, RunArtifact.format, Artifact).join(Artifact)
     found: dict[UUID, dict[str, Artifact]] = {}
-    for document_id, kind, artifact in session.execute(statement.where(RunArtifact.document_id.in_(document_ids))):
+    for document_id, kind, artifact in among(session, statement, document_ids):
         if document_id is not None and kind is not None:
             found.setdefault(document_id, {})[kind] = artifact
     return found

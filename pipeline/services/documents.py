@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pipeline import fingerprint
 from pipeline.adapters import copies, drafts
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import CHUNK, PORTION, among, in_the_row, insert_new, is_one_of
+from pipeline.db import PORTION, among, in_the_row, insert_new, is_one_of
 from pipeline.models import (
     Delivery,
     DeliveryDocument,
@@ -113,17 +113,14 @@ def carried(session: Session, deliveries: Sequence[Delivery]) -> dict[UUID, list
     """The documents that each delivery carries: its own, or the several of a combined one."""
     found = {one.id: [one.document_id] for one in deliveries if one.document_id}
     several = [one.id for one in deliveries if one.key == freezing.COMBINED]
-    for at in range(0, len(several), CHUNK):
-        rows = select(DeliveryDocument.delivery_id, DeliveryDocument.document_id)
-        for delivery_id, document_id in session.execute(
-            rows.where(DeliveryDocument.delivery_id.in_(several[at : at + CHUNK]))
-        ):
-            found.setdefault(delivery_id, []).append(document_id)
+    rows = select(DeliveryDocument.delivery_id, DeliveryDocument.document_id)
+    for delivery_id, document_id in among(session, rows, several):
+        found.setdefault(delivery_id, []).append(document_id)
     return found
 
 
 def by_id(session: Session, wanted: Sequence[UUID]) -> dict[UUID, Document]:
-    return {one.id: one for one in session.scalars(select(Document).where(Document.id.in_(wanted)))}
+    return {row[0]: row[1] for row in among(session, select(Document.id, Document), wanted)}
 
 
 def to_render(session: Session, run_id: UUID, batch: int) -> Sequence[Document]:

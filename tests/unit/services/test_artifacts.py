@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import func, select
 
 from pipeline.db import reading, transaction
-from pipeline.models import Artifact
-from pipeline.services import artifacts
+from pipeline.models import Artifact, new_id
+from pipeline.services import artifacts, documents
 from pipeline.services.artifacts import StoredFile
 from tests.factories import MONDAY, make_document, make_run
 
@@ -78,6 +78,17 @@ def test_documents_have_a_file_a_format(run):
         found = artifacts.of_documents(session, [acme.id, globex.id])
     assert {kind: file.sha256[0] for kind, file in found[acme.id].items()} == {"pdf": "a", "xlsx": "b"}
     assert list(found[globex.id]) == ["pdf"]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_share_of_combined_messages_may_carry_more_documents_than_a_statement_takes_values(run):
+    acme = make_document(run, "ACME")
+    record(run, stored("document:ACME.pdf", document_id=acme.id, format="pdf"))
+
+    many = [acme.id, *(new_id() for _ in range(70_000))]
+    with reading() as session:
+        assert list(documents.by_id(session, many)) == list(artifacts.of_documents(session, many)) == [acme.id]
 
 
 def test_what_no_run_knows_is_found_when_it_is_old_enough(run):
