@@ -105,7 +105,9 @@ def test_a_database_that_goes_away_in_the_middle_is_known_to_be_away(connection)
     again.close()
 
 
-def test_its_plan_is_kept_while_it_is_used_and_no_longer_than_that(connection):
+def test_its_plan_is_kept_while_it_is_used_and_no_longer_than_that(time):
+    connection = own_commits()
+    assert connection is not None
     kept = "SELECT FROM pg_prepared_statements WHERE statement LIKE '%%FROM runs%%' AND statement NOT LIKE '%%kept%%'"
     for _ in range(10):
         connection.execute("SELECT id FROM runs WHERE id = %(id)s", {"id": new_id()})
