@@ -182,19 +182,25 @@ def throttled(session: Session, name: str, speed: float, now: datetime) -> None:
     row = find(session, name)
     if row.paced_at is not None and now - row.paced_at < SLOWING:
         return  # several workers were told in the same moment
-    if row.pace is None:
+    left = pace_left(row, now)
+    if left is None:
         row.full_pace = max(speed, SLOWEST)
-    row.pace, row.paced_at = max((row.pace or speed) / 2, SLOWEST), now
+    row.pace, row.paced_at = max((left or speed) / 2, SLOWEST), now
+
+
+def pace_left(row: Relay, now: datetime) -> float | None:
+    """Messages a second that throttling leaves it: half more for every minute since; None once it is as it was."""
+    if row.pace is None or row.paced_at is None:
+        return None
+    minutes = max(0, min((now - row.paced_at) // RECOVERING, 100))
+    found = float(row.pace * 1.5**minutes)
+    return found if not minutes or found < (row.full_pace or 0) else None
 
 
 def pace(session: Session, name: str, now: datetime) -> Rate | None:
-    """The rate that throttling has left the relay, half more for every minute without; None once it is as it was."""
+    """The same as a rate."""
     row = session.get(Relay, name)
-    if row is None or row.pace is None or row.paced_at is None:
+    left = pace_left(row, now) if row else None
+    if left is None:
         return None
-    while now - row.paced_at >= RECOVERING and row.pace is not None:
-        row.pace, row.paced_at = row.pace * 1.5, row.paced_at + RECOVERING
-        if row.full_pace is None or row.pace >= row.full_pace:
-            row.pace = row.full_pace = row.paced_at = None
-            return None
-    return Rate(name, round(row.pace), 1) if row.pace >= 1 else Rate(name, 1, 1 / row.pace)
+    return Rate(name, round(left), 1) if left >= 1 else Rate(name, 1, 1 / left)

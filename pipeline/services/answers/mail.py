@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pipeline.db import clock
 from pipeline.models import Relay, Run, RunStatus, WaitingFor
 from pipeline.services import relays
 
@@ -53,7 +54,8 @@ def mail(session: Session, mode: str, rates: Sequence[str], names: Sequence[str]
     rows = {row.name: row for row in session.scalars(select(Relay).order_by(Relay.name))}
     brake = rows.pop(relays.ALL, None)
     others = [name for name in rows if not name.startswith("run ") and name not in names]
-    found = [_relay(name, rows.get(name)) for name in (*names, *others)]
+    now = clock(session)
+    found = [_relay(name, rows.get(name), now) for name in (*names, *others)]
     blocked = (Run.status == RunStatus.WAITING, Run.waiting_for == WaitingFor.BLOCKED)
     waiting = session.scalars(select(Run).where(*blocked).order_by(Run.id))
     return MailStatus(
@@ -68,7 +70,7 @@ def mail(session: Session, mode: str, rates: Sequence[str], names: Sequence[str]
     )
 
 
-def _relay(name: str, row: Relay | None) -> RelayStatus:
+def _relay(name: str, row: Relay | None, now: datetime) -> RelayStatus:
     if row is None:
         return RelayStatus(name, "ready")
     if row.stopped_at:
@@ -78,6 +80,6 @@ def _relay(name: str, row: Relay | None) -> RelayStatus:
         return RelayStatus(name, "blocked", row.blocked_at, row.block_reason)
     if row.open_until:
         return RelayStatus(name, "down", row.down_since, row.last_error, row.open_until)
-    if row.pace:
-        return RelayStatus(name, "slowed down", row.paced_at, "it gets too much, it says", pace=row.pace)
+    if pace := relays.pace_left(row, now):
+        return RelayStatus(name, "slowed down", row.paced_at, "it gets too much, it says", pace=pace)
     return RelayStatus(name, "ready", row.last_answer_at)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.db import transaction
 from pipeline.models import new_id
 from pipeline.rates import Rate
-from pipeline.services import relays
+from pipeline.services import answers, relays
 
 pytestmark = pytest.mark.usefixtures("time")
 FIRST, SECOND = "a.example:587", "b.example:25"
@@ -142,6 +142,12 @@ def pace(time):
     return do(relays.pace, FIRST, time.now)
 
 
+def told():
+    """What `pipeline mail status` says of it."""
+    (one,) = do(answers.mail, "live", [], [FIRST]).relays
+    return one.state, one.pace
+
+
 def test_a_relay_that_gets_too_much_gets_half_and_half_more_again_for_every_minute(time):
     do(relays.throttled, FIRST, 40.0, time.now)
     do(relays.throttled, FIRST, 40.0, time.now)  # another worker was told in the same moment
@@ -154,8 +160,12 @@ def test_a_relay_that_gets_too_much_gets_half_and_half_more_again_for_every_minu
     assert pace(time) == Rate(FIRST, 15, 1)
     time.passes(minutes=2)
     assert pace(time) == Rate(FIRST, 34, 1)
+    assert told() == ("slowed down", 33.75)
     time.passes(minutes=1)
     assert pace(time) is None
+    assert told() == ("ready", None)
+    do(relays.throttled, FIRST, 50.0, time.now)  # as fast as it was meanwhile
+    assert pace(time) == Rate(FIRST, 25, 1)
 
 
 def test_a_slow_pace_is_one_message_in_several_seconds_and_never_none_at_all(time):
