@@ -167,10 +167,10 @@ def test_files_that_are_too_large_are_links_that_end(base):
     link = FileLink("flights.pdf", "https://reports.example.com/d/t0k3n", 12_345_678)
     enclosed = [Enclosure(content(), links=[link])]
     for recipient, said, ends in (
-        (ANNA, "Too large to attach: flights.pdf (12.3\xa0MB)", "The links work until December 23, 2026."),
+        (ANNA, "To download: flights.pdf (12.3\xa0MB)", "The links work until December 23, 2026."),
         (
             {"locale": "de_DE"},
-            "Zu groß für einen Anhang: flights.pdf (12,3\xa0MB)",
+            "Zum Herunterladen: flights.pdf (12,3\xa0MB)",
             "Die Links gelten bis 23. Dezember 2026.",
         ),
     ):
@@ -180,6 +180,13 @@ def test_files_that_are_too_large_are_links_that_end(base):
         assert ends in parts.html
         assert '<a href="https://reports.example.com/d/t0k3n"' in parts.html
         assert "attached" not in parts.text.lower()
+
+
+def test_a_small_file_may_be_a_link_too_and_has_a_size(base):
+    """`link_above: 0` makes every file a link."""
+    enclosed = [Enclosure(content(), links=[FileLink("a.csv", "https://reports.example.com/d/t0k3n", 12_345)])]
+    parts = render_message_parts(enclosed, base, ANNA, Envelope(links_end=AT + timedelta(days=30)))
+    assert "To download: a.csv (12\xa0kB)\n" in parts.text
 
 
 def test_whoever_may_unsubscribe_is_told_where(base):
