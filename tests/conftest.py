@@ -38,11 +38,16 @@ freezegun.configure(extend_ignore_list=["_pytest.timing", "pytest_timeout", "exe
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays: to look for garbage in it again and again takes a twentieth of all."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays: to look for garbage in it again and again takes a twentieth of all."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -167,8 +167,10 @@ print(sent.state, sent.result)
 def test_what_is_refused_after_the_application_has_answered_is_its_status(sqlite_pipeline):
     script = """
 import time, reports
-reports.PATIENCE = 0
-late = reports.start("nothing", {})
+reports.PATIENCE, late = 0, None
+while late is None:
+    try: late = reports.start("nothing", {})
+    except reports.NotFound: pass  # a worker was quicker
 reports.PATIENCE = 20
 reports.celery.AsyncResult(late).get(propagate=False)
 try: reports.status(late)

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import cache
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,14 @@ def known_schedules() -> set[str]:
 # ---- commands
 
 
+@cache
+def command_line():
+    return typer.main.get_command(application())
+
+
 @each_document
 def test_every_pipeline_command_exists_with_its_options(path):
-    group = typer.main.get_command(application())
+    group = command_line()
     for name, *words in pipeline_commands(TEXTS[path]):
         if name in {"--help", "--version", "COMMAND"}:
             continue
@@ -143,7 +149,7 @@ def test_every_make_target_exists(path):
 
 def test_every_command_is_documented():
     shown = {words[0] for text in TEXTS.values() for words in pipeline_commands(text)}
-    assert not set(typer.main.get_command(application()).commands) - shown
+    assert not set(command_line().commands) - shown
 
 
 # ---- links and pictures
