@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from pipeline import log, replies
@@ -143,14 +142,15 @@ class Post:
             with transaction(durable=False) as session:
                 steps.renew(session, self.run.claim)
             return True
-        except DBAPIError:
-            self.journal.not_sent(delivery)  # its dot may have been committed all the same, and was not written
-            raise
         finally:
             self.run.is_waiting_for_an_answer = False
 
     def _dot(self, delivery: Delivery, place: str, data: bytes) -> None:
-        self.journal.dot(delivery, place, data)
+        try:
+            self.journal.dot(delivery, place, data)
+        except Exception:  # the database's, or an interruption: it may have been committed, and was not written
+            self.journal.not_sent(delivery)
+            raise
         self.run.is_waiting_for_an_answer = True
 
     def _of_relay(self, write: Callable[[Session, datetime], object]) -> None:

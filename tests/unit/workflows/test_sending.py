@@ -18,6 +18,7 @@ from pipeline.models import Delivery, Relay, Run, Step, Suppression
 from pipeline.services import deliveries, ledger, relays, shares, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
+from pipeline.workflows.report.recording import Journal
 from tests.factories import make_delivery, make_delivery_attempt, make_run, make_schedule, make_step
 from tests.ports import free_port
 from tests.smtp_server import ScriptedServer, behaviour_of, committing, smtp_server
@@ -128,6 +129,20 @@ def test_who_is_stopped_amid_a_template_has_failed_nobody_and_begins_with_nobody
     assert isinstance(send(run), Waiting)
     assert statuses(run) == {"ann": "queued", "stopped": "queued", "zoe": "queued"}
     assert history(run, "stopped") == []
+
+
+def test_who_is_stopped_while_a_dot_is_committed_leaves_no_doubt(server, monkeypatch):
+    commit = Journal.dot
+
+    def stopped(self, *of):
+        commit(self, *of)
+        raise Waiting("its worker was stopped", again_in=0)
+
+    monkeypatch.setattr(Journal, "dot", stopped)
+    run = make_batch("ann", "bob")
+    assert isinstance(send(run), Waiting)
+    assert (statuses(run), server.taken()) == ({"ann": "queued", "bob": "queued"}, [])
+    assert history(run, "ann") == ["dot", "not sent"]
 
 
 def test_each_answer_is_a_row_and_none_of_them_holds_up_the_others(server):
