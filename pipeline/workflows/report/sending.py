@@ -74,12 +74,12 @@ class Sender:
         self.post = Post(run, self.letters, self.journal, urls, self.way.fingerprints)
         with reading() as session:
             self.before = steps.suspicion(session, run.claim)
-        # Whether it may have claimed what it has not come to.
-        self._begun = self._holds = False
+        self._begun = False
+        # Whether it may have claimed what it has not come to, and whether rates limited its last share.
+        self._holds, self._limited = False, True
         self._since = self._looked = time.monotonic()
         # The places that this process has of the rates, and since when.
         self._lent, self._lent_at = UNLIMITED, 0.0
-        self._limited = True
 
     def work(self) -> None:
         """Share after share, until nothing is left that may go now."""
