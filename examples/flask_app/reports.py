@@ -13,6 +13,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.result import denied_join_result
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 BROKER = os.environ["PIPELINE_BROKER_URL"]
 celery = Celery("shop", broker=BROKER, backend=os.environ.get("PIPELINE_RESULT_URL") or BROKER)
@@ -25,8 +26,10 @@ celery.conf.update(
 )
 # Somebody waits: first in the queue. Redis takes the lowest number first, RabbitMQ the highest.
 FIRST = 9 if BROKER.startswith("amqp") else 0
+# A state of our own: Celery says PENDING of what was sent and of what never was.
+SENT = "SENT"
 # Seconds that a worker may take to answer.
-PATIENCE = 5.0
+PATIENCE = float(os.environ.get("SHOP_PATIENCE", "5"))
 
 
 class Refused(Exception):
@@ -52,7 +55,7 @@ class NoAnswer(Exception):
 def start(schedule: str, wish: dict) -> str:
     """Open a run, and return the id to ask for. `wish` has what `run.start` takes: period, key, params, to, send, by.
 
-    The task's id names the run, too: where no worker has answered yet, it still will.
+    The task's id names the run, too: a worker that has not answered yet still will, and till then it is `queued`.
     """
     task_id = str(uuid4())
     try:
@@ -65,9 +68,11 @@ def status(run: str) -> dict:
     """How it stands. What was still refused after `start` had given its task's id is raised here."""
     try:
         return ask("run.status", {"run": run}, expires=PATIENCE)
-    except NotFound:
+    except (NotFound, TimeoutError):
         if (started := celery.AsyncResult(run)).failed():
             raise refusal(started.result) from None
+        if started.state == SENT:
+            return {"id": run, "status": "queued"}
         raise
 
 
@@ -79,6 +84,8 @@ def ask(task: str, kwargs: dict, **options):
     """What the task answers. Raises Refused or NotFound with its sentence, NoAnswer, and TimeoutError."""
     try:
         with denied_join_result():
+            if "task_id" in options:  # before it is sent: its result comes after this
+                celery.backend.store_result(options["task_id"], None, SENT)
             sent = celery.send_task(
                 task, kwargs=kwargs, priority=FIRST, exchange="pipeline", routing_key="default", **options
             )
@@ -90,7 +97,7 @@ def ask(task: str, kwargs: dict, **options):
         if sent.successful():
             return sent.result
         error = sent.result
-    except (OperationalError, ConnectionError, RuntimeError) as away:
+    except (OperationalError, RedisError, ConnectionError, RuntimeError) as away:
         raise NoAnswer(f"the broker does not answer: {away}") from away
     raise refusal(error)
 

@@ -70,7 +70,8 @@ def apps(sqlite_pipeline: Running, tmp_path_factory):
     sqlite_pipeline.command("sync", check=True)
     ports = {name: free_port() for name in ("web", *NAMES)}
     token = sqlite_pipeline.command("token", "create", "shop", "--scope", "operate", check=True).stdout.strip()
-    python, celery = [sys.executable, "-B", "-m"], {"PIPELINE_BROKER_URL": broker}
+    # Steps of other tests may be at work: an application that waits five seconds only would tell so.
+    python, celery = [sys.executable, "-B", "-m"], {"PIPELINE_BROKER_URL": broker, "SHOP_PATIENCE": "25"}
     api = {"PIPELINE_API_URL": f"http://127.0.0.1:{ports['web']}", "PIPELINE_API_TOKEN": token}
     started = {
         "web": ([PIPELINE, "web", "--port"], sqlite_pipeline.home, sqlite_pipeline.environment),
@@ -177,6 +178,20 @@ try: reports.status(late)
 except reports.NotFound as error: print(error)
 """
     assert in_flask_app(script, ready_broker(sqlite_pipeline)).startswith('there is no schedule "nothing"')
+
+
+def test_a_run_that_no_worker_has_time_for_is_queued_and_one_that_was_never_started_is_not():
+    script = """
+import os
+os.environ["PIPELINE_RESULT_URL"] = "cache+memory://"
+import reports
+reports.PATIENCE = 0.1
+run = reports.start("monthly", {})
+assert reports.status(run) == {"id": run, "status": "queued"}
+try: reports.status("nothing")
+except TimeoutError as error: print(error)
+"""
+    assert in_flask_app(script, "memory://") == "no worker has taken run.status within 0.1 s\n"
 
 
 def test_an_application_without_a_broker_says_so_within_seconds():
