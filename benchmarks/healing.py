@@ -31,9 +31,9 @@ def measure(finished: int, active: int, *, database_url: str | None = None, name
 
 
 def _measured(finished: int, active: int, name: str) -> Result:
-    from pipeline import db, healing
+    from pipeline import healing, migrating
 
-    db.migrate()
+    migrating.migrate()
     _fill(finished, active)
     took = []
     for _ in range(ROUNDS + 1):

@@ -169,11 +169,11 @@ def _processor(pid: int) -> float:
 
 def _fill(runs: int, deliveries: int) -> str:
     """Runs over the last two years and their deliveries, of 200 schedules; the id of a run with very many."""
-    from pipeline import db
+    from pipeline import db, migrating
     from pipeline.models import Run
     from tests.factories import make_run, make_schedule
 
-    db.migrate()
+    migrating.migrate()
     for number in range(SCHEDULES):
         make_schedule(f"bench_{number}")
     make_schedule("by_hand", report=None, when=None, recipients=None, command=["true"], overlap="allow")

@@ -1,4 +1,4 @@
-"""The engine, short transactions, the clock that everyone reads, and the migrations."""
+"""The engine, short transactions, and the clock that everyone reads."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from pipeline import copying, log
-from pipeline.errors import PermanentError
-from pipeline.settings import masked, settings
+from pipeline.settings import settings
 
 # Rows that one writing transaction inserts at most: SQLite's writers take turns, and nobody waits long.
 CHUNK = 500
@@ -113,7 +112,7 @@ def transaction(*, durable: bool = True) -> Iterator[Session]:
     a step does before it is recorded: a database may crash, forget it, be back, and take the step for done.
     SQLite's writers queue on a file lock first: with its busy handler alone a planner starves the senders.
     """
-    with _writers_turn(), Session(engine(), expire_on_commit=False) as session:
+    with writers_turn(), Session(engine(), expire_on_commit=False) as session:
         connection = session.connection(execution_options={"writing": True, "durable": durable})
         if connection.dialect.name == "postgresql":
             # Said either way: the server's own default may be off.
@@ -143,7 +142,7 @@ def persist(write: Callable[[Session], Value], *, patience: float = PERSIST_FOR)
 
 
 @contextmanager
-def _writers_turn() -> Iterator[None]:
+def writers_turn() -> Iterator[None]:
     """The turn of one SQLite writer among all processes and threads; nothing on PostgreSQL."""
     if engine().dialect.name != "sqlite":
         yield
@@ -276,42 +275,6 @@ def is_away(error: DBAPIError) -> bool:
     # A row that is refused quotes values, and those may hold any word.
     of_the_server = isinstance(error, OperationalError | InterfaceError)
     return error.connection_invalidated or (of_the_server and any(word in str(error.orig).lower() for word in words))
-
-
-def migrations() -> Path:
-    """The folder of Alembic's migrations: in the checkout, or inside the installed package."""
-    checkout = Path(__file__).parent.parent / "migrations"
-    return checkout if (checkout / "env.py").is_file() else Path(__file__).parent / "_migrations"
-
-
-def migrate(revision: str = "head") -> None:
-    """Bring the database to `revision`; several callers at once take turns. Raises PermanentError for a newer one."""
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
-    try:
-        with _writers_turn():
-            command.upgrade(config, revision)
-    except CommandError as error:
-        if "Can't locate revision" not in str(error):
-            raise
-        raise PermanentError(
-            f"{masked(settings().database_url)} was migrated by a newer version than this one: run that version, or go "
-            "back to a backup"
-        ) from error
-
-
-def is_migrated() -> bool:
-    """Whether the database is at the newest migration."""
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    with engine().connect() as connection:
-        current = MigrationContext.configure(connection).get_current_heads()
-    return set(current) == set(ScriptDirectory(str(migrations())).get_heads())
 
 
 def answers() -> str:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 
-from pipeline import db, log, vitals
+from pipeline import log, migrating, vitals
 from pipeline.adapters import broker
 from pipeline.api.identity import Reader
 from pipeline.api.problems import RESPONSES
@@ -106,7 +106,7 @@ def _part(look: Callable[[], str | None]) -> Part:
 
 
 def _database() -> str | None:
-    return None if db.is_migrated() else "its tables are of another version: `pipeline migrate`"
+    return None if migrating.is_migrated() else "its tables are of another version: `pipeline migrate`"
 
 
 def _broker() -> None:

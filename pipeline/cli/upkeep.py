@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from pipeline import db, log
+from pipeline import log, migrating
 from pipeline.cli import tables
 from pipeline.db import clock, reading
 from pipeline.doctor import Check, Verdict
@@ -75,10 +75,10 @@ def migrate() -> None:
     """Migrate, and say whether there was anything to do."""
     log.configure(settings())
     where = masked(settings().database_url)
-    if db.is_migrated():
+    if migrating.is_migrated():
         tables.console().print(tables.words(f"{where} is at the newest migration already."))
         return
-    db.migrate()
+    migrating.migrate()
     tables.console().print(tables.words(f"{where} is at the newest migration now."))
 
 

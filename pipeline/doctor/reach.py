@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline import db
+from pipeline import db, migrating
 from pipeline.adapters.broker import BrokerFacts, ask
 from pipeline.adapters.mailer import Relay
 from pipeline.adapters.storage import MARKER, Storage
@@ -62,7 +62,7 @@ def database(settings: Settings) -> Check:
         return fine("database", f"{file} does not exist yet: it comes with `pipeline up`")
     try:
         found = re.split(r" on |, compiled", db.answers())[0]
-        migrated = db.is_migrated()
+        migrated = migrating.is_migrated()
     except Exception as error:  # noqa: BLE001 - whatever a driver raises, it does not answer
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         advice = "start it, or correct PIPELINE_DATABASE_URL (unset: SQLite under var/)"

@@ -96,7 +96,7 @@ def _add_web(found: Parts, settings: Settings, environment: dict[str, str]) -> N
 
 
 def _migrate() -> None:
-    from pipeline.db import migrate
+    from pipeline.migrating import migrate
 
     migrate()
 

@@ -16,7 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy import JSON, Boolean, DateTime, MetaData, String, Uuid, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from pipeline import db
+from pipeline import db, migrating
+from pipeline.errors import PermanentError
 from pipeline.models import Audit, Base
 from pipeline.services import audit
 from pipeline.settings import settings
@@ -37,7 +38,7 @@ def empty(request, home, monkeypatch):
 
 def config():
     made = Config()
-    made.set_main_option("script_location", str(db.migrations()))
+    made.set_main_option("script_location", str(migrating.migrations()))
     return made
 
 
@@ -46,20 +47,20 @@ def tables(engine):
 
 
 def test_up_to_the_newest_there_is_no_difference_from_the_models(empty):
-    assert not db.is_migrated()
-    db.migrate()
+    assert not migrating.is_migrated()
+    migrating.migrate()
 
-    assert db.is_migrated()
+    assert migrating.is_migrated()
     assert tables(empty) == set(Base.metadata.tables)
     command.check(config())
 
 
 def test_down_to_nothing_and_up_again(empty):
-    db.migrate()
+    migrating.migrate()
     command.downgrade(config(), "base")
     assert tables(empty) == set()
 
-    db.migrate()
+    migrating.migrate()
     command.check(config())
 
 
@@ -116,7 +117,7 @@ def a_value(connection, column, allowed):
 
 
 def test_a_difference_would_be_seen(empty):
-    db.migrate()
+    migrating.migrate()
     with empty.begin() as connection:
         connection.execute(text("DROP TABLE heartbeats"))
 
@@ -126,7 +127,7 @@ def test_a_difference_would_be_seen(empty):
 
 def test_every_enum_equals_its_check_in_the_database(empty):
     """Alembic does not compare CHECKs: this does."""
-    db.migrate()
+    migrating.migrate()
     found = {
         (table, check["name"].removeprefix(f"ck_{table}_")): set(re.findall(r"'([^']*)'", check["sqltext"]))
         for table in tables(empty)
@@ -137,7 +138,7 @@ def test_every_enum_equals_its_check_in_the_database(empty):
 
 
 def test_what_must_be_unique_is_so_in_the_database(empty):
-    db.migrate()
+    migrating.migrate()
     found = {one["name"] for table in tables(empty) for one in inspect(empty).get_unique_constraints(table)}
 
     assert found >= {
@@ -157,21 +158,29 @@ def test_what_must_be_unique_is_so_in_the_database(empty):
 @pytest.mark.parametrize("empty", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True)
 def test_several_migrators_at_once_take_turns(empty):
     migrators = [
-        subprocess.Popen([sys.executable, "-c", "from pipeline import db; db.migrate()"], stderr=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", "import pipeline.migrating as m; m.migrate()"], stderr=subprocess.PIPE)
         for _ in range(2)
     ]
     said = [migrator.communicate()[1].decode() for migrator in migrators]
 
     assert [migrator.returncode for migrator in migrators] == [0, 0], said
-    assert db.is_migrated()
+    assert migrating.is_migrated()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_a_sentence(empty):
+    with empty.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('9999')")
+    with pytest.raises(PermanentError, match=r"was migrated by a newer version than this one"):
+        migrating.migrate()
 
 
 def test_migrations_lie_in_the_checkout(empty):
-    assert (db.migrations() / "env.py").is_file()
+    assert (migrating.migrations() / "env.py").is_file()
 
 
 def test_what_is_on_record_can_be_neither_changed_nor_deleted(empty):
-    db.migrate()
+    migrating.migrate()
     with db.transaction() as session:
         audit.record(session, audit.BEAT, "sync", "schedule", "shipments")
 

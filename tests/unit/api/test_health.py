@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from pipeline import db
+from pipeline import migrating
 from pipeline.api import health
 from pipeline.db import clock, transaction
 from pipeline.errors import TransientError
@@ -18,7 +18,7 @@ def all_well(http, monkeypatch):
     monkeypatch.setattr(health, "TRUE_FOR", 0)
     monkeypatch.setattr(health.broker, "ask", lambda _: None)
     monkeypatch.setattr(health.celery.control, "ping", lambda **_: [{"worker@host": {"ok": "pong"}}])
-    monkeypatch.setattr(db, "is_migrated", lambda: True)
+    monkeypatch.setattr(migrating, "is_migrated", lambda: True)
     with transaction() as session:
         session.add(Heartbeat(name="beat@elsewhere:7", at=clock(session)))
     return monkeypatch
@@ -57,10 +57,10 @@ def test_no_beat_and_no_database(http, all_well):
     def gone():
         raise OperationalError("SELECT", {}, OSError("connection to db.internal refused"))
 
-    all_well.setattr(db, "is_migrated", gone)
+    all_well.setattr(migrating, "is_migrated", gone)
     status, parts = stands(http)
     assert (status, parts["database"], parts["beat"]) == (503, "does not answer", "the database would know")
-    all_well.setattr(db, "is_migrated", lambda: False)
+    all_well.setattr(migrating, "is_migrated", lambda: False)
     assert stands(http)[1]["database"] == "its tables are of another version: `pipeline migrate`"
 
 
