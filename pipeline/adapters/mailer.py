@@ -35,6 +35,7 @@ __all__ = [
     "Target",
     "Unknown",
     "close_relays",
+    "leave_relays",
     "relay_for",
     "relays",
     "target",
@@ -127,6 +128,12 @@ class Relay:
             if self._connection is not None:
                 self._connection.quit()
             self._connection = None
+
+    def leave(self) -> None:
+        """Hang up if the server was told of a message, which does not come: it would wait for it."""
+        with self._lock:
+            if self._connection is not None and self._connection.announced is not None:
+                self.drop()
 
     def drop(self) -> None:
         """Hang up without a word."""
@@ -248,6 +255,13 @@ def relay_for(url: str) -> Relay:
         )
         _relays[url] = found
     return found
+
+
+def leave_relays(*, but: str | None = None) -> None:
+    """Hang up where what was announced does not come; `but` is the URL of the relay that may still get it."""
+    for url, relay in list(_relays.items()):
+        if url != but:
+            relay.leave()
 
 
 def close_relays() -> None:

@@ -6,7 +6,7 @@ import random
 import time
 from datetime import timedelta
 
-from pipeline.adapters import mail_routes, webhooks
+from pipeline.adapters import mail_routes, mailer, webhooks
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.destinations import Webhook
 from pipeline.errors import Blocked, Cancelled, PermanentError, Waiting
@@ -94,6 +94,7 @@ class Sender:
 
     def give_back(self) -> None:
         """Write what is known, and give back places, and what was claimed and certainly not sent."""
+        mailer.leave_relays()
         self.journal.close()
         self.journal.flush()
         self._give_back_places()
@@ -126,6 +127,7 @@ class Sender:
         self._lent, self._lent_at = share.lent, time.monotonic()
         if share.relay:
             self._limited = bool(share.lent.rates)
+            mailer.leave_relays(but=self.post.urls.get(share.relay))
         self.journal.forget()
         self._begun = True
         if share.pause:

@@ -111,6 +111,14 @@ def name_of(server):
     return f"127.0.0.1:{server.port}"
 
 
+def is_left(server):
+    """Whether nobody is connected to the server, which may hear of that a moment later."""
+    deadline = time.monotonic() + 10
+    while server.open and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not server.open
+
+
 def test_each_message_goes_out_once_on_one_connection(server):
     run = make_batch("ann", "bob", "cid")
 
@@ -334,6 +342,29 @@ def test_the_brake_stops_a_batch_between_two_messages(server, monkeypatch):
     monkeypatch.setattr(posting.Post, "deliver", pulled)
     stopped = send(run)
     assert (stopped.known, statuses(run)) == (True, {"ann": "accepted", "bob": "queued", "cid": "queued"})
+    assert is_left(server)  # it waited for what had been announced
+
+
+def test_a_relay_that_is_stopped_amid_a_batch_is_left_to_the_next_one(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "LOOK", 0.0)
+    second, left, deliver = ScriptedServer(tmp_path / "second.log").start(), [], posting.Post.deliver
+    use(monkeypatch, SMTP_URL=f"{server.url}, {second.url}")
+    run = make_batch("ann", "bob", "cid")
+
+    def pulled(self, delivery, share, following):
+        found = deliver(self, delivery, share, following)
+        with transaction() as session:
+            relays.find(session, name_of(server)).stopped_at = run.created_at
+        left.append(share.relay == name_of(second) and is_left(server))
+        return found
+
+    monkeypatch.setattr(posting.Post, "deliver", pulled)
+    try:
+        assert send(run) is None
+    finally:
+        mailer.close_relays()
+        second.stop()
+    assert (left, second.connections) == ([False, True, True], 1)
 
 
 def test_copies_of_files_pass_the_brake(server, monkeypatch):
@@ -362,6 +393,7 @@ def test_a_step_stops_at_once_whose_run_has_ended(server, monkeypatch):
     monkeypatch.setattr(posting.Post, "deliver", ended)
     assert isinstance(send(run), Cancelled)
     assert statuses(run) == {"ann": "accepted", "bob": "cancelled"}
+    assert is_left(server)
 
 
 def test_one_that_is_skipped_in_the_last_moment_is_not_sent_and_the_next_one_is(server, monkeypatch):
