@@ -123,12 +123,11 @@ class Running:
     def until(self, look: Callable[[], Row | None], timeout: float, otherwise: Callable[[], str] = lambda: "") -> Row:
         """Look until there is something; the test fails, with what is there, when it takes too long."""
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            found = look()
-            if found:
-                return found
+        while not (found := look()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout} s: {otherwise()}\n{self.logs()}")
             time.sleep(0.1)
-        raise AssertionError(f"not within {timeout} s: {otherwise()}\n{self.logs()}")
+        return found
 
     def rows(self, table: type[Row], *where: Any) -> list[Row]:
         with Session(self.engine, expire_on_commit=False) as session:
@@ -264,7 +263,6 @@ def running(home: Path, database_url: str = "", *, workflow: str = "", **setting
         "PIPELINE_SMTP_URL": smtp.url,
         "PIPELINE_MAIL_FROM": "Reports <reports@example.net>",
         "PIPELINE_PUBLIC_URL": "https://reports.example.net",
-        "PIPELINE_LEASE": "4",
         "PIPELINE_RELAY_RETRY": "1",
         **{name: value.format(smtp=smtp.url) for name, value in settings.items()},
     }
