@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.db import clock
 from pipeline.models import Relay, Run
-from pipeline.services import audit, blocks, relays
+from pipeline.services import audit, blocks, relays, shares
 from pipeline.services.answers import wording
 from pipeline.services.audit import Actor
 from pipeline.settings import settings
@@ -28,7 +28,10 @@ def stop(session: Session, actor: Actor, relay: str | None, reason: str | None) 
     before = _before(row) if row.stopped_at else ""
     if before and reason in {None, row.stop_reason}:
         return f"{before}. Nothing was changed."
-    row.stopped_at, row.stopped_by, row.stop_reason = row.stopped_at or clock(session), actor.by, reason
+    now = clock(session)
+    row.stopped_at, row.stopped_by, row.stop_reason = row.stopped_at or now, actor.by, reason
+    if relay:
+        shares.look_again(session, now)  # the next relay may have room for what had none at this one
     audit.record(session, actor, "mail stop", "relay", relay or "all", reason=reason)
     return f"{before}. That is replaced." if before else ""
 

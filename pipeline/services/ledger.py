@@ -65,10 +65,18 @@ def recover(session: Session, run: Run, batch: int, attempt_id: UUID) -> None:
     put(session, (*left, Delivery.status == DeliveryStatus.SENDING), status=DeliveryStatus.QUEUED)
 
 
-def claimable(session: Session, run_id: UUID, batch: int, now: datetime) -> list[Claimable]:
-    """The batch's deliveries that may go now, in the order of their keys."""
+def claimable(
+    session: Session, run_id: UUID, batch: int, now: datetime, *, whatever_the_rates: bool = False
+) -> list[Claimable]:
+    """The batch's deliveries that may go now, in the order of their keys.
+
+    `whatever_the_rates`: also those that wait for room in one.
+    """
     due = or_(Delivery.not_before.is_(None), Delivery.not_before <= now)
-    mine = (Delivery.run_id == run_id, Delivery.batch == batch, in_the_row(Delivery.status).in_(_WAITING), due)
+    waiting = in_the_row(Delivery.status).in_(_WAITING) & due
+    if whatever_the_rates:
+        waiting |= in_the_row(Delivery.status) == DeliveryStatus.QUEUED
+    mine = (Delivery.run_id == run_id, Delivery.batch == batch, waiting)
     rows = select(Delivery.id, Delivery.channel, Delivery.address).where(*mine)
     return [Claimable(*row) for row in session.execute(rows.order_by(Delivery.key, Delivery.address, Delivery.repeat))]
 

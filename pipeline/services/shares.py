@@ -94,6 +94,8 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     if choice.name is None:
         return Share(pause=_pause(choice))
     _go_on(session, run_id)
+    if choice.name != next(iter(way.relays)):  # others may have had no room at the one that is not used now
+        claimable = ledger.claimable(session, run_id, batch, now, whatever_the_rates=True)
     rates = rationing.rates_of(session, choice.name, way.rates, now, way.each.get(choice.name))
     granted, lent = _granted(session, claimable[:1] if choice.probe else claimable, rates, way, attempt_id)
     if not granted:

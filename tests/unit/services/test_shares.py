@@ -9,7 +9,8 @@ import pytest
 from pipeline.db import transaction
 from pipeline.models import Attempt, Delivery, Notice, new_id
 from pipeline.rates import Pace, parse
-from pipeline.services import blocks, ledger, rationing, relays, runs, shares
+from pipeline.services import blocks, braking, ledger, rationing, relays, runs, shares
+from pipeline.services.audit import Actor
 from pipeline.services.rationing import Lent
 from pipeline.services.shares import Way
 from tests.factories import make_run, make_step
@@ -30,13 +31,13 @@ def attempt():
     return new_id()
 
 
-def way(rates=""):
-    return Way({RELAY: "aaaa"}, parse(rates), lambda address: address)
+def way(rates="", *others):
+    return Way(dict.fromkeys((RELAY, *others), "aaaa"), parse(rates), lambda address: address)
 
 
-def take(run, attempt, rates="", batch=0):
+def take(run, attempt, rates="", *others, batch=0):
     with transaction() as session:
-        return shares.take(session, run.id, batch, attempt, way(rates))
+        return shares.take(session, run.id, batch, attempt, way(rates, *others))
 
 
 def addresses(share):
@@ -290,6 +291,27 @@ def test_a_worker_that_starts_with_other_rates_waits_no_longer_by_the_old_ones(r
     assert acts.step(run, "deliver:0").not_before == time.now
     assert acts.step(run, "deliver:1").not_before == due  # it has failed: that is another wait
     assert len(take(run, at_work(run), "100/s").deliveries) == 2
+
+
+def test_what_has_no_room_at_a_relay_waits_for_it_and_goes_by_the_next_one_once_that_is_used(run, time):
+    relays_and_rates = ("relay.example 1/d, gmail.com 1/h", "next.example:25")
+    people(run, 2)
+    people(run, 2, "gmail.com")
+    first = at_work(run)
+    share = take(run, first, *relays_and_rates)
+    times(share)
+    give_places_back(share, first)
+    assert take(run, at_work(run), *relays_and_rates).pause.seconds == 86400
+
+    write(lambda session: setattr(relays.find(session, RELAY), "stopped_at", time.now))
+    share = take(run, at_work(run), *relays_and_rates)
+    assert (share.relay, len(share.deliveries)) == ("next.example:25", 2)
+
+
+def test_who_waits_for_a_rate_of_a_relay_that_a_person_stops_looks_for_another(run, time):
+    waits(run, 0, time.now + timedelta(days=1))
+    write(braking.stop, Actor("anna", "cli"), RELAY, "its provider has a bad day")
+    assert acts.step(run, "deliver:0").not_before == time.now
 
 
 def test_a_throttled_relay_gets_less_until_it_recovers(run, attempt, time):
