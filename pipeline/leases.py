@@ -52,6 +52,8 @@ class _Keeper(threading.Thread):
         self._handle = handle
         self._beat = beat
         self._done = threading.Event()
+        # Seconds that this process was given: one that stood still could not notice anything.
+        self._lived = 0.0
         self._cancelled_at = 0.0
         self._interrupted_at = 0.0
 
@@ -61,8 +63,10 @@ class _Keeper(threading.Thread):
 
     def run(self) -> None:
         third = settings().lease / 3
-        renewed = time.monotonic()
+        renewed = looked = time.monotonic()
         while not self._done.wait(min(LOOK, third)):
+            self._lived += min(time.monotonic() - looked, 2 * LOOK)
+            looked = time.monotonic()
             self._beat()
             if self._handle.ending and time.monotonic() - self._handle.ending > END:
                 self._signal(signal.SIGKILL, "killed")
@@ -85,14 +89,13 @@ class _Keeper(threading.Thread):
         if self._handle.cancelled is None:
             with reading() as session:
                 self._handle.cancelled = runs.being_cancelled(session, self._handle.id)
-            self._cancelled_at = time.monotonic()
+            self._cancelled_at = self._lived
             return
-        now = time.monotonic()
         if self._interrupted_at:
-            if now - self._interrupted_at >= KILL:
+            if self._lived - self._interrupted_at >= KILL:
                 self._signal(signal.SIGKILL, "killed")
-        elif now - self._cancelled_at >= (ANSWER if self._handle.is_waiting_for_an_answer else INTERRUPT):
-            self._interrupted_at = now
+        elif self._lived - self._cancelled_at >= (ANSWER if self._handle.is_waiting_for_an_answer else INTERRUPT):
+            self._interrupted_at = self._lived
             self._signal(signal.SIGUSR1, "interrupted")
 
     def _signal(self, number: signal.Signals, what: str) -> None:

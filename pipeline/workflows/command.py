@@ -85,7 +85,7 @@ class _Watch:
     """Looks whether the step may go on, and keeps what the program has written: now and then, and in the end."""
 
     def __init__(self, run: RunHandle) -> None:
-        self._run, self._size, self._kept = run, 0, time.monotonic()
+        self._run, self._size, self._kept = run, 0, -KEEP  # the first words at once
         self._output = programs.Output()
 
     def look(self, output: programs.Output) -> None:

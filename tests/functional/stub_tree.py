@@ -1,8 +1,8 @@
 """Runs an embedded tree whose worker and beat are stubs that write down when they start and stop.
 
 Arguments: the home, then any of `real` (with the bundled broker and the mail catcher), `stuck` (a worker that does not
-stop, `stuck-briefly` with little grace), `dying` (a worker that dies at once), `whole` (no stubs at all), `restarting`
-(worker and beat are started again, once).
+stop, `stuck-briefly` with little grace), `dying` (a worker that dies at once), `whole` (no stubs at all, and grace for
+all), `restarting` (worker and beat are started again, once).
 """
 
 import sys
@@ -42,9 +42,14 @@ def stub(name, home, behaviour):
     return Child(name, command, grace=1 if behaviour == "stuck-briefly" else 300)
 
 
+def patient(children):
+    return [replace(child, grace=300) for child in children]
+
+
 def made_of(settings, words):
     if "whole" in words:
-        return parts(settings)
+        found = parts(settings)
+        return replace(found, servers=patient(found.servers), processes=patient(found.processes))
     worker = next((word for word in words if word in {"stuck", "stuck-briefly", "dying"}), "")
     found = parts(settings) if "real" in words else Parts(servers=[stub("broker", settings.home, "")])
     stubs = [stub("worker", settings.home, worker), stub("beat", settings.home, "")]

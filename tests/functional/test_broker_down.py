@@ -25,7 +25,7 @@ def test_fifty_slots_fire_while_the_broker_is_down_and_each_runs_once_for_its_ow
 ) -> None:
     pipeline, hour = sqlite_pipeline, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     pipeline.schedule("hourly", HOURLY)
-    pipeline.until(lambda: pipeline.rows(Schedule, Schedule.key == "hourly"), 30)
+    pipeline.until(lambda: pipeline.rows(Schedule, Schedule.key == "hourly"), 60)
     pipeline.kill("broker")
     try:
         with pipeline.transaction() as session:
@@ -33,7 +33,7 @@ def test_fifty_slots_fire_while_the_broker_is_down_and_each_runs_once_for_its_ow
             # As if no beat had run for fifty hours.
             row.high_water_mark, row.next_due_at = hour - timedelta(hours=FIRES), hour - timedelta(hours=FIRES - 1)
         of_hourly = (Slot.schedule_key == "hourly", Slot.decision == "fired")
-        pipeline.until(lambda: len(pipeline.rows(Slot, *of_hourly)) >= FIRES, 30)
+        pipeline.until(lambda: len(pipeline.rows(Slot, *of_hourly)) >= FIRES, 60)
     finally:
         pipeline.start_broker()
 

@@ -59,7 +59,7 @@ def test_steps_that_notice_nothing_are_interrupted_then_killed_and_the_worker_go
     def at_work():
         return up.rows(Step, Step.run_id == run_id, Step.status == "running", Step.name != "start")
 
-    up.until(lambda: len(at_work()) == 3 or None, 30)
+    up.until(lambda: len(at_work()) == 3 or None, 60)
     told = json.loads(up.command("cancel", str(run_id), "--reason", "stuck", "--json", check=True).stdout)
     assert (told["run"]["status"], told["at_work"]) == ("cancelling", 3)
     run = up.finished(run_id)

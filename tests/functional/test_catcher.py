@@ -20,12 +20,12 @@ def catcher(tmp_path_factory):
         port = int(re.search(r":(\d+),", process.stdout.readline())[1])
         yield folder, port
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.fixture
 def client(catcher):
-    with smtplib.SMTP("127.0.0.1", catcher[1], timeout=10) as connected:
+    with smtplib.SMTP("127.0.0.1", catcher[1], timeout=60) as connected:
         connected.ehlo()
         yield connected
 
@@ -67,7 +67,7 @@ def test_every_byte_comes_through(client, kept, body):
 
 def test_an_empty_message_and_the_next_command_in_one_packet(catcher, kept):
     with (
-        socket.create_connection(("127.0.0.1", catcher[1]), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", catcher[1]), timeout=60) as connection,
         connection.makefile("rb") as reader,
     ):
         for command in (

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from pipeline import doctor
 from pipeline.embedded import broker, running, state
@@ -97,7 +98,7 @@ def test_ctrl_c_reaches_only_the_supervisor(up):
 
     os.killpg(tree.process.pid, signal.SIGINT)
 
-    assert tree.process.wait(timeout=30) == 0
+    assert tree.process.wait(timeout=60) == 0
     assert not [line for line in tree.diary() if "SIGINT" in line]
     assert len([line for line in tree.diary() if "stop" in line]) == 3
 
@@ -120,11 +121,14 @@ def test_a_second_ctrl_c_does_not_wait_for_a_worker_that_does_not_stop(up):
 def test_a_restart_stops_in_order_what_it_names_and_starts_it_again_with_no_word_of_a_death(up, words):
     tree = up("restarting", *words)
     eventually(lambda: tree.diary().count("worker started") == 2 and tree.diary().count("beat started") == 2)
-    assert tree.diary().count("worker asked to stop") == 1
     assert tree.diary().count("broker started") == 1
     said = tree.said.read_text()
     assert "starting it again in" not in said
-    assert ("worker did not stop in time and is killed" in said) == bool(words)
+    if words:  # it may be killed before it has written that it was asked
+        assert "worker did not stop in time and is killed" in said
+    else:
+        assert "is killed" not in said
+        assert tree.diary().count("worker asked to stop") == 1
     assert "worker starts again" in said
     restarts = {"broker": 0, "worker": 1, "beat": 1, "watchdog": 0}
     eventually(lambda: {name: child.restarts for name, child in tree.state().children.items()} == restarts)
@@ -188,7 +192,7 @@ def test_mail_waits_for_a_catcher_that_is_being_restarted(up):
     port = int(tree.state().catcher_url.rpartition(":")[2])
     os.kill(tree.pids()["catcher"], signal.SIGKILL)
 
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
         client.sendmail("reports@example.com", ["ann@example.com"], b"Subject: Flights\r\n\r\nAll on time.\r\n")
 
     (message,) = (tree.home / "var" / "outbox").glob("*.eml")
@@ -212,7 +216,7 @@ def test_a_second_tree_is_refused_with_the_process_that_runs_the_first(up):
 
     second = up()
 
-    assert second.process.wait(timeout=30) == 1
+    assert second.process.wait(timeout=60) == 1
     assert f"`pipeline up` runs here already (process {tree.process.pid}, since " in tree.said.read_text()
     assert len(tree.pids()) == 4
 
@@ -225,17 +229,17 @@ def test_the_broker_has_a_socket_wherever_the_home_is(up, tmp_path, name):
     tree = up("real", home=home)
 
     assert tree.pids()
-    assert broker.answers(tree.settings.broker_socket)
+    eventually(lambda: broker.answers(tree.settings.broker_socket))
     assert tree.stop() == 0
     assert not tree.settings.broker_socket.exists()
 
 
 def test_a_broker_whose_files_a_kill_cut_short_starts_with_what_is_whole(up):
     tree = up("real")
-    path = tree.settings.broker_socket
     tree.state()
-    for number in range(10):
-        broker._ask(path, b"RPUSH queue message-%d" % number)
+    with Redis(unix_socket_path=str(tree.settings.broker_socket)) as client:
+        for number in range(10):
+            client.rpush("queue", f"message-{number}")
     tree.stop()
     (log,) = (tree.home / "var" / "broker" / "appendonlydir").glob("*.incr.aof")
     os.truncate(log, log.stat().st_size - 5)
@@ -243,7 +247,8 @@ def test_a_broker_whose_files_a_kill_cut_short_starts_with_what_is_whole(up):
     tree = up("real")
 
     assert tree.state()
-    assert broker._ask(path, b"LLEN queue") == b":9\r\n"
+    with Redis(unix_socket_path=str(tree.settings.broker_socket)) as client:
+        assert client.llen("queue") == 9
 
 
 def ping(home):
@@ -257,7 +262,7 @@ def test_the_whole_tree_works_survives_its_broker_and_stops(up):
     tree = up("whole")
     pids = tree.pids()
     eventually(lambda: any(name.startswith("embedded-") for name in ping(tree.home)), 60)
-    assert doctor_says(tree.home) == {"broker": "ok", "database": "ok", "mail catcher": "ok"}
+    eventually(lambda: doctor_says(tree.home) == {"broker": "ok", "database": "ok", "mail catcher": "ok"})
 
     os.kill(pids["broker"], signal.SIGKILL)
     eventually(lambda: tree.pids()["broker"] != pids["broker"])

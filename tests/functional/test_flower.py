@@ -30,13 +30,13 @@ def served(pipeline: Running, command):
         yield url, log
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def asked(url, user=""):
     headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if user else {}
     try:
-        with urlopen(Request(url, headers=headers), timeout=10) as answer:  # noqa: S310 - http
+        with urlopen(Request(url, headers=headers), timeout=60) as answer:  # noqa: S310 - http
             return answer.status, answer.read()
     except HTTPError as error:
         return error.code, error.read()
@@ -60,6 +60,8 @@ def test_it_lets_in_who_knows_the_password_and_shows_runs_and_steps_by_our_ids(s
     assert asked(f"{flower}/")[0] == 401
     assert user.split(":")[1] not in log.read_text()
 
+    # What happens before it listens it never hears of.
+    sqlite_pipeline.until(lambda: json.loads(asked(f"{flower}/workers?json=1", user)[1])["data"], 60)
     sqlite_pipeline.schedule("flowery")
     run = sqlite_pipeline.run("flowery")
 
@@ -67,7 +69,7 @@ def test_it_lets_in_who_knows_the_password_and_shows_runs_and_steps_by_our_ids(s
         tasks = json.loads(asked(f"{flower}/api/tasks", user)[1]).values()
         return {one["name"]: one for one in tasks if str(run.id) in one["kwargs"] and one["state"] == "SUCCESS"}
 
-    sqlite_pipeline.until(lambda: shown().keys() >= {"run.expand", "report.plan", "report.finish"} or None, 20)
+    sqlite_pipeline.until(lambda: shown().keys() >= {"run.expand", "report.plan", "report.finish"} or None, 60)
     steps = sqlite_pipeline.steps(run)
     plan = shown()["report.plan"]
     assert (plan["uuid"], plan["kwargs"]) == (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import select
 
 from pipeline.models import Run, Step
 from tests.functional.running import Running
@@ -58,7 +58,7 @@ def pipeline(sqlite_pipeline: Running) -> Iterator[Running]:
         )  # fmt: skip
     sqlite_pipeline.until(lambda: b"ready." in (home / "other.log").read_bytes(), 60)
     yield sqlite_pipeline
-    sqlite_pipeline.kill("other", signal.SIGTERM)
+    sqlite_pipeline.kill("other")
 
 
 def step(pipeline: Running, run: Run) -> Step:
@@ -99,9 +99,16 @@ def test_a_task_that_kills_its_worker_fails_its_run(pipeline: Running) -> None:
 
 def test_it_holds_no_worker_and_goes_on_when_ours_is_killed(pipeline: Running) -> None:
     run_id = pipeline.trigger(pipeline.schedule("slow_task", "task: myapp.tasks.slow\n"))
-    pipeline.until(lambda: (pipeline.home / "slow.begun").exists() or None, 30)
-    pipeline.until(lambda: pipeline.rows(Step, Step.run_id == run_id, Step.name == "task", Step.status == "queued"), 30)
-    pipeline.kill("worker")
+    pipeline.until(lambda: (pipeline.home / "slow.begun").exists() or None, 60)
+
+    def killed_while_nobody_looks() -> bool:
+        with pipeline.transaction() as session:  # as long as it lasts, no step is claimed
+            parked = session.scalar(select(Step).where(Step.run_id == run_id, Step.name == "task")).status == "queued"
+            if parked:
+                pipeline.kill("worker")
+        return parked
+
+    pipeline.until(killed_while_nobody_looks, 60)
     (pipeline.home / "slow.done").touch()
     pipeline.start("worker")
     run = pipeline.finished(run_id)

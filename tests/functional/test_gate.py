@@ -31,7 +31,7 @@ BAD_JOIN = (
 
 def loaded(pipeline: Running, table: str, rows: int) -> None:
     """The warehouse with so many rows for each of two customers."""
-    with sqlite3.connect(pipeline.home / "warehouse.db") as warehouse:
+    with sqlite3.connect(pipeline.home / "warehouse.db", timeout=60) as warehouse:
         warehouse.execute(f"create table if not exists {table} (customer text, day text, parcels integer, weight real)")
         warehouse.execute(f"delete from {table}")
         some = [(key, "2026-11-10", number, 1.0) for key in ("ACME", "BETA") for number in range(rows)]
@@ -78,7 +78,7 @@ def test_a_bad_join_stops_before_anybody_is_mailed(pipeline: Running) -> None:
         "(the last time, 2026-W46, it was 3)"
     )
     assert {one.status for one in pipeline.rows_of_deliveries(joined)} == {"planned", "skipped"}
-    asked = pipeline.until(mailed_about(pipeline, f"Approval wanted: {name}".encode(), f"ok+{name}@".encode()), 30)
+    asked = pipeline.until(mailed_about(pipeline, f"Approval wanted: {name}".encode(), f"ok+{name}@".encode()), 60)
     assert b"https://reports.example.net/d/" in asked.replace(b"=\r\n", b"")
     done = pipeline.command("reject", name, "--by", "Anna", "--note", "a join is wrong", "--json")
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "rejected")

@@ -523,7 +523,7 @@ def test_a_cancelled_run_hears_the_answer_to_the_message_that_is_out(server, mon
         def send(self, sender, address, data, before_dot, *following):
             def dot():
                 before_dot()
-                handle.cancelled, keeper._cancelled_at = "cancelled by anna", time.monotonic() - leases.INTERRUPT
+                handle.cancelled, keeper._cancelled_at = "cancelled by anna", -leases.INTERRUPT
                 keeper._look()
 
             return hand_over(self, sender, address, data, dot, *following)
