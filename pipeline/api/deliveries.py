@@ -147,7 +147,7 @@ class Resending(BaseModel):
 
 @router.post("/{run_id}/deliveries/resend", summary="Send stored documents once more", status_code=202)
 def resend(run_id: str, resending: Resending, caller: Operator) -> Deliveries:
-    """Also long after the run, each as a delivery of its own that is linked to the first; called twice, sent twice."""
+    """Also long after the run, each as a delivery of its own linked to the first; not while one is under way."""
     said = resending
     return _act(
         run_id,

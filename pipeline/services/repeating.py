@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import exists, func, insert, or_, select
 from sqlalchemy.orm import Session
@@ -39,17 +39,18 @@ def resend(
 
     Each is a delivery of its own, with a new Message-ID or Idempotency-Key, linked to the first; the run, whose row and
     schedule's row are locked, may have ended long ago. Raises NotFound for a key without a delivery, Refused for what
-    cannot be sent.
+    cannot be sent, or is being sent once more already: of two who ask at once the second is told.
     """
     address = to if _is_webhook(to) else messages.valid_address(to) if to else None
-    firsts = [one for key in dict.fromkeys(keys) for one in _firsts(session, run, key, address)]
-    wanted = list(dict.fromkeys(address or one.address for one in firsts))
-    unfit = {one.address: one.reason or one.status for one in firsts if address is None and _has_no_address(one)}
-    unfit |= optouts.barred(session, wanted, run.schedule_key)
+    # A message that carries several of the keys is one.
+    firsts = list(dict.fromkeys(one for key in keys for one in _firsts(session, run, key, address)))
+    barred = optouts.barred(session, list({address or one.address for one in firsts}), run.schedule_key)
+    unfit = {one: why for one in firsts if (why := _why_not(session, one, address, barred))}
     # Of several the others get theirs.
-    firsts = [one for one in firsts if (address or one.address) not in unfit]
+    firsts = [one for one in firsts if one not in unfit]
     if not firsts:
-        raise Refused("nothing is sent to " + "; ".join(f"{one}: {why}" for one, why in list(unfit.items())[:TOLD]))
+        said = dict.fromkeys(f"{address or one.address}: {why}" for one, why in unfit.items())
+        raise Refused("nothing is sent to " + "; ".join(list(said)[:TOLD]))
     made = [_repeat(session, actor, first, address or first.address, reason) for first in firsts]
     audit.record(
         session, actor, "resend", "run", run.id, schedule=run.schedule_key,
@@ -80,9 +81,17 @@ def again(
     return made
 
 
-def _has_no_address(first: Delivery) -> bool:
-    """Whether the plan refused it, for an address that could be none: it has no batch."""
-    return first.status == DeliveryStatus.FAILED and first.batch is None
+def _why_not(session: Session, first: Delivery, address: str | None, barred: Mapping[str, str]) -> str | None:
+    """Why it is not sent once more to `address`, or to its own, if there is a reason."""
+    to = address or first.address
+    if to in barred:
+        return barred[to]
+    if address is None and first.status == DeliveryStatus.FAILED and first.batch is None:
+        return first.reason or first.status  # the plan refused it, for an address that could be none
+    same = (Delivery.run_id == first.run_id, Delivery.channel == first.channel, Delivery.key == first.key)
+    unsettled = (Delivery.repeat > 0, Delivery.status.in_((*OPEN_DELIVERY, DeliveryStatus.UNCERTAIN)))
+    row = session.scalar(select(Delivery).where(*same, Delivery.address == to, *unsettled).limit(1))
+    return f"{first.key} is being sent once more already ({row.status}: {row.reason})" if row else None
 
 
 def _is_webhook(to: str | None) -> bool:

@@ -123,6 +123,10 @@ def test_a_repeat_is_a_delivery_of_its_own_linked_to_the_first(run, time):
     action, _, detail = on_record()[0]
     assert (action, detail["reason"], detail["deliveries"]) == ("resend", "lost in her spam", [str(made.id)])
 
+    with pytest.raises(Refused, match=r"to anna@acme.example: ACME is being sent once more already"):
+        do(repeating.resend, run, ["ACME"], to="anna@acme.example")
+    with transaction() as session:
+        session.get_one(Delivery, made.id).status = "accepted"
     (second,) = do(repeating.resend, run, ["ACME"], to="anna@acme.example")
     assert second.repeat == 2
 
@@ -192,15 +196,15 @@ def test_a_stranger_who_gets_it_makes_nobodys_failure_good(run):
 
 
 def test_a_combined_message_is_repeated_with_all_its_documents(run):
-    document = make_document(run, "Globex")
+    documents = [make_document(run, key) for key in ("Globex", "Initech")]
     first = make_delivery(run, "dan@globex.example", "*")
     with transaction() as session:
-        session.add(DeliveryDocument(delivery_id=first.id, document_id=document.id))
-    (made,) = do(repeating.resend, run, ["Globex"])
+        session.add_all(DeliveryDocument(delivery_id=first.id, document_id=one.id) for one in documents)
+    (made,) = do(repeating.resend, run, ["Globex", "Initech"])
 
     with reading() as session:
         carried = session.query(DeliveryDocument).filter_by(delivery_id=made.id)
-        assert [one.document_id for one in carried] == [document.id]
+        assert {one.document_id for one in carried} == {one.id for one in documents}
 
 
 @pytest.mark.parametrize(
