@@ -16,11 +16,13 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 BROKER = os.environ["PIPELINE_BROKER_URL"]
+# Seconds that a worker may take to answer, and the broker.
+PATIENCE = float(os.environ.get("SHOP_PATIENCE", "5"))
 celery = Celery("shop", broker=BROKER, backend=os.environ.get("PIPELINE_RESULT_URL") or BROKER)
 celery.conf.update(
     # A broker that is away is told within seconds; the default waits for minutes.
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
-    broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 5},
+    broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": PATIENCE},
     redis_socket_connect_timeout=3,
     result_backend_transport_options={"retry_policy": {"max_retries": 1}},
 )
@@ -28,8 +30,6 @@ celery.conf.update(
 FIRST = 9 if BROKER.startswith("amqp") else 0
 # A state of our own: Celery says PENDING of what was sent and of what never was.
 SENT = "SENT"
-# Seconds that a worker may take to answer.
-PATIENCE = float(os.environ.get("SHOP_PATIENCE", "5"))
 
 
 class Refused(Exception):

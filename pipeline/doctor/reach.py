@@ -152,15 +152,23 @@ def _other_clocks(settings: Settings) -> dict[str, tuple[datetime, datetime]]:
     """By name: their time, and ours at the same moment. What cannot be reached is another check's matter."""
     found: dict[str, tuple[datetime, datetime]] = {}
     try:
+        asked = datetime.now(UTC)
         facts = BrokerFacts("") if settings.embedded_broker else ask(settings.broker_url)
         if facts.now:
-            found["broker"] = facts.now, datetime.now(UTC)
+            found["broker"] = facts.now, _nearest_since(asked, facts.now)
         if not sqlite_file(settings):
             with db.reading() as session:
-                found["database"] = db.clock(session), datetime.now(UTC)
+                asked = datetime.now(UTC)
+                then = db.clock(session)
+                found["database"] = then, _nearest_since(asked, then)
     except Exception:  # noqa: BLE001 - see above
         return found
     return found
+
+
+def _nearest_since(asked: datetime, then: datetime) -> datetime:
+    """Our time at that moment, as far as one can know: an answer may take seconds."""
+    return min(max(asked, then), datetime.now(UTC))
 
 
 def _is_unsynchronised() -> bool:

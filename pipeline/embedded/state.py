@@ -20,6 +20,9 @@ from pipeline.settings import Settings
 
 # Seconds that a watchdog may need to end what a killed tree left (watchdog.PATIENCE and a little).
 LEFTOVER_PATIENCE = 8.0
+# Seconds for which a lock is waited for that no tree is known to hold: a look at it by another process, which may have
+# to wait for its own turn, is a short lock too.
+PATIENCE = 10.0
 
 
 @dataclass
@@ -87,9 +90,13 @@ class TreeLock:
         Raises Refused, naming the process that runs it.
         """
         file = self.path.open("a+b")
-        if not _locked(file, fcntl.LOCK_EX):
-            file.close()
-            raise Refused(_who(read(self.state_path)))
+        deadline = time.monotonic() + PATIENCE
+        while not _locked(file, fcntl.LOCK_EX):
+            holder = read(self.state_path)
+            if _lives(holder) or time.monotonic() > deadline:
+                file.close()
+                raise Refused(_who(holder))
+            time.sleep(0.02)
         self._file = file
         if left := read(self.state_path):
             end_leftovers(left)
@@ -108,20 +115,21 @@ class TreeLock:
             return not _locked(file, fcntl.LOCK_SH)
 
 
-def _locked(file: BufferedRandom, kind: int, patience: float = 0.5) -> bool:
-    """Whether the lock was had; a moment's patience, because a look at it by another process is a short lock too."""
-    deadline = time.monotonic() + patience
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return True
-        if time.monotonic() > deadline or kind == fcntl.LOCK_SH:
-            return False
-        time.sleep(0.02)
+def _locked(file: BufferedRandom, kind: int) -> bool:
+    """Whether the lock was had."""
+    with suppress(BlockingIOError):
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _lives(state: State | None) -> bool:
+    """Whether the state is that of a process that runs, and not what a killed one left."""
+    return state is not None and (birth(state.pid) or "") == state.birth
 
 
 def _who(state: State | None) -> str:
-    if not state or (birth(state.pid) or "") != state.birth:
+    if state is None or not _lives(state):
         return "another `pipeline up` is just starting here: wait a moment, then try again"
     return (
         f"`pipeline up` runs here already (process {state.pid}, since {state.started_at}): "
@@ -178,11 +186,10 @@ def running(folder: Path, patience: float = 60.0) -> State | None:
     deadline = time.monotonic() + patience
     while lock.held():
         state = read(lock.state_path)
-        # The file may still be that of a tree that was killed.
-        known = state and (birth(state.pid) or "") == state.birth
-        if state and known and state.status == "running":
-            return state
-        if (state and known and state.status == "stopping") or time.monotonic() > deadline:
+        living = state if _lives(state) else None
+        if living and living.status == "running":
+            return living
+        if (living and living.status == "stopping") or time.monotonic() > deadline:
             return None
         time.sleep(0.1)
     return None

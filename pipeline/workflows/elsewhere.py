@@ -106,11 +106,16 @@ class Found:
     traceback: str | None = None
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether the worker that took it does not know it."""
+        return type(self.result).__name__ == "NotRegistered"
+
+    @property
     def error(self) -> str:
         """In words, how one that has ended without success did."""
         if self.state == states.REVOKED:
             return "was revoked, or had expired before a worker took it"
-        if type(self.result).__name__ == "NotRegistered":
+        if self.is_unknown:
             return "is not known to the worker that took it"
         return f"failed: {type(self.result).__name__}: {self.result}".removesuffix(": ")
 

@@ -106,6 +106,8 @@ def _follow(run: RunHandle, declared: ForeignTask) -> dict[str, Any]:
     if found.state == states.SUCCESS:
         return _succeeded(run, task_id, found.result)
     if found.state in states.READY_STATES:
+        if found.is_unknown:  # its workers had not said in time what they know
+            _check_known(declared, elsewhere.listeners(declared.queue))
         raise TaskFailed(f"{declared.name} {found.error}", found.traceback)
     settled_as, limit = run.memory.get("settled", {}).get(task_id), parse_duration(declared.time_limit)
     passed, memory = run.now - sent_at, dict(run.memory)

@@ -36,7 +36,7 @@ def call(url, method="GET", body=None):
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310 - http
     try:
-        answer = urlopen(request, timeout=30)  # noqa: S310 - http
+        answer = urlopen(request, timeout=60)  # noqa: S310 - http
     except HTTPError as error:
         answer = error
     with answer:
@@ -45,7 +45,7 @@ def call(url, method="GET", body=None):
 
 def in_flask_app(script, broker, seconds=60):
     """What a script prints that imports the file which the Flask and Django applications share."""
-    environment = CLEAN | {"PIPELINE_BROKER_URL": broker}
+    environment = CLEAN | {"PIPELINE_BROKER_URL": broker, "SHOP_PATIENCE": "25"}
     return subprocess.run([sys.executable, "-B", "-c", script], cwd=EXAMPLES / "flask_app", env=environment,
                           capture_output=True, text=True, timeout=seconds, check=True).stdout  # fmt: skip
 
@@ -54,7 +54,7 @@ def ready_broker(pipeline: Running) -> str:
     """The broker's URL once it has our queues: what is sent to the exchange of a new one before is nobody's."""
     url = broker_of(pipeline)
     with Redis.from_url(url.replace("redis+socket", "unix")) as broker:
-        pipeline.until(lambda: broker.exists("_kombu.binding.pipeline"), 30)
+        pipeline.until(lambda: broker.exists("_kombu.binding.pipeline"), 60)
     return url
 
 
@@ -93,7 +93,7 @@ def apps(sqlite_pipeline: Running, tmp_path_factory):
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(20)
+            process.wait(60)
         log.close()
 
 
@@ -103,7 +103,7 @@ def answers(port: int) -> bool:
 
 
 def ended(url: str) -> dict:
-    for _ in range(300):
+    for _ in range(600):
         status, run, _ = call(url)
         assert status == 200, run
         if run["status"] in {"succeeded", "failed", "cancelled"}:
@@ -117,7 +117,7 @@ def test_an_application_starts_a_run_shows_it_and_refuses_a_second_until_it_is_c
     slow = f"slow_{name}"
     status, first, headers = call(f"{apps[name]}/{slow}", "POST", {})
     assert (status, headers["Location"]) == (202, first["status_url"])
-    sqlite_pipeline.until(lambda: call(first["status_url"])[1]["status"] == "running" or None, 30)
+    sqlite_pipeline.until(lambda: call(first["status_url"])[1]["status"] == "running" or None, 60)
     status, refused, _ = call(f"{apps[name]}/{slow}", "POST", {})
     assert (status, refused["run"], refused["status_url"]) == (409, first["id"], first["status_url"])
     assert f"run {first['id']} of {slow} is" in refused["error"]

@@ -158,10 +158,11 @@ def test_doctor_of_an_unknown_source_is_refused_or_a_fault(typed, home: Path):
 # ---- up and catcher
 
 
-def test_up_is_refused_where_it_runs_already(typed, home: Path):
-    from pipeline.embedded.state import TreeLock
+def test_up_is_refused_where_it_runs_already(typed, home: Path, monkeypatch):
+    from pipeline.embedded import state
 
-    lock = TreeLock(home / "var" / "run")
+    monkeypatch.setattr(state, "PATIENCE", 0.1)
+    lock = state.TreeLock(home / "var" / "run")
     lock.take()
     try:
         result = typed("up")
