@@ -16,6 +16,8 @@ from typing import Any
 import freezegun
 import pytest
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine
 
 from pipeline import db
@@ -33,6 +35,13 @@ sys.dont_write_bytecode = False
 freezegun.configure(extend_ignore_list=["pipeline.timing"])
 # The test runner's own clock goes on.
 freezegun.configure(extend_ignore_list=["_pytest.timing", "pytest_timeout", "execnet"])
+
+# A machine that stands still for a moment fails no test, and each run tries the same examples; others are tried by
+# `pytest --hypothesis-profile default`.
+hypothesis_settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("suite")
 
 # What is logged in a test is read by nobody who needs each frame's variables, drawn in boxes.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.messages import Attachment, encode
@@ -21,7 +21,7 @@ from pipeline.errors import DefinitionError
 from tests.unit.adapters.test_messages import LINE, PDF, Person, assert_fit_to_send, message, read
 
 # A machine that is busy with other things fails no test.
-calm = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+calm = settings(max_examples=50)
 
 
 def pem(key, encryption=None):

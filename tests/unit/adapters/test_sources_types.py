@@ -188,7 +188,7 @@ VALUES = some.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(
     chunks=some.lists(some.lists(VALUES, min_size=1, max_size=4), min_size=1, max_size=5),
     on_disk=some.booleans(),

@@ -163,13 +163,13 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=70)
 @given(st.sampled_from(CHANGES), FIELDS, OPTIONS, st.integers(0, 3 * 86_400 * 10))
 def test_due_instants_are_those_of_a_scan_of_real_time(change, fields, options, tenths):
     check(change, fields, options, tenths, Excluded())
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=70)
 @given(st.sampled_from(CHANGES), FIELDS, OPTIONS, st.integers(0, 3 * 86_400 * 10), st.data())
 def test_so_they_are_with_days_excluded(change, fields, options, tenths, data):
     near = [date.fromisoformat(change[1]) + DAY * number for number in range(-3, 4)]

@@ -42,7 +42,7 @@ KINDS = st.lists(st.sampled_from(["holidays:DE-BY", "holidays:US", "sat-sun", "w
 DAYS = st.fixed_dictionaries({"except_on": KINDS, "on_holiday": st.sampled_from(["skip", "before", "after"])})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(DUE, DAYS, st.deferred(lambda: st.sampled_from(zones())), MOMENTS, st.floats(0, 1, exclude_max=True))
 def test_fires_are_in_strict_order_and_the_same_from_every_instant_between_two(due, days, zone, moment, share):
     try:
