@@ -7,7 +7,9 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -22,6 +24,17 @@ FIRST = [f"{step}.{place}" for step in STEPS for place in ("claimed", "recorded"
 SECOND = [*(f"{step}.acted" for step in STEPS), "plan.documents", "render.stored", "gate.passed", "publish.sent"]
 QUICK = "retry: {fetch: {first: 0s}, plan: {first: 0s}, render: {first: 0s}, deliver: {first: 0s}}\n"
 WHO = "recipients: [{email: ok+a@example.org, key: ACME}, {email: ok+b@example.org, key: BETA}]\n"
+
+
+def pid_of(step: Step) -> int:
+    return int(str(step.lease_owner).split("/")[2])
+
+
+def asleep(pipeline: Running, run_id: UUID) -> Step | None:
+    """The step whose process was stopped in the middle of it."""
+    at_work = pipeline.rows(Step, Step.run_id == run_id, Step.status == "running")
+    states = {step: Path(f"/proc/{pid_of(step)}/stat").read_text().rpartition(")")[2].split()[0] for step in at_work}
+    return next((step for step, state in states.items() if state == "T"), None)
 
 
 @contextmanager
@@ -58,11 +71,17 @@ def test_a_run_survives_the_death_of_every_step_at_every_point(pipeline: Running
 def test_who_wakes_up_after_his_lease_writes_over_nothing(pipeline: Running, tmp_path: Path) -> None:
     name = pipeline.schedule("sleeper", REPORT + "  formats: [csv]\n" + WHO + QUICK)
     with armed(pipeline, tmp_path / "marks", {"render.stored": "stop"}):
-        run = pipeline.run(name, timeout=100)
+        run_id = pipeline.trigger(name)
+        step = pipeline.until(lambda: asleep(pipeline, run_id), 60)
+        # Nobody else's lease is over, however slow the machine is.
+        with pipeline.transaction() as session:
+            session.get_one(Step, step.id).lease_until = datetime.now(UTC) - timedelta(seconds=1)
+        run = pipeline.finished(run_id, 100)
         assert_done_once(pipeline, run)
         (slept,) = [one for one in pipeline.rows(Attempt, Attempt.run_id == run.id) if one.outcome == "abandoned"]
+        assert (slept.step_id, slept.worker) == (step.id, step.lease_owner)
         files = {one.key: one.error for one in pipeline.documents(run).values()}
-        os.kill(int(slept.worker.split("/")[2]), signal.SIGCONT)
+        os.kill(pid_of(step), signal.SIGCONT)
         pipeline.until(lambda: "was taken over by another process" in (pipeline.home / "worker.log").read_text(), 30)
     assert {one.key: one.error for one in pipeline.documents(run).values()} == files
     assert_done_once(pipeline, pipeline.one(Run, Run.id == run.id))
