@@ -148,6 +148,8 @@ class Post:
     def _dot(self, delivery: Delivery, place: str, data: bytes) -> None:
         try:
             self.journal.dot(delivery, place, data)
+        except StaleClaim:
+            raise  # `_handed_over` says so, as where it comes from the relay
         except Exception:  # the database's, or an interruption: it may have been committed, and was not written
             self.journal.not_sent(delivery)
             raise
