@@ -1,4 +1,5 @@
 import os
+import subprocess
 
 import pytest
 
@@ -87,5 +88,7 @@ def test_the_state_that_a_killed_tree_left_is_not_taken_for_the_new_ones(tmp_pat
 
 def test_a_process_number_that_was_given_anew_is_another_process():
     assert state.birth(os.getpid()) == state.birth(os.getpid())
-    assert state.birth(os.getpid()) != state.birth(os.getppid())
+    with subprocess.Popen(["sleep", "60"]) as later:
+        assert state.birth(os.getpid()) != state.birth(later.pid)
+        later.kill()
     assert state.birth(2**22 + 1) is None
