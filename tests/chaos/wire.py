@@ -25,7 +25,7 @@ class Wires:
         """A new proxy to the server at `target`, which need not be there yet."""
         wire = Wire(target, self)
         self._wires.append(wire)
-        asyncio.run_coroutine_threadsafe(wire.listen(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(wire.listen(), self.loop).result(60)
         return wire
 
     def within(self, work: Callable[[], Answer]) -> Answer:
@@ -34,13 +34,13 @@ class Wires:
         async def worked() -> Answer:
             return work()
 
-        return asyncio.run_coroutine_threadsafe(worked(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(worked(), self.loop).result(60)
 
     def stop(self) -> None:
         """Close every proxy."""
-        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(60)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self.loop.close()
 
     async def _close(self) -> None:

@@ -347,7 +347,7 @@ def test_the_threads_publish_and_stop(database, broker, worker, monkeypatch):
     with transaction() as session:
         session.scalars(select(Step)).one().queued_at = MONDAY - timedelta(days=9999)
     scheduler = SqlScheduler(broker)
-    deadline, taken = time.monotonic() + 20, []
+    deadline, taken = time.monotonic() + 60, []
     while not taken and time.monotonic() < deadline:
         taken = worker.take()
         time.sleep(0.01)
@@ -360,7 +360,7 @@ def test_a_monitor_is_called_from_the_start(database, broker, webhook, monkeypat
     monkeypatch.setenv("PIPELINE_HEARTBEAT_URL", webhook.url)
     settings.cache_clear()
     scheduler = SqlScheduler(broker)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not webhook.requests and time.monotonic() < deadline:
         time.sleep(0.01)
     scheduler.close()

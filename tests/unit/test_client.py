@@ -44,7 +44,7 @@ def api(app, database):
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_waiting_ends_with_the_run_or_where_a_person_is_needed_or_when_time_is_u
         pipeline.wait(str(running.id), timeout=0.05)
     assert late.value.run.status == "running"
     threading.Timer(0.4, ended, [running.id, "partial"]).start()
-    assert pipeline.wait(str(running.id), timeout=20).status == "partial"
+    assert pipeline.wait(str(running.id), timeout=60).status == "partial"
     asks = make_run(status="waiting", waiting_for="approval")
     assert pipeline.wait(str(asks.id)).needs_somebody
 

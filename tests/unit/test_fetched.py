@@ -82,7 +82,7 @@ class Worker:
     def _fetching(self):
         return {one["id"] for one in self.redis.client_list() if one["cmd"] == "brpop"}
 
-    def fetch(self, *, timeout=5):
+    def fetch(self, *, timeout=60):
         try:
             self.connection.drain_events(timeout=timeout)
         except TimeoutError:

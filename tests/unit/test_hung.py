@@ -55,7 +55,7 @@ def test_who_is_silent_while_its_run_is_cancelled_is_killed(process, run):
     assert process.poll() is None
     cancelling(run)
     watch.look()
-    assert process.wait(10) == -9
+    assert process.wait(60) == -9
 
 
 def test_who_leaves_signs_ends_by_itself(process, run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -57,14 +58,14 @@ def listening(set_to, port, monkeypatch):
     yield lambda path: ask(port, path)
     stopped.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
 
 
 def ask(port, path):
     for _ in range(200):
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -89,7 +90,9 @@ def test_it_is_well_as_long_as_its_signs_of_life_are_young(listening):
     live(datetime.now(UTC) - timedelta(minutes=2))
     status, said = listening("/healthz")
     assert status == 503
-    assert json.loads(said)["trouble"].startswith("beat has been silent for 12")
+    trouble = re.fullmatch(r"beat has been silent for (\d+) s", json.loads(said)["trouble"])
+    assert trouble
+    assert int(trouble[1]) >= 120
 
 
 def test_metrics_are_what_prometheus_reads_and_nothing_else_is_there(listening):
@@ -120,10 +123,10 @@ def test_a_port_that_is_taken_keeps_beat_from_nothing(set_to, webhook):
 
     stopped = threading.Event()
     threads = vitals.Vitals(safely, stopped).start()
-    assert tried.wait(10)
+    assert tried.wait(60)
     stopped.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
     assert "PIPELINE_METRICS_PORT: 127.0.0.1:" in told[0]
     assert "Address already in use" in told[0]
@@ -159,13 +162,12 @@ def test_the_monitor_is_called_every_minute_by_a_thread(set_to, webhook, monkeyp
     live()
     stopped = threading.Event()
     threads = vitals.Vitals(Endurance(), stopped).start()
-    for _ in range(500):
-        if len(webhook.requests) >= 2:
-            break
+    deadline = time.monotonic() + 60
+    while len(webhook.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     stopped.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
     assert len(webhook.requests) >= 2
 

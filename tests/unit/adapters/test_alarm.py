@@ -25,13 +25,13 @@ def test_what_does_not_end_is_interrupted():
 def test_what_ends_in_time_is_left_alone_and_so_is_an_alarm_of_somebody_else():
     rang = []
     handler = signal.signal(signal.SIGALRM, lambda *_: rang.append("theirs"))
-    before = signal.setitimer(signal.ITIMER_REAL, 30)
-    with alarm.within(5):
+    before = signal.setitimer(signal.ITIMER_REAL, 3000)
+    with alarm.within(1000):
         pass
     left, _ = signal.setitimer(signal.ITIMER_REAL, *before)
     signal.signal(signal.SIGALRM, handler)
     assert rang == []
-    assert 20 < left <= 30
+    assert 2000 < left <= 3000
 
 
 def test_in_another_thread_nothing_can_be_interrupted():
@@ -44,5 +44,5 @@ def test_in_another_thread_nothing_can_be_interrupted():
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert done == [True]

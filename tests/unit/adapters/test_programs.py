@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,20 +36,23 @@ def lives(pid):
 
 def gone(found):
     """Whether none of the processes lives: one that was sent SIGKILL may take a moment to die."""
-    for _ in range(500):
-        if not any(map(lives, found)):
-            return True
+    deadline = time.monotonic() + 60
+    while any(map(lives, found)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return False
+    return not any(map(lives, found))
 
 
 def pids(file):
     """The processes that a shell has noted there, as soon as it has."""
-    for _ in range(500):
-        if file.exists() and file.read_text().endswith("\n"):
-            return [int(word) for word in file.read_text().split()]
-        time.sleep(0.02)
-    raise AssertionError(f"{file} was not written")
+    deadline = time.monotonic() + 60
+    while not has_noted(file):
+        assert time.monotonic() < deadline, f"{file} was not written"
+        time.sleep(0.01)
+    return [int(word) for word in file.read_text().split()]
+
+
+def has_noted(file):
+    return file.exists() and file.read_text().endswith("\n")
 
 
 # ---- how it ended
@@ -128,14 +132,27 @@ def test_a_program_in_the_background_is_not_waited_for(tmp_path):
 # ---- its end by force
 
 
-def test_past_its_limit_the_whole_group_is_ended(tmp_path):
-    """Asked first: it says goodbye. What does not listen is killed."""
-    deaf = f"trap '' TERM; echo $$ > {tmp_path}/deaf; sleep 60; sleep 60"
-    ended = shell(
-        f'sh -c "$DEAF" & trap "echo bye; exit 3" TERM; sleep 60 & echo $! > {tmp_path}/pid; wait', limit=0.5, DEAF=deaf
-    )
+@pytest.fixture
+def limit(tmp_path, monkeypatch):
+    """Is over once a shell has noted its processes, and not before."""
+    passed = lambda: time.monotonic() + 3600 * has_noted(tmp_path / "pid")  # noqa: E731
+    monkeypatch.setattr(programs, "time", SimpleNamespace(monotonic=passed))
+    monkeypatch.setattr(programs, "LOOK", 0.05)
+    return 3000
+
+
+def test_past_its_limit_the_whole_group_is_asked_to_end(tmp_path, limit):
+    polite = f'trap "echo bye; exit 3" TERM; sleep 60 & echo $! > {tmp_path}/pid; wait'
+    ended = run("/bin/sh", "-c", polite, limit=limit, grace=60)
     assert (ended.too_long, ended.words, ended.output.text) == (True, "exit 3", "bye\n")
-    assert gone(pids(tmp_path / "pid") + pids(tmp_path / "deaf"))
+    assert gone(pids(tmp_path / "pid"))
+
+
+def test_what_does_not_listen_is_killed(tmp_path, limit):
+    deaf = f"trap '' TERM; sleep 60 & echo $! > {tmp_path}/pid; wait"
+    ended = shell(deaf, limit=limit)
+    assert (ended.too_long, ended.words) == (True, "was ended by SIGKILL")
+    assert gone(pids(tmp_path / "pid"))
 
 
 def test_a_safe_point_that_says_no_ends_it(tmp_path):
@@ -165,8 +182,4 @@ def test_nobody_outlives_a_worker_that_is_killed(tmp_path):
     begun = pids(tmp_path / "pid")
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
-    for _ in range(500):
-        if not any(map(lives, begun)):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{begun} live on")
+    assert gone(begun)

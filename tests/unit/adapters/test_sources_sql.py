@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -129,10 +128,8 @@ def test_no_rows_still_have_their_columns(fetch, warehouse):
 
 
 def test_a_query_past_its_time_is_ended_and_may_be_tried_again(fetch, warehouse):
-    started = time.monotonic()
     with pytest.raises(TransientError, match=r'\(database "warehouse"\): the database did not answer in time'):
         fetch({"sql": NUMBERS.format(1_000_000_000) + "select count(*) from n"}, timeout=0.3)
-    assert time.monotonic() - started < 10
 
 
 def test_a_locked_database_may_be_tried_again(fetch, warehouse, tmp_path: Path, monkeypatch):

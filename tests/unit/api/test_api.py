@@ -144,7 +144,7 @@ def test_what_is_opened_is_published_behind_the_answer(app, database, monkeypatc
     monkeypatch.setattr(tasks, "publish_all", publish_all)
     with TestClient(app) as http:
         opened = http.post("/api/runs", json={"schedule": "shipments"}, headers=bearer(token())).json()
-        assert published.wait(10)
+        assert published.wait(60)
     assert [str(one) for one in handed] == [opened["id"]]
 
 

@@ -146,7 +146,7 @@ def test_on_a_desktop_the_document_is_opened(ours, tmp_path, monkeypatch):
     typed("preview", "stock", "--format", "csv", "--no-open")
     assert processes == []
     typed("preview", "stock", "--format", "csv")
-    processes[0].wait(10)
+    processes[0].wait(60)
     assert (tmp_path / "opened").read_text().strip().endswith("var/previews/stock/Gdańsk.csv")
 
 

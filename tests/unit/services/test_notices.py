@@ -103,7 +103,7 @@ def test_several_who_tell_at_once_tell_once(database):
     ready = threading.Barrier(4)
 
     def one():
-        ready.wait(10)
+        ready.wait(60)
         tell()
 
     threads = [threading.Thread(target=one) for _ in range(4)]

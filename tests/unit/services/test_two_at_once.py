@@ -36,7 +36,7 @@ def at_once(first, second=None):
 
     with ThreadPoolExecutor(2) as pool:
         told = [pool.submit(type_it, first, ANNA), pool.submit(type_it, second or first, BOB)]
-        return [one.result(30) for one in told]
+        return [one.result(60) for one in told]
 
 
 def on_record(action):
