@@ -15,8 +15,8 @@ from pipeline import timing
 from pipeline.authoring import recipients, reports
 from pipeline.cli.authoring_editor import edited
 from pipeline.cli.authoring_output import show_sample
+from pipeline.columns import humanised
 from pipeline.errors import PipelineError, Refused
-from pipeline.presentation import humanised
 from pipeline.report import Source
 from pipeline.settings import settings, source_urls
 from pipeline.when import When

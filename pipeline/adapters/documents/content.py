@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from pipeline.adapters.messages import EncodedAttachment
-from pipeline.presentation import Row
+from pipeline.columns import Row
 from pipeline.report import WHOLE, Report
 from pipeline.timing import Period
 

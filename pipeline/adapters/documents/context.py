@@ -16,8 +16,9 @@ from pipeline.adapters.documents.locales import Localizer
 from pipeline.adapters.documents.printing import CHART_WIDTHS, PrintedTable, print_table, printed_chart, printed_figure
 from pipeline.adapters.documents.sections import Section, column_names
 from pipeline.adapters.documents.templates import Templates
+from pipeline.columns import humanised
 from pipeline.errors import PermanentError
-from pipeline.presentation import Figure, Plot, Table, figure, humanised, present
+from pipeline.presentation import Figure, Plot, Table, figure, present
 from pipeline.report import Chart
 
 # What a condition can compare.

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.adapters.documents.content import Content, Document
 from pipeline.adapters.documents.context import shown
-from pipeline.presentation import Number, coerced
+from pipeline.columns import Number, coerced
 
 # How a formula begins in some spreadsheet (OWASP, CSV injection); the full-width signs count in Japanese editions.
 FORMULA_SIGNS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")

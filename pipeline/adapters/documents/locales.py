@@ -14,8 +14,8 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_interval, format_skeleton, format_time
 from babel.numbers import format_decimal
 
+from pipeline.columns import Number, ShownColumn, coerced
 from pipeline.errors import PermanentError
-from pipeline.presentation import Number, ShownColumn, coerced
 from pipeline.timing import Period
 
 # `date` is also what a Localizer does.

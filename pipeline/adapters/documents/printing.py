@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.adapters.documents.drawing import Drawing
 from pipeline.adapters.documents.locales import Localizer
 from pipeline.adapters.documents.templates import Templates
-from pipeline.presentation import Figure, ShownColumn, Table
+from pipeline.columns import ShownColumn
+from pipeline.presentation import Figure, Table
 
 # Points: a page's text width upright and on its side, a character of the table's text, and a cell's padding.
 _PORTRAIT, _LANDSCAPE = 505.0, 750.0

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 
 from pipeline.adapters.documents.content import Content
+from pipeline.columns import Row
 from pipeline.errors import PermanentError
-from pipeline.presentation import Plot, Row, Table, present
+from pipeline.presentation import Plot, Table, present
 from pipeline.report import Chart, Columns, Model
 
 

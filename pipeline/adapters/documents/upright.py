@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from pipeline.adapters.documents.drawing import TEXT, Bar, Drawing, Line, Mark, shortened, text_width
 from pipeline.adapters.documents.locales import Localizer
-from pipeline.presentation import Plot, Series, ShownColumn
+from pipeline.columns import ShownColumn
+from pipeline.presentation import Plot, Series
 
 Placed: TypeAlias = Callable[[float], float]
 

@@ -20,8 +20,8 @@ from pipeline.adapters.documents.delimited import FORMULA_SIGNS
 from pipeline.adapters.documents.locales import localizer
 from pipeline.adapters.documents.sections import Section, tables
 from pipeline.adapters.documents.templates import opened
+from pipeline.columns import Number, ShownColumn, coerced
 from pipeline.errors import PermanentError
-from pipeline.presentation import Number, ShownColumn, coerced
 
 # Excel's limits: rows of a sheet, characters of a cell, digits a number keeps, the first day it counts right.
 _MOST_ROWS = 1_048_576

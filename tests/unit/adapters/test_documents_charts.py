@@ -13,7 +13,8 @@ from pipeline.adapters.documents.charts import draw, nice_ticks
 from pipeline.adapters.documents.drawing import shortened, text_width
 from pipeline.adapters.documents.locales import localizer
 from pipeline.adapters.documents.templates import Templates
-from pipeline.presentation import Plot, Series, ShownColumn
+from pipeline.columns import ShownColumn
+from pipeline.presentation import Plot, Series
 from tests.document_stories import templates
 
 ENGLISH = localizer("en", "UTC")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.adapters.documents.locales import localizer
+from pipeline.columns import ShownColumn
 from pipeline.errors import PermanentError
-from pipeline.presentation import ShownColumn
 from pipeline.timing import Period
 
 LOCALES = ["en", "de_DE", "fr_FR", "es", "pt_BR", "hi", "ar", "ja", "en_IN", "de_CH", "pl", "sv"]
