@@ -11,7 +11,8 @@ from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from pipeline import schedule, timing
-from pipeline.db import clock, insert_new
+from pipeline.bulk import insert_new
+from pipeline.db import clock
 from pipeline.errors import Refused
 from pipeline.failpoints import failpoint
 from pipeline.models import FINAL_STEP, Answer, Approval, Run, RunStatus, Step, Trigger, WaitingFor, new_id

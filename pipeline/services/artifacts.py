@@ -12,7 +12,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, among, insert_new
+from pipeline.bulk import CHUNK, among, insert_new
 from pipeline.models import Artifact, RunArtifact, new_id
 
 # Younger ones may belong to a step that is still at work: no step takes longer than an hour.

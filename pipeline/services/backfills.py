@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from pipeline import log
 from pipeline import schedule as definitions
 from pipeline.adapters import home
-from pipeline.db import CHUNK, clock, insert_all
+from pipeline.bulk import CHUNK, insert_all
+from pipeline.db import clock
 from pipeline.errors import NotFound, PipelineError, Refused
 from pipeline.failpoints import failpoint
 from pipeline.models import Backfill, Decision, Run, RunStatus, Schedule, Slot, Trigger, WaitingFor, new_id

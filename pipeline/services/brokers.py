@@ -12,7 +12,8 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, clock, is_one_of
+from pipeline.bulk import CHUNK, is_one_of
+from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Broker, Run, Step, StepStatus
 from pipeline.services import publishing, runs
 

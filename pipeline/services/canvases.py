@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.errors import Refused
 from pipeline.models import Run, RunStatus, Step, StepStatus, new_id
 from pipeline.retry import Retry

@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import PORTION, clock, in_the_row, insert_new
+from pipeline.bulk import PORTION, in_the_row, insert_new
+from pipeline.db import clock
 from pipeline.models import (
     OPEN_DELIVERY,
     Attempt,

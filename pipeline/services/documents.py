@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from pipeline import fingerprint
 from pipeline.adapters import copies, drafts
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import PORTION, among, in_the_row, insert_new, is_one_of
+from pipeline.bulk import PORTION, among, in_the_row, insert_new, is_one_of
 from pipeline.models import (
     Delivery,
     DeliveryDocument,

@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, inspect, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from pipeline.db import CHUNK, clock, insert_new
+from pipeline.bulk import CHUNK, insert_new
+from pipeline.db import clock
 from pipeline.errors import Refused
 from pipeline.models import (
     FINAL_RUN,

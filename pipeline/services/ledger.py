@@ -13,7 +13,8 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session, load_only
 
 from pipeline import schedule
-from pipeline.db import clock, in_the_row, is_one_of
+from pipeline.bulk import in_the_row, is_one_of
+from pipeline.db import clock
 from pipeline.errors import StaleClaim
 from pipeline.models import Attempt, Channel, Delivery, DeliveryAttempt, DeliveryStatus, Phase, Run, new_id
 from pipeline.notice import Kind

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipeline import tokens
-from pipeline.db import clock, insert_new
+from pipeline.bulk import insert_new
+from pipeline.db import clock
 from pipeline.errors import NotFound, Refused
 from pipeline.models import Artifact, Delivery, Document, Run, RunArtifact, WithdrawnLink
 from pipeline.services import artifacts, audit, documents, runs

@@ -12,7 +12,8 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from pipeline.adapters.home import Loaded, ScheduleFile
-from pipeline.db import CHUNK, clock, insert_new, one_at_a_time
+from pipeline.bulk import CHUNK, insert_new
+from pipeline.db import clock, one_at_a_time
 from pipeline.errors import DefinitionError, Refused
 from pipeline.models import BadFile, Schedule, ScheduleRevision
 from pipeline.notice import Kind

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipeline import tokens
-from pipeline.db import among, clock, insert_new
+from pipeline.bulk import among, insert_new
+from pipeline.db import clock
 from pipeline.errors import NotFound
 from pipeline.models import Delivery, OptOut, Run
 from pipeline.services import audit, documents, subscriptions

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.models import Step, StepStatus
 
 # Steps that a line of a run's history names.

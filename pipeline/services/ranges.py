@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from pipeline import schedule as definitions
 from pipeline import timing
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.errors import Refused
 from pipeline.models import FINAL_RUN, Decision, Order, Run, RunStatus, Schedule, Slot
 from pipeline.services import runs, schedules

@@ -12,7 +12,8 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock, insert_new
+from pipeline.bulk import insert_new
+from pipeline.db import clock
 from pipeline.models import Attempt, Outcome, RateUse
 from pipeline.rates import Pace, Rate, Window, allot
 from pipeline.services import relays

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pipeline.db import among, clock, insert_new
+from pipeline.bulk import among, insert_new
+from pipeline.db import clock
 from pipeline.models import Channel, DeliveryStatus, Recipient, new_id
 
 

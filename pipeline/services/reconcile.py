@@ -15,7 +15,8 @@ from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, load_only
 
 from pipeline.adapters import owners
-from pipeline.db import CHUNK, clock, is_one_of
+from pipeline.bulk import CHUNK, is_one_of
+from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Broker, Run, RunStatus, Step, StepStatus
 from pipeline.services import approvals, backfills, late, limits, pausing, publishing, runs, steps, turns, waiting
 from pipeline.settings import settings

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from pipeline import log
-from pipeline.db import insert_all, insert_new, is_away
+from pipeline.bulk import insert_all, insert_new
+from pipeline.db import is_away
 from pipeline.failpoints import failpoint
 from pipeline.models import Decision, Run, RunStatus, Schedule, Slot, WaitingFor, new_id
 from pipeline.schedule import Schedule as Definition

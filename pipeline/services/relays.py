@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import insert_new
+from pipeline.bulk import insert_new
 from pipeline.models import Relay
 from pipeline.rates import Rate
 from pipeline.settings import settings

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, false, func, inspect, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.models import (
     FINAL_RUN,
     OPEN_DELIVERY,

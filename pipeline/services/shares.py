@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock, in_the_row
+from pipeline.bulk import in_the_row
+from pipeline.db import clock
 from pipeline.models import ACTIVE_STEP, Channel, Delivery, DeliveryStatus, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.rates import Rate
 from pipeline.services import blocks, ledger, rationing, relays, steps

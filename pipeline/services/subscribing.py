@@ -11,7 +11,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from pipeline import schedule as definitions
-from pipeline.db import CHUNK, clock, insert_new
+from pipeline.bulk import CHUNK, insert_new
+from pipeline.db import clock
 from pipeline.errors import NotFound, Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import OptOut, Subscription, SubscriptionStatus, new_id

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, among, clock
+from pipeline.bulk import CHUNK, among
+from pipeline.db import clock
 from pipeline.models import Subscription, SubscriptionStatus
 
 # What a run is planned by: the columns of the dataset that subscriptions are frozen in.

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK, clock, insert_new
+from pipeline.bulk import CHUNK, insert_new
+from pipeline.db import clock
 from pipeline.errors import NotFound
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Suppression

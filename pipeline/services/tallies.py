@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Numeric, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import insert_new
+from pipeline.bulk import insert_new
 from pipeline.models import Delivery, Run, Tally, Trigger
 
 # Seconds, as upper bounds; slower than the last is counted as more.

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import clock, is_one_of
+from pipeline.bulk import is_one_of
+from pipeline.db import clock
 from pipeline.models import (
     Delivery,
     DeliveryAttempt,

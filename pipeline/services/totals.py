@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import insert_new
+from pipeline.bulk import insert_new
 from pipeline.models import Delivery, Document, Run, Total
 
 KINDS = ("runs", "documents", "deliveries")

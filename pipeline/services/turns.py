@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from pipeline.db import CHUNK, clock
+from pipeline.bulk import CHUNK
+from pipeline.db import clock
 from pipeline.models import Backfill, Order, Run, RunStatus, Schedule, Step, StepStatus, Trigger, WaitingFor
 
 _ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)

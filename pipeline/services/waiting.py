@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.errors import Refused
 from pipeline.models import ACTIVE_STEP, FINAL_RUN, Run, RunStatus, Step, StepStatus, WaitingFor
 from pipeline.services import audit, runs, steps

@@ -18,7 +18,8 @@ from sqlalchemy import Engine, func, select
 
 from pipeline import db, failpoints
 from pipeline import schedule as definitions
-from pipeline.db import insert_all, reading, transaction
+from pipeline.bulk import insert_all
+from pipeline.db import reading, transaction
 from pipeline.models import Base, Run, Schedule, ScheduleRevision, Slot, Step
 from pipeline.services import firing
 from pipeline.settings import settings

@@ -1,4 +1,4 @@
-"""Short transactions that take turns, rows that are new or not, and a database that is away for a moment."""
+"""Short transactions that take turns, and a database that is away for a moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from pipeline import db
-from pipeline.models import Heartbeat, Suppression
+from pipeline.models import Heartbeat
 from pipeline.settings import settings
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -37,10 +37,6 @@ def beat(name, at=NOON):
 def beats():
     with db.reading() as session:
         return list(session.scalars(select(Heartbeat.name).order_by(Heartbeat.name)))
-
-
-def suppression(address):
-    return {"address": address, "reason": "gone", "source": "a test", "created_at": NOON}
 
 
 # ---- transactions
@@ -138,51 +134,6 @@ def test_a_forked_process_has_an_engine_of_its_own():
     assert [child.exitcode for child in children] == [0, 0]
     assert beats() == ["child-0", "child-1", "parent"]
     assert db.engine() is ours
-
-
-# ---- rows that are new
-
-
-@pytest.mark.parametrize("strangers", [3, db.CHUNK, 5 * db.CHUNK], ids=["few", "portions", "more than rows"])
-def test_rows_are_found_among_few_values_and_among_many(strangers):
-    names = [f"beat {number}" for number in range(2 * db.CHUNK)]
-    with db.transaction(durable=False) as session:
-        db.insert_all(session, Heartbeat, [{"name": name, "at": NOON, "detail": None} for name in names])
-    asked = [*names[100:103], *(f"nobody {number}" for number in range(strangers))]
-    with db.reading() as session:
-        found = sorted(db.among(session, select(Heartbeat.name, Heartbeat.at), asked))
-    assert found == [(name, NOON) for name in names[100:103]]
-
-
-def test_only_new_rows_are_inserted_and_counted():
-    with db.transaction() as session:
-        assert db.insert_new(session, Suppression, [suppression("a"), suppression("b")]) == 2
-        assert db.insert_new(session, Suppression, [suppression("b"), suppression("c")]) == 1
-        assert db.insert_new(session, Suppression, []) == 0
-
-
-def test_many_rows_go_in_chunks():
-    with db.transaction(durable=False) as session:
-        assert db.insert_new(session, Suppression, [suppression(str(number)) for number in range(1300)]) == 1300
-
-
-@pytest.mark.parametrize("count", [0, 1, db.CHUNK, 3 * db.CHUNK + 1])
-def test_portions_that_are_made_ahead_are_the_same(count):
-    made = list(db.ahead(db.portions(iter(range(count)), written=True)))
-
-    assert [number for part in made for number in part] == list(range(count))
-    assert {len(part) for part in made[:-1]} <= {db.CHUNK}
-
-
-def test_what_goes_wrong_ahead_is_raised_where_it_is_wanted():
-    def rows():
-        yield from range(2 * db.CHUNK)
-        raise ValueError("the disk is full")
-
-    found = db.ahead(db.portions(rows(), written=True))
-    assert len(next(found)) == len(next(found)) == db.CHUNK
-    with pytest.raises(ValueError, match="the disk is full"):
-        next(found)
 
 
 # ---- a database that is away

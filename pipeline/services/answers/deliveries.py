@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.errors import Refused
 from pipeline.mistakes import did_you_mean
 from pipeline.models import Delivery, DeliveryAttempt, DeliveryDocument, DeliveryStatus, Document, Run

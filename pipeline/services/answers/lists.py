@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from pipeline import schedule as definitions
 from pipeline import timing
 from pipeline.adapters.home import Loaded, ScheduleFile
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.errors import DefinitionError
 from pipeline.models import Run, Schedule, ScheduleRevision
 from pipeline.services.answers import wording

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pipeline.db import CHUNK
+from pipeline.bulk import CHUNK
 from pipeline.models import FINAL_RUN, Delivery, DeliveryStatus, Document, DocumentStatus, Run
 from pipeline.services.answers import plain
 

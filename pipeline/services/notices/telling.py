@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from pipeline import notice
-from pipeline.db import clock, insert_new, one_at_a_time
+from pipeline.bulk import insert_new
+from pipeline.db import clock, one_at_a_time
 from pipeline.models import Notice, NoticeDelivery, NoticeStatus, Run, Schedule, ScheduleRevision, new_id
 from pipeline.notice import Kind
 from pipeline.settings import settings

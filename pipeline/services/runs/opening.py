@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from pipeline import pools, schedule, timing
 from pipeline.adapters import home
-from pipeline.db import clock, insert_all
+from pipeline.bulk import insert_all
+from pipeline.db import clock
 from pipeline.errors import Occupied, Refused
 from pipeline.models import Run, RunStatus, Schedule, Step, Trigger, new_run_id
 from pipeline.policies import Overlap

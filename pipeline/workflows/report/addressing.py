@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from pipeline.adapters import datasets, messages
 from pipeline.adapters.drafts import Addressee, Draft
-from pipeline.db import portions, reading
+from pipeline.bulk import portions
+from pipeline.db import reading
 from pipeline.errors import PermanentError
 from pipeline.handle import RunHandle
 from pipeline.report import WHOLE, Report

@@ -13,7 +13,8 @@ from pipeline import example
 from pipeline.adapters import datasets, messages, sources
 from pipeline.adapters.documents import bundle
 from pipeline.adapters.drafts import Batches, Draft
-from pipeline.db import ahead, portions, reading, transaction
+from pipeline.bulk import ahead, portions
+from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError, Skip
 from pipeline.failpoints import failpoint
 from pipeline.handle import RunHandle

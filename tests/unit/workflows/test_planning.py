@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from pipeline import db, failpoints
+from pipeline import bulk, failpoints
 from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError, Waiting
 from pipeline.handle import RunHandle
@@ -28,7 +28,7 @@ ANNA, BOB, CARL = (
 
 @pytest.fixture(autouse=True)
 def _small_portions(monkeypatch):
-    monkeypatch.setattr(db, "CHUNK", 2)
+    monkeypatch.setattr(bulk, "CHUNK", 2)
     yield
     failpoints.disarm()
 
