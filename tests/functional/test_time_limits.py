@@ -2,10 +2,11 @@
 
 import socket
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
-from pipeline.models import Attempt, Relay
+from pipeline.models import Attempt, Relay, Run, Step
 from tests.functional.running import REPORT, Running, running
 
 CODE = """
@@ -71,13 +72,14 @@ def kills(run):
 BUILD = """
 import os
 import signal
+import time
 
 
 def build(rows, period):
     if rows[0].customer == "BETA":
         os.kill(os.getpid(), signal.SIGKILL)
     while rows[0].customer == "GAMMA":
-        pass
+        time.sleep(0.01)
     return {}
 """
 ENDLESS = """
@@ -98,7 +100,7 @@ recipients:
 
 @pytest.fixture
 def up(tmp_path):
-    limits = {f"PIPELINE_{name}_TIMEOUT": "5" for name in ("DOCUMENT", "SOURCE", "SMTP")}
+    limits = {f"PIPELINE_{name}_TIMEOUT": "5" for name in ("SOURCE", "SMTP")} | {"PIPELINE_DOCUMENT_TIMEOUT": "15"}
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
         relays = f"smtp://127.0.0.1:{silent.getsockname()[1]},{{smtp}}"
         yield from running(tmp_path / "home", workflow=CODE, PIPELINE_SMTP_URL=relays, **limits)
@@ -109,12 +111,16 @@ def test_what_hangs_is_stopped_what_kills_is_given_up_and_the_worker_goes_on(up:
     up.schedule("hangs_for_good", "workflow: hangs_for_good\nretry: {deaf: {time_limit: 1s}}\n")
     up.schedule("kills", "workflow: kills\n")
     up.schedule("starves", "workflow: starves\nretry: {hungry: {attempts: 1}}\n")
-    up.schedule("takes_long", "workflow: hangs\ntime_limit: 1s\n")
+    up.schedule("takes_long", "workflow: hangs\ntime_limit: 5m\n")
     up.schedule("deadly_documents", REPORT + TO_EACH, **{"reports/deadly_documents.py": BUILD})
     up.schedule("endless_query", ENDLESS)
     up.schedule("shipments")
     names = ("hangs_for_good", "deadly_documents", "takes_long", "hangs", "kills", "endless_query", "starves")
     runs = {name: up.trigger(name) for name in names}
+    sleeps = (Step.run_id == runs["takes_long"], Step.name == "sleepy", Step.status == "running")
+    up.until(lambda: up.rows(Step, *sleeps), 60)
+    with up.transaction() as session:  # five minutes later
+        session.get_one(Run, runs["takes_long"]).stop_at -= timedelta(minutes=5)
     deaf = (Attempt.run_id == runs["hangs_for_good"], Attempt.outcome == "abandoned")
     killed = up.until(lambda: up.rows(Attempt, *deaf), 60)
     assert "its process was killed after 11 s" in killed[0].error or "is gone" in killed[0].error
@@ -130,13 +136,13 @@ def test_what_hangs_is_stopped_what_kills_is_given_up_and_the_worker_goes_on(up:
     assert "the database did not answer in time" in ended["endless_query"].error
     assert ended["starves"].error == "hungry: ran out of memory"
     assert ended["takes_long"].status == "failed"
-    assert ended["takes_long"].error == "took longer than its time limit of 1s allows and was stopped"
+    assert ended["takes_long"].error == "took longer than its time limit of 5m allows and was stopped"
     assert up.steps(ended["takes_long"])["sleepy"].status == "cancelled"
     made = {one.key: (one.status, one.error) for one in up.documents(ended["deadly_documents"]).values()}
     assert made == {
         "ACME": ("rendered", None),
         "BETA": ("failed", "3 processes died while they made it (memory, or a fault in a library)"),
-        "GAMMA": ("failed", "took longer than 5 s and was stopped (PIPELINE_DOCUMENT_TIMEOUT)"),
+        "GAMMA": ("failed", "took longer than 15 s and was stopped (PIPELINE_DOCUMENT_TIMEOUT)"),
         "(no key)": made["(no key)"],
     }
     assert [line["recipient"] for line in up.taken(ended["deadly_documents"])] == ["ok+acme@example.org"]

@@ -23,7 +23,7 @@ def client(postgresql_pipeline: Running) -> Iterator[httpx.Client]:
     """One with a token of scope operate, for a server on a port of its own."""
     token = postgresql_pipeline.command("token", "create", "shop", "--scope", "operate", check=True).stdout.strip()
     head = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "203.0.113.7"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", headers=head, timeout=30) as made:
+    with httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", headers=head, timeout=60) as made:
         yield made
 
 
@@ -62,7 +62,7 @@ def test_a_run_is_opened_watched_to_its_end_and_its_documents_are_shared(web):
     running, http, _ = web
     name = running.schedule("over_http")
     assert running.command("sync", check=True)
-    assert running.until(lambda: http.get("/readyz").json()["status"] == "ready" or None, 30), http.get("/readyz").text
+    assert running.until(lambda: http.get("/readyz").json()["status"] == "ready" or None, 60), http.get("/readyz").text
     opened = http.post("/api/runs", json={"schedule": name}, headers={"Idempotency-Key": "order-7"})
     assert (opened.status_code, opened.headers["Location"].startswith(PUBLIC)) == (202, True)
     path = opened.json()["status_url"].removeprefix(PUBLIC)
@@ -85,11 +85,11 @@ def test_a_command_that_is_cancelled_says_so(web):
     running.schedule("sleeper", "command: [sleep, '60']\n")
     assert running.command("sync", check=True)
     path = http.post("/api/runs", json={"schedule": "sleeper"}).json()["status_url"].removeprefix(PUBLIC)
-    running.until(lambda: http.get(path).json()["steps"]["running"] or None, 30)
+    running.until(lambda: http.get(path).json()["steps"]["running"] or None, 60)
     again = http.post("/api/runs", json={"schedule": "sleeper"})
     assert (again.status_code, again.json()["status_url"]) == (409, f"{PUBLIC}{path}")
     http.post(f"{path}/cancel", json={"reason": "too long"})
-    running.until(lambda: http.get(path).json()["over"] or None, 30)
+    running.until(lambda: http.get(path).json()["over"] or None, 60)
     assert http.get(path).json()["error"] == "cancelled by http:shop: too long"
 
 
@@ -107,7 +107,7 @@ def test_it_listens_on_this_machine_only_and_lets_those_go_who_watch_when_it_end
         assert next(heard)[0] == "progress"
         process.send_signal(signal.SIGTERM)
         assert "end" not in [kind for kind, _ in heard]
-    assert process.wait(20) in {0, -signal.SIGTERM}
+    assert process.wait(60) in {0, -signal.SIGTERM}
     log = (running.home / "web.log").read_text()
     assert "Traceback" not in log
     assert "rpt_" not in log

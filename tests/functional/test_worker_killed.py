@@ -35,13 +35,15 @@ def test_what_a_killed_worker_had_fetched_is_carried_out_by_the_next_one(sqlite_
     # Its children, also one that was just started, take their messages, and do no more with them.
     up.until(lambda: len(children(up.processes["worker"].pid)) >= 2, 30)
     with Redis(unix_socket_path=str(up.home / "var" / "broker.sock")) as broker:
-        # A step has ended before its message is answered, and each of the two counts for all that a worker may fetch.
-        up.until(lambda: not broker.hlen("unacked"), 30)
+        # A step has ended before its message is answered, and each of the two counts for all that a worker may fetch;
+        # what other tests have begun goes on.
+        up.until(lambda: not up.rows(Run, Run.status.in_(["queued", "running", "cancelling"])), 60)
+        up.until(lambda: not broker.hlen("unacked"), 60)
         for child in children(up.processes["worker"].pid):
             os.kill(child, signal.SIGSTOP)
         run_id = up.trigger("fetched")
         up.celery("call", "run.start", "--kwargs", '{"schedule": "fetched"}')
-        up.until(lambda: laid_aside(broker) == {"run.expand", "run.start"}, 30)
+        up.until(lambda: laid_aside(broker) == {"run.expand", "run.start"}, 60)
     up.kill("worker")
     for part in ("worker", "beat"):
         up.start(part)
