@@ -469,7 +469,7 @@ def test_who_is_killed_while_it_waits_for_a_place_dies_over_no_message(server, m
     use(monkeypatch, RATE="1/s")
     run = make_batch("ann", "bob")
     with monkeypatch.context() as patch:
-        patch.setattr(sending, "time", SimpleNamespace(monotonic=time.monotonic, sleep=killed))
+        patch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=killed))
         for _ in range(1 + steps.POISONOUS):
             dies(run)
     assert statuses(run) == {"ann": "accepted", "bob": "sending"}
