@@ -100,7 +100,7 @@ def edited(home: Path) -> Iterator[Path]:
         yield home
     finally:
         up.send_signal(signal.SIGINT)
-        assert up.wait(60) == 0
+        assert up.wait(100) == 0
     assert running(Settings(home=home)) is None
 
 

@@ -23,7 +23,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     path = tmp_path_factory.mktemp("example") / "flights.db"
     command = [sys.executable, "-c", BUILD, str(path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    return path, [process.communicate(timeout=60)[0].strip() for process in processes]
+    return path, [process.communicate(timeout=110)[0].strip() for process in processes]
 
 
 @pytest.fixture
