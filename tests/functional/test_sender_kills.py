@@ -21,7 +21,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline import db, healing
-from pipeline.db import reading
+from pipeline.db import reading, transaction
 from pipeline.models import Base, Delivery, DeliveryAttempt, Run, Step
 from pipeline.services import late
 from pipeline.settings import settings
@@ -82,7 +82,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
             patched.delenv(name)
-        ours = {"HOME": str(home), "DATABASE_URL": url, "MAIL": "live", "SMTP_URL": smtp.url, "LEASE": "2"}
+        ours = {"HOME": str(home), "DATABASE_URL": url, "MAIL": "live", "SMTP_URL": smtp.url}
         ours["RATE"] = "rated.example 20/s"
         for name, value in ours.items():
             patched.setenv(f"PIPELINE_{name}", value)
@@ -167,6 +167,8 @@ def asleep(place: Place, run: Run, failpoint: str) -> int:
     """A sender that fell asleep there, and whose step was taken away and carried out by another one."""
     slept = place.senders.start(run.id, **{failpoint: "stop:1"})
     until(lambda: Path(f"/proc/{slept}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    with transaction() as session:  # its lease is over, and nobody else's
+        session.query(Step).filter_by(run_id=run.id, status="running").update({"lease_until": run.created_at})
     until(lambda: heal() or acts.step(run, "deliver:0").status == "queued")
     wait_for(place.senders.start(run.id))
     return slept

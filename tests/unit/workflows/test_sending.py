@@ -113,7 +113,7 @@ def name_of(server):
 
 def is_left(server):
     """Whether nobody is connected to the server, which may hear of that a moment later."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while server.open and time.monotonic() < deadline:
         time.sleep(0.01)
     return not server.open
