@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -152,11 +153,12 @@ def send_once_more(page: Page, site: Site, eyes: Eyes) -> None:
 
 def backfill(page: Page, site: Site, eyes: Eyes) -> None:
     """Looked at, opened, and seen to its end; of many days for the picture of a schedule's year."""
-    first, runs = ("2026-01-20", 43) if eyes.draws else ("2026-03-02", 2)
+    last = (datetime.now(UTC).date().replace(day=1) - timedelta(days=1)).replace(day=3)  # of last month
+    runs = 43 if eyes.draws else 2
     page.goto(f"{site.url}/schedules/night_totals")
     page.get_by_role("link", name="Backfill …").click()
-    page.get_by_label("First day").fill(first)
-    page.get_by_label("Last day").fill("2026-03-03")
+    page.get_by_label("First day").fill(f"{last - timedelta(days=runs - 1)}")
+    page.get_by_label("Last day").fill(f"{last}")
     page.get_by_role("button", name="Look").click()
     eyes.check_all_over(page)
     page.get_by_label("At a time").fill("4")

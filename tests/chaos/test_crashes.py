@@ -82,7 +82,7 @@ def test_who_wakes_up_after_his_lease_writes_over_nothing(pipeline: Running, tmp
         assert (slept.step_id, slept.worker) == (step.id, step.lease_owner)
         files = {one.key: one.error for one in pipeline.documents(run).values()}
         os.kill(pid_of(step), signal.SIGCONT)
-        pipeline.until(lambda: "was taken over by another process" in (pipeline.home / "worker.log").read_text(), 30)
+        pipeline.until(lambda: "was taken over by another process" in (pipeline.home / "worker.log").read_text(), 60)
     assert {one.key: one.error for one in pipeline.documents(run).values()} == files
     assert_done_once(pipeline, pipeline.one(Run, Run.id == run.id))
 
@@ -114,6 +114,7 @@ def patient(run):
 
 def test_who_has_begun_is_known_and_recorded_although_the_database_crashed_meanwhile(tmp_path: Path) -> None:
     with site(tmp_path / "home", parts=("worker1", "beat1")) as place:
+        place.environment["PIPELINE_LEASE"] = "30"
         (place.home / "workflows" / "patient.py").write_text(PATIENT)
         place.schedule("patient", "workflow: patient\n")
         place.command("sync", check=True)
@@ -122,7 +123,7 @@ def test_who_has_begun_is_known_and_recorded_although_the_database_crashed_meanw
         place.until((place.home / "waits").exists, 60)
         place.database.stop(signal.SIGQUIT)
         (place.home / "go").touch()
-        place.until(lambda: "the database is away" in (place.home / "worker1.log").read_text(), 30)
+        place.until(lambda: "the database is away" in (place.home / "worker1.log").read_text(), 60)
         place.database.start()
         run = place.finished(run_id)
         (step,) = place.rows(Step, Step.run_id == run_id, Step.name == "wait")
@@ -136,6 +137,7 @@ def test_who_has_begun_is_known_and_recorded_although_the_database_crashed_meanw
 
 def test_what_a_step_had_made_is_there_although_the_database_crashed_before_it_was_recorded(tmp_path: Path) -> None:
     with site(tmp_path / "home", parts=("worker1", "beat1")) as place:
+        place.environment["PIPELINE_LEASE"] = "30"
         (place.home / "one.csv").write_text("key,value\nk1,1\n")
         place.schedule("one", ONE)
         place.command("sync", check=True)
@@ -143,7 +145,7 @@ def test_what_a_step_had_made_is_there_although_the_database_crashed_before_it_w
         place.start("beat1")
         place.start("worker1", PIPELINE_FAILPOINTS="render.acted=stop", PIPELINE_FAILPOINTS_ONCE=str(tmp_path))
         run_id = place.trigger("one")
-        place.until((tmp_path / "render.acted").exists, 60)
+        place.until(lambda: asleep(place, run_id), 60)
         place.database.stop(signal.SIGQUIT)
         place.database.start()
         for pid in place.children("worker1"):

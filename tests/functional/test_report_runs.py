@@ -202,7 +202,7 @@ def test_a_dead_relay_parks_the_deliveries_until_it_is_back(pipeline: Running) -
     pipeline.smtp.stop()
     try:
         run_id = pipeline.trigger("patient")
-        pipeline.until(lambda: any(one.outcome == "parked" for one in pipeline.rows_of_attempts(run_id)), 30)
+        pipeline.until(lambda: any(one.outcome == "parked" for one in pipeline.rows_of_attempts(run_id)), 60)
         assert {one.status for one in pipeline.rows_of_deliveries(run_id)} <= {"queued", "sending", "skipped"}
         assert pipeline.one(Run, Run.id == run_id).status == "running"
     finally:
@@ -299,7 +299,7 @@ def test_celery_call_opens_a_run_that_every_command_knows_by_its_task_id(pipelin
     done = pipeline.celery("call", "run.start", "--kwargs", json.dumps({"schedule": "called", "send": False}))
     task_id = done.stdout.strip()
 
-    run = pipeline.until(lambda: next(iter(pipeline.rows(Run, Run.idempotency_key == task_id)), None), 30)
+    run = pipeline.until(lambda: next(iter(pipeline.rows(Run, Run.idempotency_key == task_id)), None), 60)
     assert pipeline.finished(run.id).status == "succeeded"
     shown = json.loads(pipeline.command("show", task_id, "--json").stdout)
     assert shown["run"]["id"] == str(run.id)
@@ -312,7 +312,7 @@ def test_celery_call_for_an_unknown_schedule_is_a_failure_with_the_sentence(pipe
     task_id = pipeline.celery("call", "run.start", "--kwargs", '{"schedule": "custmer_weekly"}').stdout.strip()
 
     result = pipeline.until(
-        lambda: found if (found := pipeline.celery("result", "--traceback", task_id)).stdout else None, 30
+        lambda: found if (found := pipeline.celery("result", "--traceback", task_id)).stdout else None, 60
     )
     assert "did you mean customer_weekly?" in result.stdout + result.stderr
 

@@ -27,7 +27,7 @@ def waits(pipeline: Running, run_id: UUID, said: str) -> Run:
         run = pipeline.one(Run, Run.id == run_id)
         return run if run.status == "waiting" and said in str(run.error) else None
 
-    return pipeline.until(look, 30, lambda: str(vars(pipeline.one(Run, Run.id == run_id))))
+    return pipeline.until(look, 60, lambda: str(vars(pipeline.one(Run, Run.id == run_id))))
 
 
 def test_a_run_waits_for_another_and_then_for_its_data(pipeline: Running) -> None:
