@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from pipeline import interrupting, stopping
+from pipeline import interrupting, leases, stopping
 from pipeline.errors import Waiting
 from pipeline.handle import RunHandle
 from tests.factories import make_run
@@ -79,3 +81,19 @@ def test_how_a_step_ended_is_recorded_before_its_process_goes(handle):
         assert handle.ending
         assert handle.died == []
     assert handle.died == ["SIGTERM"]
+
+
+def test_a_cancelled_step_has_its_seconds_though_its_process_stood_still(handle, monkeypatch):
+    handle.cancelled, signals, moments = "cancelled by anna", [], count(step=100)
+    monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    keeper = leases._Keeper(handle, lambda: None)
+    monkeypatch.setattr(keeper, "_signal", lambda _, what: signals.append(what))
+
+    def looks(number: int) -> list[str]:
+        ends = iter([False] * number + [True])
+        monkeypatch.setattr(keeper._done, "wait", lambda _: next(ends))
+        keeper.run()
+        return signals
+
+    assert looks(1) == []
+    assert looks(1) == ["interrupted"]
