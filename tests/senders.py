@@ -158,17 +158,7 @@ def main() -> None:
         wanted = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            for name, what in wanted["failpoints"].items():
-                word, _, passes = what.partition(":")
-                arm(
-                    name.replace("_", "."),
-                    lambda word=word: os.kill(os.getpid(), _ACTIONS[word]),
-                    passes=int(passes or 1),
-                )
-            try:
-                carry_out(UUID(wanted["run"]))
-            finally:
-                os._exit(0)
+            begin(wanted["run"], wanted["failpoints"])
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
 

@@ -99,7 +99,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(home, url, _link(up, home / "up.log"), smtp, environment)
     finally:
         up.send_signal(signal.SIGINT)
-        up.wait(60)
+        up.wait(120)
         smtp.stop()
 
 

@@ -12,7 +12,7 @@ from pipeline.notice import Kind
 from pipeline.services import braking, notices
 from pipeline.services.answers import today
 from pipeline.services.audit import Actor
-from tests.factories import finished_run, make_run, make_schedule
+from tests.factories import MONDAY, finished_run, make_run, make_schedule
 from tests.unit.console.visits import text_of
 
 NOW = datetime.now(UTC)
@@ -23,6 +23,12 @@ HOUR = timedelta(hours=1)
 def a_beat_is_well(database):
     with transaction() as session:
         session.add(Heartbeat(name="beat@here:1", at=datetime.now(UTC)))
+
+
+@pytest.fixture
+def monday(monkeypatch):
+    """It is Monday morning: the day has not just begun, and does not end meanwhile."""
+    monkeypatch.setattr(today, "clock", lambda _: MONDAY)
 
 
 def test_all_is_not_well_while_nothing_fires_or_nothing_is_sent(http):
@@ -42,10 +48,10 @@ def test_an_empty_day_says_that_all_is_well(http):
     assert "Nothing is due." in said
 
 
-def test_what_ran_runs_and_is_due_stands_on_one_line_for_each_schedule(http):
+def test_what_ran_runs_and_is_due_stands_on_one_line_for_each_schedule(http, monday):
     make_schedule(when={"cron": "*/10 * * * *"})
-    run = finished_run(due_at=NOW - timedelta(seconds=30))
-    going = make_run("invoices", due_at=NOW, status="running", started_at=NOW)
+    run = finished_run(due_at=MONDAY - timedelta(seconds=30))
+    going = make_run("invoices", due_at=MONDAY, status="running", started_at=MONDAY)
     page = http.get("/").text
     assert page.count('class="good"') >= 1
     assert page.count('class="busy"') >= 1
@@ -54,12 +60,12 @@ def test_what_ran_runs_and_is_due_stands_on_one_line_for_each_schedule(http):
     assert "<html" not in http.get("/today/live").text
 
 
-def test_a_day_with_more_runs_than_are_drawn_says_so(http, monkeypatch):
+def test_a_day_with_more_runs_than_are_drawn_says_so(http, monday, monkeypatch):
     monkeypatch.setattr(today, "RUNS", 2)
     for seconds in (30, 20):
-        finished_run(due_at=NOW - timedelta(seconds=seconds))
+        finished_run(due_at=MONDAY - timedelta(seconds=seconds))
     assert "There is more than is drawn here" not in text_of(http.get("/").text)
-    finished_run(due_at=NOW - timedelta(seconds=10))
+    finished_run(due_at=MONDAY - timedelta(seconds=10))
     assert "There is more than is drawn here" in text_of(http.get("/").text)
 
 
