@@ -114,10 +114,10 @@ def heal() -> None:
     healing.heal()
 
 
-def until(look: Callable[[], object], seconds: float = 60) -> None:
+def until(look: Callable[[], object], seconds: float = 60, otherwise: Callable[[], object] = str) -> None:
     deadline = time.monotonic() + seconds
     while not look():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, otherwise()
         time.sleep(0.02)
 
 
@@ -278,7 +278,7 @@ def test_a_soak_with_senders_killed_at_random_loses_and_doubles_nothing(place: P
         with suppress(ProcessLookupError):  # it was quicker
             os.kill(victim, signal.SIGKILL)
         alive.append(place.senders.start(run.id))
-    until(lambda: heal() or is_done(run), 120)
+    until(lambda: heal() or is_done(run), 120, lambda: stands(run))
 
     found = place.check(run, kills)
     taken = place.taken(run)
@@ -288,6 +288,12 @@ def test_a_soak_with_senders_killed_at_random_loses_and_doubles_nothing(place: P
         f"doubled {sum(count > 1 for count in taken.values())}, uncertain {found['uncertain']}\n"
     )
     assert found["accepted"] + found["uncertain"] == recipients
+
+
+def stands(run: Run) -> list[tuple[object, ...]]:
+    with reading() as session:
+        mine = session.query(Step).filter_by(run_id=run.id)
+        return [(step.name, step.status, step.not_before, step.lease_owner, step.error) for step in mine]
 
 
 def has_sent(pid: int, run: Run) -> bool:
