@@ -23,6 +23,7 @@ PLACE = 7
 @pytest.fixture
 def process(monkeypatch):
     monkeypatch.setattr(hung, "PATIENCE", 0.0)
+    monkeypatch.setattr(hung, "SILENT", 600.0)  # longer than a machine stands still
     with subprocess.Popen(["sleep", "60"]) as found:
         yield found
         found.kill()
