@@ -9,7 +9,6 @@ from pathlib import Path
 
 from redis import Redis
 
-from pipeline.celery import QUEUES
 from pipeline.models import Run, RunEvent
 from tests.functional.running import Running
 
@@ -23,29 +22,35 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def laid_aside(broker: Redis) -> set[str]:
-    """The tasks of which a worker of ours has the messages; what a foreign one left, others look after."""
-    laid = [json.loads(one) for one in broker.hvals("unacked")]
-    return {message["headers"]["task"] for message, _, queue in laid if queue in QUEUES}
+def laid_aside(broker: Redis) -> dict[bytes, str]:
+    """The tasks of which workers have the messages, living or dead, by the messages' tags."""
+    return {tag: json.loads(laid)[0]["headers"]["task"] for tag, laid in broker.hgetall("unacked").items()}
+
+
+def is_idle(up: Running) -> bool:
+    """Whether the worker has answered all that it fetched: each message counts for what it may fetch."""
+    said = [up.celery("inspect", "--json", what) for what in ("active", "reserved")]
+    return all(one.returncode == 0 and list(json.loads(one.stdout).values()) == [[]] for one in said)
 
 
 def test_what_a_killed_worker_had_fetched_is_carried_out_by_the_next_one(sqlite_pipeline: Running) -> None:
     up = sqlite_pipeline
     up.schedule("fetched", ECHO)
     assert up.run("fetched").status == "succeeded"
+    # What other tests have begun goes on.
+    up.until(lambda: not up.rows(Run, Run.status.in_(["queued", "running", "cancelling"])), 60)
+    up.until(lambda: is_idle(up), 60)
+    up.kill("beat")  # one that has just begun puts back what it finds laid aside
     # Its children, also one that was just started, take their messages, and do no more with them.
     up.until(lambda: len(children(up.processes["worker"].pid)) >= 2, 30)
+    for child in children(up.processes["worker"].pid):
+        os.kill(child, signal.SIGSTOP)
     with Redis(unix_socket_path=str(up.home / "var" / "broker.sock")) as broker:
-        # A step has ended before its message is answered, and each of the two counts for all that a worker may fetch;
-        # what other tests have begun goes on.
-        up.until(lambda: not up.rows(Run, Run.status.in_(["queued", "running", "cancelling"])), 60)
-        up.until(lambda: not laid_aside(broker), 60)
-        up.kill("beat")  # one that has just begun puts back what it finds laid aside
-        for child in children(up.processes["worker"].pid):
-            os.kill(child, signal.SIGSTOP)
+        before = laid_aside(broker).keys()
         run_id = up.trigger("fetched")
         up.celery("call", "run.start", "--kwargs", '{"schedule": "fetched"}')
-        up.until(lambda: laid_aside(broker) == {"run.expand", "run.start"}, 60)
+        now = ["run.expand", "run.start"]
+        up.until(lambda: sorted(task for tag, task in laid_aside(broker).items() if tag not in before) == now, 60)
     up.kill("worker")
     for part in ("worker", "beat"):
         up.start(part)

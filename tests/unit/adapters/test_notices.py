@@ -235,7 +235,7 @@ def test_nobody_there_is_tried_again_and_its_path_is_not_told(home, webhook):
 
 def test_one_that_does_not_answer_in_time_is_tried_again(home, webhook, monkeypatch):
     monkeypatch.setattr(notices.sending, "PATIENCE", 0.2)
-    webhook.slow = 1.0
+    webhook.slow = 30.0
 
     with pytest.raises(TransientError, match="does not answer"):
         notices.send(target(webhook.url), letter())
