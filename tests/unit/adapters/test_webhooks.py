@@ -146,7 +146,7 @@ def test_an_answer_that_is_lost_leaves_a_doubt(home, webhook):
 
 
 def test_no_answer_in_time_leaves_a_doubt(home, webhook, monkeypatch):
-    webhook.slow = 1.0
+    webhook.slow = 30.0
     monkeypatch.setattr(webhooks, "ANSWER", 0.1)
     webhooks._client.cache_clear()
 
