@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -39,6 +40,8 @@ class Choice:
     down_since: datetime | None = None
     # A person has stopped it, and knows.
     stopped: bool = False
+    # Seconds after which one may be tried that comes before it, and is down.
+    better_in: float = math.inf
 
 
 def choose(session: Session, known: Mapping[str, str], now: datetime, run_id: UUID) -> Choice:
@@ -48,12 +51,13 @@ def choose(session: Session, known: Mapping[str, str], now: datetime, run_id: UU
     for name in (ALL, of_run(run_id)):
         if name in rows and (found := _halt(rows[name])):
             return found
-    refusals = []
+    refusals, better_in = [], math.inf
     for name, fingerprint in known.items():
         found = _usable(session, rows.get(name), name, fingerprint, now)
         if found.name is not None:
-            return found
+            return replace(found, better_in=better_in)
         refusals.append(found)
+        better_in = min(better_in, math.inf if found.wait is None else found.wait)
     waits = [one for one in refusals if one.wait is not None]
     if waits:
         return min(waits, key=lambda one: one.wait or 0)

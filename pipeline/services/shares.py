@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -87,7 +87,9 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     copies = [one.id for one in claimable if one.channel == Channel.FILE][:MOST]
     if copies:
         return Share(ledger.claim(session, copies, attempt_id))
-    if not claimable and not _queued(session, run_id, batch)[1]:
+    # Before it waits: there may be room by now, or at another relay than the one that had none.
+    claimable = claimable or ledger.claimable(session, run_id, batch, now, whatever_the_rates=True)
+    if not claimable:
         return Share()
     if webhook := _webhook(session, run_id, batch) if way.webhooks else None:
         way = way.of_webhook(webhook)
@@ -95,21 +97,16 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     if choice.name is None:
         return Share(pause=_pause(choice))
     _go_on(session, run_id)
-    if choice.name != next(iter(way.relays)):  # others may have had no room at the one that is not used now
-        claimable = ledger.claimable(session, run_id, batch, now, whatever_the_rates=True)
     rates = rationing.rates_of(session, choice.name, way.rates, now, way.each.get(choice.name))
-    granted, lent = _granted(session, claimable[:1] if choice.probe else claimable, rates, way, attempt_id)
+    granted, lent = _granted(session, claimable, rates, way, attempt_id, most=1 if choice.probe else MOST)
     if not granted:
-        return Share(pause=_until_there_is_room(session, run_id, batch, rates, now))
+        pause = _until_there_is_room(session, run_id, batch, rates, now)
+        return Share(pause=replace(pause, seconds=min(pause.seconds, choice.better_in)))
     return Share(ledger.claim(session, granted, attempt_id), choice.name, lent, choice.probe)
 
 
 def look_again(session: Session, now: datetime) -> None:
     """Whatever waits for its turn asks for it anew: a worker has started, with other rates or relays perhaps."""
-    waiting = (ACTIVE_STEP, Step.status == StepStatus.QUEUED, Step.not_before > now, Step.error.startswith(ITS_TURN))
-    late = (Delivery.status == DeliveryStatus.QUEUED, Delivery.not_before > now)
-    theirs = select(Delivery.id).where(*late, Delivery.run_id.in_(select(Step.run_id).where(*waiting)))
-    ledger.put(session, [Delivery.id.in_(theirs.with_for_update(skip_locked=True))], not_before=None)
     steps.wake(session, "deliver", now, saying=ITS_TURN)
 
 
@@ -120,13 +117,13 @@ def _webhook(session: Session, run_id: UUID, batch: int) -> str | None:
 
 
 def _granted(
-    session: Session, claimable: Sequence[Claimable], rates: Rates, way: Way, attempt_id: UUID
+    session: Session, claimable: Sequence[Claimable], rates: Rates, way: Way, attempt_id: UUID, *, most: int
 ) -> tuple[Sequence[UUID], Lent]:
-    """Whom the rates let go, in that order, by which places; the others stay queued until there is room."""
-    if not rates or not claimable:
-        return [one.id for one in claimable[:MOST]], UNLIMITED
+    """Whom the rates let go, `most` at most, by which places; the others stay queued until there is room."""
+    if not rates:
+        return [one.id for one in claimable[:most]], UNLIMITED
     wanting = [(one.id, way.envelope(one.address)) for one in claimable]
-    granted, late, lent = rationing.ration(session, rates, wanting, attempt_id, MOST)
+    granted, late, lent = rationing.ration(session, rates, wanting, attempt_id, most)
     for until, ids in late.items():
         ledger.postpone(session, ids, until)
     return granted, lent

@@ -281,7 +281,10 @@ def waits(run, number, due, why="waits for its turn: relay.example:25 1/m"):
 
 def test_a_worker_that_starts_with_other_rates_waits_no_longer_by_the_old_ones(run, time):
     people(run, 3)
-    assert len(take(run, at_work(run), "1/h").deliveries) == 1
+    first = at_work(run)
+    share = take(run, first, "1/h")
+    times(share)
+    give_places_back(share, first)
     due = time.now + timedelta(seconds=take(run, at_work(run), "1/h").pause.seconds)
     assert due > time.now + timedelta(minutes=30)
     waits(run, 0, due)
@@ -306,6 +309,61 @@ def test_what_has_no_room_at_a_relay_waits_for_it_and_goes_by_the_next_one_once_
     write(lambda session: setattr(relays.find(session, RELAY), "stopped_at", time.now))
     share = take(run, at_work(run), *relays_and_rates)
     assert (share.relay, len(share.deliveries)) == ("next.example:25", 2)
+
+
+@pytest.fixture
+def with_the_next_one(run, time):
+    """Three people, of whom one had room at the next relay while the first was down; the others wait there."""
+    relays_and_rates = ("next.example:25 1/d", "next.example:25")
+    people(run, 3)
+    write(relays.failed, RELAY, "Connection refused", time.now)
+    first = at_work(run)
+    share = take(run, first, *relays_and_rates)
+    assert (share.relay, len(share.deliveries)) == ("next.example:25", 1)
+    times(share)
+    give_places_back(share, first)
+    return relays_and_rates
+
+
+def test_what_has_no_room_at_the_next_relay_tries_the_first_one_as_soon_as_it_may_be_back(run, time, with_the_next_one):
+    assert take(run, at_work(run), *with_the_next_one).pause.seconds == 30
+
+    time.passes(seconds=30)
+    share = take(run, at_work(run), *with_the_next_one)
+    assert (share.relay, share.probe, len(share.deliveries)) == (RELAY, True, 1)
+    assert take(run, at_work(run), *with_the_next_one).pause.seconds == 30  # one tries, others wait for that
+    write(relays.answered, RELAY, time.now)
+    assert len(take(run, at_work(run), *with_the_next_one).deliveries) == 1
+
+
+def test_what_has_no_room_at_the_next_relay_goes_by_the_first_one_once_a_person_lets_it(run, with_the_next_one):
+    assert take(run, at_work(run), *with_the_next_one).pause
+    write(braking.start, Actor("anna", "cli"), RELAY)
+    share = take(run, at_work(run), *with_the_next_one)
+    assert (share.relay, len(share.deliveries)) == (RELAY, 2)
+
+
+def test_what_a_server_turned_away_keeps_its_time_whichever_relay_is_used(run, time, with_the_next_one):
+    later = time.now + timedelta(hours=1)
+    write(lambda session: ledger.put(session, (Delivery.status == "queued",), status="deferred", not_before=later))
+    write(relays.answered, RELAY, time.now)
+    share = take(run, at_work(run), *with_the_next_one)
+    assert (share.deliveries, share.pause) == ((), None)
+
+
+def test_a_relay_is_tried_with_a_message_that_has_room(run, attempt, time):
+    queued(run, "ann@gmail.com")
+    first = at_work(run)
+    share = take(run, first, "gmail.com 1/d")
+    times(share)
+    give_places_back(share, first)
+    queued(run, "bea@gmail.com")
+    people(run, 2, "y.example")
+    write(relays.failed, RELAY, "Connection refused", time.now)
+    time.passes(seconds=30)
+
+    share = take(run, at_work(run), "gmail.com 1/d")
+    assert ([one.address for one in share.deliveries], share.probe) == (["p00@y.example"], True)
 
 
 def test_who_waits_for_a_rate_of_a_relay_that_a_person_stops_looks_for_another(run, time):
