@@ -88,10 +88,13 @@ def _why_not(session: Session, first: Delivery, address: str | None, barred: Map
         return barred[to]
     if address is None and first.status == DeliveryStatus.FAILED and first.batch is None:
         return first.reason or first.status  # the plan refused it, for an address that could be none
-    same = (Delivery.run_id == first.run_id, Delivery.channel == first.channel, Delivery.key == first.key)
-    unsettled = (Delivery.repeat > 0, Delivery.status.in_((*OPEN_DELIVERY, DeliveryStatus.UNCERTAIN)))
-    row = session.scalar(select(Delivery).where(*same, Delivery.address == to, *unsettled).limit(1))
-    return f"{first.key} is being sent once more already ({row.status}: {row.reason})" if row else None
+    unsettled = Delivery.status.in_((*OPEN_DELIVERY, DeliveryStatus.UNCERTAIN))
+    mine = (Delivery.repeat_of == first.id, Delivery.address == to, unsettled)
+    row = session.scalar(select(Delivery).where(*mine).limit(1))
+    if row is None:
+        return None
+    way_out = "resolve` settles it" if row.status == DeliveryStatus.UNCERTAIN else "skip` gives it up"
+    return f"{first.key} is being sent once more already ({row.status}: {row.reason}): `pipeline {way_out}"
 
 
 def _is_webhook(to: str | None) -> bool:

@@ -123,10 +123,15 @@ def test_a_repeat_is_a_delivery_of_its_own_linked_to_the_first(run, time):
     action, _, detail = on_record()[0]
     assert (action, detail["reason"], detail["deliveries"]) == ("resend", "lost in her spam", [str(made.id)])
 
-    with pytest.raises(Refused, match=r"to anna@acme.example: ACME is being sent once more already"):
+    with pytest.raises(
+        Refused, match=r"ACME is being sent once more already \(deferred: to be .*\): `pipeline skip` gives"
+    ):
         do(repeating.resend, run, ["ACME"], to="anna@acme.example")
     with transaction() as session:
-        session.get_one(Delivery, made.id).status = "accepted"
+        session.get_one(Delivery, made.id).status = "uncertain"
+    with pytest.raises(Refused, match=r"already \(uncertain: .*\): `pipeline resolve` settles it"):
+        do(repeating.resend, run, ["ACME"], to="anna@acme.example")
+    do(settling.resolve, run, ["anna@acme.example"], sent=True)
     (second,) = do(repeating.resend, run, ["ACME"], to="anna@acme.example")
     assert second.repeat == 2
 
@@ -205,6 +210,17 @@ def test_a_combined_message_is_repeated_with_all_its_documents(run):
     with reading() as session:
         carried = session.query(DeliveryDocument).filter_by(delivery_id=made.id)
         assert {one.document_id for one in carried} == {one.id for one in documents}
+
+
+def test_two_combined_messages_may_be_on_their_way_to_one_address(run):
+    for key, whom in (("Globex", "dan"), ("Initech", "eva")):
+        document, first = make_document(run, key), make_delivery(run, f"{whom}@globex.example", "*")
+        with transaction() as session:
+            session.add(DeliveryDocument(delivery_id=first.id, document_id=document.id))
+    for key in ("Globex", "Initech"):
+        do(repeating.resend, run, [key], to="boss@globex.example")
+    with pytest.raises(Refused, match="is being sent once more already"):
+        do(repeating.resend, run, ["Initech"], to="boss@globex.example")
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from sqlalchemy import select
 from pipeline.db import reading, transaction
 from pipeline.errors import Refused
 from pipeline.models import Audit, Run, RunEvent, Step
-from pipeline.services import approvals, brokers, cancelling, pausing, rerunning
+from pipeline.services import approvals, brokers, cancelling, pausing, repeating, rerunning, settling
 from pipeline.services.audit import Actor
 from pipeline.services.rerunning import Wish
-from tests.factories import finished_run, make_run, make_schedule
+from tests.factories import finished_run, make_delivery, make_document, make_run, make_schedule
 from tests.unit.services import acts
 from tests.unit.services.test_approvals import asking
 
@@ -137,3 +137,11 @@ def test_a_pause_with_other_words_replaces_the_first_and_says_so():
         True, "and mend the roof", "paused since 16 Nov 07:00 by cli:anna@desk: we move",
     )  # fmt: skip
     assert on_record("pause") == ["anna@desk", "bob@desk"]
+
+
+def test_the_same_is_resent_by_one_and_the_other_is_told(time):
+    run = finished_run()
+    make_delivery(run, document_id=make_document(run).id)
+    told = at_once(lambda session, actor: len(repeating.resend(session, actor, settling.lock(session, run), ["ACME"])))
+    (by,) = on_record("resend")
+    assert f"ACME is being sent once more already (deferred: to be sent once more, says {by})" in late(told)
