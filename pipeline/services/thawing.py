@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from pipeline.bulk import is_one_of
 from pipeline.db import clock
@@ -76,7 +76,7 @@ def plan_again(session: Session, run: Run) -> None:
     session.execute(update(Document).where(*documents).values(values).execution_options(synchronize_session=False))
     # What a person had skipped has a batch; what the plan itself had left out has none.
     by_hand = (Delivery.status == DeliveryStatus.SKIPPED) & Delivery.batch.is_not(None) & ~_unwanted()
-    open_ = (Delivery.status.not_in(WENT_OUT), ~by_hand, Delivery.repeat == 0)
+    open_ = (Delivery.status.not_in(WENT_OUT), ~by_hand, Delivery.repeat == 0, ~_made_good())
     carried = select(Delivery.id).where(Delivery.run_id == run.id, *open_)
     gone = delete(DeliveryDocument).where(DeliveryDocument.delivery_id.in_(carried))
     session.execute(gone.execution_options(synchronize_session=False))
@@ -135,7 +135,21 @@ def _deliverable(statuses: Collection[DeliveryStatus]) -> tuple[ColumnElement[bo
     )
     # What the plan itself refused, for its address, has no batch.
     whole = or_(rendered, (Delivery.key == freezing.COMBINED) & carries)
-    return Delivery.status.in_(statuses), Delivery.batch.is_not(None), whole
+    again, first = aliased(Delivery), func.coalesce(Delivery.repeat_of, Delivery.id)
+    later = exists().where(
+        again.repeat_of == first,
+        again.address == Delivery.address,
+        again.repeat > Delivery.repeat,
+        again.status.in_(statuses),
+    )
+    # Of one and its repeats, if all were lost, the last: nobody gets it twice.
+    return Delivery.status.in_(statuses), Delivery.batch.is_not(None), whole, ~_made_good(), ~later
+
+
+def _made_good() -> ColumnElement[bool]:
+    """Somebody had it sent once more, and that went out."""
+    again = aliased(Delivery)
+    return exists().where(again.repeat_of == Delivery.id, again.status.in_(WENT_OUT))
 
 
 def _went_out_with(document_id: Any) -> ColumnElement[bool]:
@@ -152,4 +166,4 @@ def _put(session: Session, run: Run, where: Sequence[ColumnElement[bool]], **val
     """Open deliveries that have a place in a batch, or are about to get one, in the run's generation."""
     fresh = {"reason": None, "cause": None, "phase": None, "not_before": None, "generation": run.generation, **values}
     batched = () if "batch" in values else (Delivery.batch.is_not(None),)
-    return ledger.put(session, (Delivery.run_id == run.id, *batched, *where), **fresh)
+    return ledger.put(session, (Delivery.run_id == run.id, *batched, *where, ~_made_good()), **fresh)

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from pipeline.db import reading, transaction
 from pipeline.errors import PermanentError, Refused
 from pipeline.models import Audit, Delivery, Document, Run, RunEvent, RunStatus, Step
-from pipeline.services import deliveries, documents, freezing, rerunning, runs, thawing
+from pipeline.services import deliveries, documents, freezing, repeating, rerunning, runs, thawing
 from pipeline.services.audit import Actor
 from pipeline.services.canvases import Planned
 from pipeline.services.freezing import Addressee
@@ -288,6 +288,32 @@ def test_failed_deliveries_are_tried_again_as_late_ones_and_the_run_ends_anew(de
     carry_out(delivered, "deliver:1/2")
     carry_out(delivered, "finish/2", Verdict(RunStatus.SUCCEEDED))
     assert acts.reread(delivered).status == "succeeded"
+
+
+def resent(run, *statuses):
+    """Globex's message, which had failed, was sent once more by hand, time and again: what became of each."""
+    for status in statuses:
+        with transaction() as session:
+            (made,) = repeating.resend(session, ANNA, runs.lock_to_close(session, run.id), ["Globex"])
+            made.status = status
+            session.get_one(Run, run.id).waiting_for = None
+
+
+def test_what_was_made_good_by_hand_is_not_sent_again(delivered):
+    resent(delivered, "accepted")
+    with pytest.raises(Refused):
+        rerun(delivered, failed_deliveries=True)
+    rerun(delivered, everything=True)
+    assert deliveries_of(delivered) == [("ACME", "accepted", 0), ("Globex", "failed", 0), ("Globex", "accepted", 1)]
+
+
+def test_of_what_failed_by_hand_as_well_one_is_tried_again(delivered):
+    resent(delivered, "failed", "expired", "skipped")
+    rerun(delivered, failed_deliveries=True)
+    assert deliveries_of(delivered) == [
+        ("ACME", "accepted", 0), ("Globex", "failed", 0), ("Globex", "failed", 1),
+        ("Globex", "deferred", 2), ("Globex", "skipped", 3),
+    ]  # fmt: skip
 
 
 def test_who_had_theirs_gets_it_again_only_by_force(delivered):
