@@ -131,9 +131,13 @@ class Relay:
 
     def leave(self) -> None:
         """Hang up if the server was told of a message, which does not come: it would wait for it."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            return  # another thread hands one over, which may take minutes
+        try:
             if self._connection is not None and self._connection.announced is not None:
                 self.drop()
+        finally:
+            self._lock.release()
 
     def drop(self) -> None:
         """Hang up without a word."""

@@ -161,6 +161,20 @@ def test_a_server_that_waits_for_what_does_not_come_is_left_and_takes_nothing_fo
     assert smtp_server.connections == 2
 
 
+def test_who_leaves_a_relay_does_not_wait_for_the_message_that_another_thread_hands_over(relay, smtp_server):
+    messages = [("ok@example.org", message(str(number))) for number in range(2)]
+    relay.send(SENDER, *messages[0], nothing, messages[1])
+
+    def amid_it():
+        leaving = threading.Thread(target=relay.leave, daemon=True)
+        leaving.start()
+        leaving.join(30)
+        assert not leaving.is_alive()
+
+    relay.send(SENDER, *messages[1], amid_it)
+    assert ([line["delivery"] for line in smtp_server.taken()], smtp_server.connections) == (["0", "1"], 1)
+
+
 def test_only_what_the_server_will_take_is_announced(connected, smtp_server, monkeypatch):
     monkeypatch.setattr(mailer, "MESSAGES_PER_CONNECTION", 3)
     smtp_server.options["data_size_limit"] = 500
