@@ -43,9 +43,9 @@ def call(url, method="GET", body=None):
         return answer.status, json.load(answer), answer.headers
 
 
-def in_flask_app(script, broker, seconds=60):
+def in_flask_app(script, broker, seconds=60, patience="25"):
     """What a script prints that imports the file which the Flask and Django applications share."""
-    environment = CLEAN | {"PIPELINE_BROKER_URL": broker, "SHOP_PATIENCE": "25"}
+    environment = CLEAN | {"PIPELINE_BROKER_URL": broker, "SHOP_PATIENCE": patience}
     return subprocess.run([sys.executable, "-B", "-c", script], cwd=EXAMPLES / "flask_app", env=environment,
                           capture_output=True, text=True, timeout=seconds, check=True).stdout  # fmt: skip
 
@@ -194,9 +194,12 @@ except TimeoutError as error: print(error)
     assert in_flask_app(script, "memory://") == "no worker has taken run.status within 0.1 s\n"
 
 
-def test_an_application_without_a_broker_says_so_within_seconds():
+@pytest.mark.parametrize("hangs", [False, True])
+def test_an_application_whose_broker_is_away_or_hangs_says_so_within_seconds(hangs):
     script = "import reports\ntry: reports.start('x', {})\nexcept reports.NoAnswer as error: print(error)"
-    said = in_flask_app(script, f"redis://127.0.0.1:{free_port()}/0", seconds=30)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if hangs else free_port()
+        said = in_flask_app(script, f"redis://127.0.0.1:{port}/0", seconds=30, patience="1")
     assert said.startswith("the broker does not answer: ")
 
 

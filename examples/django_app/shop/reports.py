@@ -24,6 +24,7 @@ celery.conf.update(
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
     broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": PATIENCE},
     redis_socket_connect_timeout=3,
+    redis_socket_timeout=PATIENCE,
     result_backend_transport_options={"retry_policy": {"max_retries": 1}},
 )
 # Somebody waits: first in the queue. Redis takes the lowest number first, RabbitMQ the highest.
