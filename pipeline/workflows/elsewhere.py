@@ -32,10 +32,11 @@ _known: dict[str, tuple[float, Listeners]] = {}
 def listeners(queue: str) -> Listeners:
     """The workers of whatever application that listen to the queue, and the names of the tasks that each knows.
 
-    One that is too busy to answer is missing, and so is everybody while the broker is away.
+    One that is too busy to answer is missing, and so is everybody while the broker is away. Whoever did not say all is
+    asked again.
     """
     since, found = _known.get(queue, (0.0, {}))
-    if not found or time.monotonic() - since > TRUE_FOR:
+    if not found or None in found.values() or time.monotonic() - since > TRUE_FOR:
         found = _asked(queue)
         _known[queue] = (time.monotonic(), found)
     return found

@@ -225,8 +225,10 @@ def test_a_worker_that_does_not_say_what_it_knows_may_know_it(story, known):
         ({"celery": {"other@host": {"myapp.tasks.nightly"}}}, "did you mean myapp.tasks.nightly?"),
     ],
 )
-def test_a_worker_that_does_not_know_it_after_all_says_so(story, known, later, said):
+@pytest.mark.parametrize("before", [{}, {"celery": {"other@host": None}}], ids=["nobody", "not what"])
+def test_a_worker_that_does_not_know_it_after_all_says_so(story, known, before, later, said):
     known.clear()
+    known.update(before)
     run = story.trigger("myapp.tasks.nigthly")
     (message,) = story.other.take()
     from celery.exceptions import NotRegistered
