@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test unit check chaos chaos-short soak fuzz bench lock
+.PHONY: help setup run up test unit check chaos chaos-short soak stalls fuzz bench lock
 
 # More arguments for the tool behind a target: make test ARGS="-k embedded".
 ARGS ?=
@@ -39,6 +39,9 @@ chaos-short: setup  ## the same for a minute, always with the same faults, and e
 
 soak: setup  ## single servers killed or gone for minutes
 	@.venv/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
+
+stalls: setup  ## the tests while their processes stand still at random for seconds: finds those that race
+	@.venv/bin/python -m tests.stalls -n 3 $(ARGS)
 
 fuzz: setup  ## asks the HTTP API whatever its OpenAPI document allows, at random; some minutes
 	@FUZZ=100 .venv/bin/python -m pytest -p no:xdist --timeout 1800 tests/unit/api/test_schema.py $(ARGS)
