@@ -147,9 +147,10 @@ def _deliverable(statuses: Collection[DeliveryStatus]) -> tuple[ColumnElement[bo
 
 
 def _made_good() -> ColumnElement[bool]:
-    """Somebody had it sent once more, and that went out."""
+    """Somebody had it sent once more to the same address, and that went out; a copy for another makes nothing good."""
     again = aliased(Delivery)
-    return exists().where(again.repeat_of == Delivery.id, again.status.in_(WENT_OUT))
+    same = (again.repeat_of == Delivery.id, again.address == Delivery.address)
+    return exists().where(*same, again.status.in_(WENT_OUT))
 
 
 def _went_out_with(document_id: Any) -> ColumnElement[bool]:

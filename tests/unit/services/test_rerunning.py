@@ -290,11 +290,11 @@ def test_failed_deliveries_are_tried_again_as_late_ones_and_the_run_ends_anew(de
     assert acts.reread(delivered).status == "succeeded"
 
 
-def resent(run, *statuses):
+def resent(run, *statuses, to=None):
     """Globex's message, which had failed, was sent once more by hand, time and again: what became of each."""
     for status in statuses:
         with transaction() as session:
-            (made,) = repeating.resend(session, ANNA, runs.lock_to_close(session, run.id), ["Globex"])
+            (made,) = repeating.resend(session, ANNA, runs.lock_to_close(session, run.id), ["Globex"], to=to)
             made.status = status
             session.get_one(Run, run.id).waiting_for = None
 
@@ -305,6 +305,12 @@ def test_what_was_made_good_by_hand_is_not_sent_again(delivered):
         rerun(delivered, failed_deliveries=True)
     rerun(delivered, everything=True)
     assert deliveries_of(delivered) == [("ACME", "accepted", 0), ("Globex", "failed", 0), ("Globex", "accepted", 1)]
+
+
+def test_a_copy_for_somebody_else_makes_nothing_good(delivered):
+    resent(delivered, "accepted", to="colleague@example.org")
+    rerun(delivered, failed_deliveries=True)
+    assert deliveries_of(delivered) == [("ACME", "accepted", 0), ("Globex", "deferred", 0), ("Globex", "accepted", 1)]
 
 
 def test_of_what_failed_by_hand_as_well_one_is_tried_again(delivered):
