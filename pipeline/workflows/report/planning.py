@@ -176,6 +176,7 @@ def _planned(run: RunHandle, report: Report, draft: Draft) -> Freeze:
         folders=[*definition.folders] if everywhere else (),
         webhooks=[*definition.webhooks] if everywhere else (),
         domain=messages.domain_of(definition.message.sender or settings().mail_from),
+        processes=settings().concurrency,
     )
 
 

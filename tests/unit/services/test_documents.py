@@ -96,6 +96,17 @@ def test_every_recipient_gets_the_document_of_their_key():
     assert [row["address"] for row in rows] == ["anna@acme.example", "bob@globex.example"]
 
 
+@pytest.mark.parametrize(
+    ("processes", "people", "batches"),
+    [(1, 3, 3), (1, 100, 4), (2, 4_000, 8), (4, 4_000, 16), (64, 4_000, 16), (1, 8_000, 16), (64, 10_000, 20)],
+)
+def test_deliveries_are_cut_for_the_processes_that_send_them(processes, people, batches):
+    everybody = [Addressee(f"a{number}@acme.example", "ACME", "Anna") for number in range(people)]
+    rows, _ = planned(addressees=everybody, processes=processes)
+
+    assert len({row["batch"] for row in rows}) == batches
+
+
 def test_one_address_named_twice_for_a_key_gets_one_message():
     rows, _ = planned(addressees=[ANNA, Addressee("anna@acme.example", "ACME", "Somebody Else")])
 
@@ -178,7 +189,7 @@ def test_folders_get_a_copy_of_every_document():
 
 def test_4_000_recipients_make_tens_of_messages_of_even_size():
     people = [Addressee(f"{number}@x.example", "ACME") for number in range(4000)]
-    rows, _ = planned(addressees=people)
+    rows, _ = planned(addressees=people, processes=4)
 
     assert Counter(row["batch"] for row in rows) == dict.fromkeys(range(16), 250)
 
