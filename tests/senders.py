@@ -89,7 +89,7 @@ class Letters:
     def __init__(self, run: Any) -> None:
         self.run = run
 
-    def load(self, claimed: Any) -> None:
+    def load(self, session: Any, claimed: Any) -> None:
         pass
 
     def documents_of(self, delivery: Any) -> list[Any]:

@@ -30,12 +30,16 @@ WITH durable AS (SELECT set_config('synchronous_commit', 'on', true)),
 dotted AS (
     UPDATE deliveries SET phase = 'dot', relay = %(relay)s
     WHERE id = %(id)s AND attempt_id = %(attempt)s AND status = 'sending' RETURNING id
-){answer}
+),
+{before}
 INSERT INTO delivery_attempts (id, delivery_id, attempt_id, at, event, relay, text)
 SELECT %(event)s, dotted.id, %(attempt)s, clock_timestamp(), 'dot', %(relay)s, %(text)s FROM durable, dotted
 """
-_ANSWER = """,
-taken AS (
+# Whoever comes after this attempt does not begin with the same message, whatever becomes of it.
+_FIRST = """begun AS (
+    UPDATE attempts SET progressed = true WHERE id = %(attempt)s AND EXISTS (SELECT FROM dotted)
+)"""
+_ANSWERED = """taken AS (
     UPDATE deliveries SET status = 'accepted', phase = NULL, relay = %(a_relay)s, reply = %(a_reply)s,
         sent_at = %(a_at)s, reason = NULL, cause = NULL, not_before = NULL
     WHERE id = %(a_id)s AND status IN ({unsettled})
@@ -45,7 +49,7 @@ told AS (
     VALUES (%(a_event)s, %(a_id)s, %(attempt)s, %(a_at)s, 'accepted', %(a_relay)s, %(a_code)s, %(a_reply)s)
 )"""
 _UNSETTLED = ", ".join(f"'{status}'" for status in ledger.UNSETTLED)
-_ALONE, _WITH_ANSWER = _DOT.format(answer=""), _DOT.format(answer=_ANSWER.format(unsettled=_UNSETTLED))
+_ALONE, _WITH_ANSWER = _DOT.format(before=_FIRST), _DOT.format(before=_ANSWERED.format(unsettled=_UNSETTLED))
 
 
 def dot(
@@ -57,7 +61,7 @@ def dot(
     *,
     text: str | None = None,
 ) -> None:
-    """`ledger.accepted` of `answer` and `ledger.dot`, in one statement.
+    """`ledger.accepted` of `answer` and `ledger.dot`, in one statement; without an answer, `steps.progressed` and it.
 
     Raises StaleClaim when the delivery is another attempt's by now; the answer is written all the same.
     """

@@ -62,8 +62,11 @@ def recover(session: Session, run: Run, batch: int, attempt_id: UUID) -> None:
     Call it before the first claim of an attempt, with the step's lease renewed in the same transaction.
     """
     left = (Delivery.run_id == run.id, Delivery.batch == batch, Delivery.attempt_id != attempt_id)
+    sending = (*left, Delivery.status == DeliveryStatus.SENDING)
+    if session.scalar(select(Delivery.id).where(*sending).limit(1)) is None:
+        return
     doubt(session, run, left)
-    put(session, (*left, Delivery.status == DeliveryStatus.SENDING), status=DeliveryStatus.QUEUED)
+    put(session, sending, status=DeliveryStatus.QUEUED)
 
 
 def claimable(

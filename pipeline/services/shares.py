@@ -79,6 +79,11 @@ class Share:
     probe: bool = False
     pause: Pause | None = None
 
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is left that may go now; a relay alone says that those it chose have just been skipped."""
+        return not (self.deliveries or self.relay or self.pause)
+
 
 def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way) -> Share:
     """Claim the next share of the batch; the caller has renewed its step's lease in the same transaction."""

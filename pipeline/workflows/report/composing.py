@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from pipeline.adapters import copies, mail_routes, messages, outbox, storage
 from pipeline.adapters import documents as renderer
 from pipeline.adapters.documents import Enclosure, Envelope, FileLink
 from pipeline.adapters.secret_keys import secret_keys
-from pipeline.db import reading
 from pipeline.errors import Blocked, DefinitionError, PermanentError
 from pipeline.handle import RunHandle
 from pipeline.models import Artifact, Delivery, Document, DocumentStatus, made_at
@@ -58,13 +59,12 @@ class Letters:
         self._encoded: dict[tuple[UUID, str], messages.EncodedAttachment] = {}
         self._files: dict[tuple[UUID, Sequence[str] | None], list[File]] = {}
 
-    def load(self, claimed: Sequence[Delivery]) -> None:
+    def load(self, session: Session, claimed: Sequence[Delivery]) -> None:
         """Read what the deliveries of one claim are about; the templates and the attachments at hand stay."""
-        with reading() as session:
-            self.carried = documents.carried(session, claimed)
-            ids = list({one for carried in self.carried.values() for one in carried})
-            self.documents = documents.by_id(session, ids)
-            self.stored = artifacts.of_documents(session, ids)
+        self.carried = documents.carried(session, claimed)
+        ids = list({one for carried in self.carried.values() for one in carried})
+        self.documents = documents.by_id(session, ids)
+        self.stored = artifacts.of_documents(session, ids)
         self._files.clear()
 
     @property

@@ -38,8 +38,8 @@ class Journal:
 
     def dot(self, delivery: Delivery, relay: str, data: bytes) -> None:
         """Commit, durably, that the dot of `data` is about to be written. Raises StaleClaim when it must not be."""
-        answer, text = self._only_answer(), ledger.digest(data)
-        if answer is not None and self._at_once(delivery, relay, answer, text):
+        text = ledger.digest(data)
+        if self._is_simple() and self._at_once(delivery, relay, text):
             return
         with transaction() as session:
             self.write(session)
@@ -50,18 +50,19 @@ class Journal:
         self.forget()
         self._progressed = True
 
-    def _only_answer(self) -> Accepted | None:
-        """The one thing that is known, if it is that the message before was accepted."""
-        if len(self._known) != 1 or not self._progressed or not isinstance(self._known[0], Accepted):
-            return None
-        return self._known[0]
+    def _is_simple(self) -> bool:
+        """Whether nothing is known but, once something has progressed, that the message before was accepted."""
+        if not self._progressed or len(self._known) != 1:
+            return not self._known
+        return isinstance(self._known[0], Accepted)
 
-    def _at_once(self, delivery: Delivery, relay: str, answer: Accepted, text: str) -> bool:
-        """Both in one round trip, where the database can; False where it has to be done step by step."""
+    def _at_once(self, delivery: Delivery, relay: str, text: str) -> bool:
+        """All of it in one round trip, where the database can; False where it has to be done step by step."""
         if self._connection is None:
             self._connection = own_commits()
             if self._connection is None:
                 return False
+        answer = next((one for one in self._known if isinstance(one, Accepted)), None)
         try:
             handing.dot(self._connection, delivery.id, self.attempt_id, relay, answer, text=text)
         except StaleClaim:
@@ -71,6 +72,7 @@ class Journal:
             self.close()
             raise
         self.forget()
+        self._progressed = True
         return True
 
     def close(self) -> None:

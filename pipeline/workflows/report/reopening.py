@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
+from pipeline.db import reading
 from pipeline.errors import PermanentError
 from pipeline.handle import RunHandle
 from pipeline.models import Channel, Delivery, DocumentStatus, Run, Step
@@ -31,7 +32,8 @@ def reopen(run: Run, delivery: Delivery, sent: str | None) -> Reopened:
     looking = Step(name="look", run_id=run.id)
     with RunHandle(Claim(run, looking, 0, UUID(int=0), "look", run.due_at, ())) as handle:
         letters = Letters(handle)
-        letters.load([delivery])
+        with reading() as session:
+            letters.load(session, [delivery])
         if all(one.status != DocumentStatus.RENDERED for one in letters.documents_of(delivery)):
             raise PermanentError("no document was made for it")
         if delivery.channel == Channel.WEBHOOK:

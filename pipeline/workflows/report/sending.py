@@ -6,6 +6,8 @@ import random
 import time
 from datetime import timedelta
 
+from sqlalchemy.orm import Session
+
 from pipeline.adapters import mail_routes, mailer, webhooks
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.destinations import Webhook
@@ -72,8 +74,7 @@ class Sender:
         self.journal = Journal(run.attempt_id)
         self.letters = Letters(run)
         self.post = Post(run, self.letters, self.journal, urls, self.way.fingerprints)
-        with reading() as session:
-            self.before = steps.suspicion(session, run.claim)
+        self.before = steps.Suspicion()
         self._begun = False
         # Whether it may have claimed what it has not come to, and whether rates limited its last share.
         self._holds, self._limited = False, True
@@ -87,10 +88,6 @@ class Sender:
             self._send(share)
             if time.monotonic() - self._since > TURN:
                 raise Waiting("lets others have their turn", again_in=0)
-        # The next one need not wait on for the room that is left now; where nothing limits us any more, nobody need.
-        limit = 1 if self._limited else None
-        with transaction(durable=False) as session:
-            steps.wake(session, "deliver", clock(session), run_id=self.run.id, saying=ITS_TURN, limit=limit)
 
     def give_back(self) -> None:
         """Write what is known, and give back places, and what was claimed and certainly not sent."""
@@ -116,13 +113,18 @@ class Sender:
             steps.renew(session, run.claim)  # a process that slept takes nothing from the one that took over
             self.journal.write(session)
             if not self._begun:
+                self.before = steps.suspicion(session, run.claim)
                 ledger.recover(session, run.claim.run, self.batch, run.attempt_id)
             elif held:
                 ledger.requeue(session, run.id, self.batch, run.attempt_id)
             share = shares.take(session, run.id, self.batch, run.attempt_id, self.way)
-            barred = optouts.barred_deliveries(session, share.deliveries, run.name)
-            if self.before.careful and share.deliveries:
-                steps.working_on(session, run.attempt_id, str(share.deliveries[0].id))
+            if share.is_none:
+                self._leave_room(session)
+            if share.deliveries:
+                self.post.barred = optouts.barred_deliveries(session, share.deliveries, run.name)
+                self.letters.load(session, share.deliveries)
+                if self.before.careful:
+                    steps.working_on(session, run.attempt_id, str(share.deliveries[0].id))
         self._holds = bool(share.deliveries)
         self._lent, self._lent_at = share.lent, time.monotonic()
         if share.relay:
@@ -132,12 +134,13 @@ class Sender:
         self._begun = True
         if share.pause:
             raise self._waits(share.pause)
-        if not share.deliveries and not share.relay:  # with one, those it chose were skipped in the same moment
-            return None
-        self.letters.load(share.deliveries)
         self.post.ahead.forget()
-        self.post.barred = barred
-        return share
+        return None if share.is_none else share
+
+    def _leave_room(self, session: Session) -> None:
+        """The next step need not wait on for the room that is left; where nothing limits us any more, none need."""
+        limit = 1 if self._limited else None
+        steps.wake(session, "deliver", clock(session), run_id=self.run.id, saying=ITS_TURN, limit=limit)
 
     def _waits(self, pause: Pause) -> Exception:
         patience = self.run.definition.retry_for("deliver").give_up_after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -240,7 +241,8 @@ def test_a_batch_whose_processes_die_at_their_first_dot_each_time_gets_on_and_is
     for one in made:
         attempt = acts.claim(run, "deliver:0").attempt_id
         claim(run, attempt)
-        Journal(attempt).dot(one, RELAY, b"Subject: x\r\n\r\n")
+        with closing(Journal(attempt)) as journal:
+            journal.dot(one, RELAY, b"Subject: x\r\n\r\n")
         time.passes(seconds=31)
         acts.heal()
 

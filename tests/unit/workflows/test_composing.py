@@ -71,7 +71,8 @@ def with_file(run, key="ACME", size=2_000, **values):
 
 def composed(handle, delivery, **how):
     letters = Letters(handle)
-    letters.load([delivery])
+    with reading() as session:
+        letters.load(session, [delivery])
     data = letters.message(delivery, **how)
     assert data == letters.message(delivery, **how)
     return data, email.message_from_bytes(data, policy=policy.default)
@@ -199,7 +200,8 @@ def test_files_for_elsewhere_stay_here_unless_mail_is_live(public, monkeypatch, 
     found = {}
     for place in ("memory://elsewhere/", "here/"):
         delivery = make_delivery(run, place, document_id=document.id, channel="file")
-        letters.load([delivery])
+        with reading() as session:
+            letters.load(session, [delivery])
         found[place] = letters.copies(delivery)
 
     assert found["here/"] == ("file", "here/ACME.pdf")

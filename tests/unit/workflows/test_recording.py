@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from pipeline.db import reading
@@ -27,12 +29,12 @@ def test_an_answer_is_kept_when_another_delivery_of_the_batch_was_taken_over(run
     sent, taken = (make_delivery(run, f"{name}@acme.example", status="queued") for name in ("anna", "otto"))
     slept, other = new_id(), new_id()
     claim(run, slept)
-    journal = Journal(slept)
-    journal.dot(sent, RELAY, b"Subject: x\r\n\r\n")
-    claim(run, other)
+    with closing(Journal(slept)) as journal:
+        journal.dot(sent, RELAY, b"Subject: x\r\n\r\n")
+        claim(run, other)
 
-    journal.settle(taken, "failed", "550 no such user")
-    journal.accepted(sent, RELAY, 250, "250 OK")
-    journal.flush()
+        journal.settle(taken, "failed", "550 no such user")
+        journal.accepted(sent, RELAY, 250, "250 OK")
+        journal.flush()
 
     assert (status(sent), status(taken)) == ("accepted", "sending")

@@ -41,7 +41,7 @@ class Letters:
     def __init__(self, run):
         self.run = run
 
-    def load(self, claimed):
+    def load(self, session, claimed):
         pass
 
     @property
