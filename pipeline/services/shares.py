@@ -96,7 +96,10 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     claimable = claimable or ledger.claimable(session, run_id, batch, now, whatever_the_rates=True)
     if not claimable:
         return Share()
-    if webhook := _webhook(session, run_id, batch) if way.webhooks else None:
+    # A plan that is made anew may cut its batches otherwise: mail, and what is posted, may have one together.
+    webhook = _webhook(claimable[0])
+    claimable = [one for one in claimable if _webhook(one) == webhook]
+    if webhook:
         way = way.of_webhook(webhook)
     choice = relays.choose(session, way.relays, now, run_id)
     if choice.name is None:
@@ -115,10 +118,9 @@ def look_again(session: Session, now: datetime) -> None:
     steps.wake(session, "deliver", now, saying=ITS_TURN)
 
 
-def _webhook(session: Session, run_id: UUID, batch: int) -> str | None:
-    """The webhook that the batch is for, which has nothing else in it; None: it is mail."""
-    mine = (Delivery.run_id == run_id, Delivery.batch == batch, Delivery.channel == Channel.WEBHOOK)
-    return session.scalar(select(Delivery.address).where(*mine).limit(1))
+def _webhook(one: Claimable) -> str | None:
+    """The webhook that it is posted to; None: it is mail."""
+    return one.address if one.channel == Channel.WEBHOOK else None
 
 
 def _granted(

@@ -19,12 +19,13 @@ from pipeline.services.audit import Actor
 from pipeline.settings import settings
 from pipeline.workflows.report import reopening, sending
 from tests.factories import make_delivery, make_run, make_schedule, make_step
+from tests.smtp_server import smtp_server
 from tests.unit.services import acts
 from tests.unit.workflows.batches import events, forget, of, send, use
 from tests.unit.workflows.test_composing import with_file
 from tests.webhook import webhook
 
-__all__ = ["webhook"]
+__all__ = ["smtp_server", "webhook"]
 ANNA = Actor("anna", Door.CLI)
 
 
@@ -247,6 +248,21 @@ def test_the_brake_stops_webhooks_too(shop):
 
     assert isinstance(send(run), Blocked)
     assert (statuses(run), shop.requests) == ({"ACME": "queued"}, [])
+
+
+@pytest.mark.parametrize("posted", ["queued", "accepted"])
+def test_mail_that_is_in_a_webhooks_batch_goes_by_its_relay(shop, smtp_server, monkeypatch, posted):
+    """As when a plan is made anew by a host that has more processes, and cuts it otherwise."""
+    use(monkeypatch, SMTP_URL=smtp_server.url)
+    run = make_batch("ACME")
+    with transaction() as session:
+        session.query(Delivery).update({"status": posted})
+    document = rows(run)["ACME"].document_id
+    make_delivery(run, "ok@acme.example", "ACME", status="queued", document_id=document, relay=None, reply=None)
+
+    assert send(run) is None
+    assert {(row.channel, row.status) for row in of(run)} == {("email", "accepted"), ("webhook", "accepted")}
+    assert (len(smtp_server.taken()), len(shop.requests)) == (1, int(posted == "queued"))
 
 
 def test_an_intended_repeat_has_a_key_of_its_own(shop):
