@@ -17,7 +17,8 @@ COMBINED = "*"
 # A batch is one Celery message: many enough to keep every worker busy, never more than hundreds of messages.
 RENDER_BATCHES, LARGEST_RENDER_BATCH = 50, 250
 DELIVER_BATCHES, LARGEST_DELIVER_BATCH = 16, 500
-# A batch of deliveries costs as much as some fifty messages: more for each process of a worker would make none faster.
+# A batch costs its sender as much time as some fifty messages: so many for each process keep all of them busy to the
+# end, and more would only cost.
 DELIVER_BATCHES_EACH = 4
 
 
@@ -32,7 +33,7 @@ class Freeze:
     folders: Sequence[str] = ()
     webhooks: Sequence[str] = ()
     domain: str = "localhost"
-    # How many a worker has.
+    # How many are expected to send.
     processes: int = 1
 
 

@@ -96,8 +96,9 @@ def take(session: Session, run_id: UUID, batch: int, attempt_id: UUID, way: Way)
     claimable = claimable or ledger.claimable(session, run_id, batch, now, whatever_the_rates=True)
     if not claimable:
         return Share()
-    # A plan that is made anew may cut its batches otherwise: mail, and what is posted, may have one together.
-    webhook = _webhook(claimable[0])
+    # A plan that is made anew may cut its batches otherwise: mail, and what is posted, may have one together. Mail goes
+    # first: a server that is down holds none up.
+    webhook = min(_webhook(one) for one in claimable)
     claimable = [one for one in claimable if _webhook(one) == webhook]
     if webhook:
         way = way.of_webhook(webhook)
@@ -118,9 +119,9 @@ def look_again(session: Session, now: datetime) -> None:
     steps.wake(session, "deliver", now, saying=ITS_TURN)
 
 
-def _webhook(one: Claimable) -> str | None:
-    """The webhook that it is posted to; None: it is mail."""
-    return one.address if one.channel == Channel.WEBHOOK else None
+def _webhook(one: Claimable) -> str:
+    """The webhook that it is posted to; nothing: it is mail."""
+    return one.address if one.channel == Channel.WEBHOOK else ""
 
 
 def _granted(

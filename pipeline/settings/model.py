@@ -101,7 +101,8 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     # What a beat that is well calls every minute, so that a monitor outside notices a dead machine; {host} is its name.
     heartbeat_url: str = ""
-    # Worker processes of the embedded tree, and of any worker as far as a run is cut for them. Default: one per core.
+    # Worker processes of the embedded tree; and for how many, whoever starts them, deliveries are cut. Default: one per
+    # core.
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     # How many steps may be at work at once, over all workers: warehouse=2, pdf=8; a database's name limits its queries.
     pools: str = ""

@@ -52,9 +52,9 @@ class Journal:
 
     def _is_simple(self) -> bool:
         """Whether nothing is known but, once something has progressed, that the message before was accepted."""
-        if not self._progressed or len(self._known) != 1:
-            return not self._known
-        return isinstance(self._known[0], Accepted)
+        if not self._known:
+            return True
+        return self._progressed and len(self._known) == 1 and isinstance(self._known[0], Accepted)
 
     def _at_once(self, delivery: Delivery, relay: str, text: str) -> bool:
         """All of it in one round trip, where the database can; False where it has to be done step by step."""

@@ -265,6 +265,16 @@ def test_mail_that_is_in_a_webhooks_batch_goes_by_its_relay(shop, smtp_server, m
     assert (len(smtp_server.taken()), len(shop.requests)) == (1, int(posted == "queued"))
 
 
+def test_a_webhook_that_is_down_holds_up_no_mail_of_its_batch(shop, smtp_server, monkeypatch):
+    use(monkeypatch, SMTP_URL=smtp_server.url, HOOK_SHOP_URL="http://127.0.0.1:9/")
+    run = make_batch("ACME")
+    document = rows(run)["ACME"].document_id
+    make_delivery(run, "ok@acme.example", "Globex", status="queued", document_id=document, relay=None, reply=None)
+
+    assert isinstance(send(run), Waiting)
+    assert statuses(run) == {"ACME": "queued", "Globex": "accepted"}
+
+
 def test_an_intended_repeat_has_a_key_of_its_own(shop):
     run = make_batch("ACME")
     send(run)
