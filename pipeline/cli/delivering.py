@@ -71,7 +71,7 @@ def resolve(
 
     check_database()
     if sent == resend:
-        raise Refused("say what became of them: --sent or --resend")
+        raise Refused("say what became of them: either --sent or --resend")
     ledgers.settled(ledgers.resolve(run, addresses or [], actor(by), sent=sent), as_json=as_json)
 
 

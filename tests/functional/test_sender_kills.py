@@ -174,6 +174,12 @@ def asleep(place: Place, run: Run, failpoint: str) -> int:
     return slept
 
 
+def end_of(run: Run) -> tuple[str, str | None]:
+    with reading() as session:
+        found = session.get_one(Run, run.id)
+        return found.status, found.error
+
+
 def test_a_sender_that_slept_before_its_dot_does_not_write_it(place: Place) -> None:
     run = make_batches(2)
     slept = asleep(place, run, "mail_body")
@@ -189,10 +195,12 @@ def test_what_a_sender_that_slept_heard_settles_the_doubt(place: Place) -> None:
     slept = asleep(place, run, "mail_dot")
     first, second = place.rows(run)
     assert (first.status, second.status) == ("uncertain", "accepted")
+    assert end_of(run) == ("partial", "of the deliveries: 1 uncertain")
     os.kill(slept, signal.SIGCONT)
     wait_for(slept)
 
     assert place.check(run, kills=0) == {"accepted": 2}
+    assert end_of(run) == ("succeeded", None)
     with reading() as session:
         told = session.query(DeliveryAttempt).filter_by(delivery_id=first.id).order_by(DeliveryAttempt.id)
         assert [one.event for one in told] == ["dot", "uncertain", "accepted"]

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from pipeline.adapters import mail_routes, mailer, webhooks
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.destinations import Webhook
-from pipeline.errors import Blocked, Cancelled, PermanentError, Waiting
+from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
 from pipeline.models import Delivery, DeliveryStatus
 from pipeline.replies import Kind
-from pipeline.services import ledger, optouts, places, rationing, relays, runs, shares, steps
+from pipeline.services import ledger, optouts, outcomes, places, rationing, relays, runs, shares, steps
 from pipeline.services.rationing import HORIZON, UNLIMITED
 from pipeline.services.shares import ITS_TURN, Pause, Share, Way
 from pipeline.settings import settings
@@ -45,9 +45,14 @@ def send_batch(run: RunHandle, batch: int) -> None:
     """
     sender = Sender(run, batch)
     try:
-        sender.work()
-    finally:
-        sender.give_back()
+        try:
+            sender.work()
+        finally:
+            sender.give_back()
+    except (StaleClaim, Cancelled):
+        # The run may have ended without this process, and with a doubt that its last answer has settled.
+        persist(lambda session: outcomes.update(session, runs.lock_to_close(session, run.id)))
+        raise
 
 
 def _server(webhook: Webhook) -> tuple[str, str]:

@@ -67,7 +67,7 @@ def test_they_can_be_narrowed_and_read_by_machines(typed, as_json, run):
 
 
 def test_what_is_uncertain_is_settled_by_who_has_looked(typed, as_json, run):
-    assert "say what became of them: --sent or --resend" in typed("resolve", run.id).stderr
+    assert "say what became of them: either --sent or --resend" in typed("resolve", run.id).stderr
     settled = as_json("resolve", run.id, "bob@acme.example", "--sent", "--by", "anna")
 
     assert [(one["address"], one["status"]) for one in settled["deliveries"]] == [("bob@acme.example", "accepted")]
