@@ -262,7 +262,9 @@ def _and_others(name: str, others: int) -> str:
 
 
 def _reason(one: DeliveryProblem, run: RunSummary) -> str:
-    said = f"relay {one.relay}: {one.reply}" if one.reply else one.reason or ""
+    # A person may have decided since the relay answered.
+    answered = one.reply and one.reason in {None, one.reply}
+    said = f"relay {one.relay}: {one.reply}" if answered else one.reason or ""
     again = (
         f"\nnext try {wording.clock_time(one.not_before, run.zone)}"
         if one.not_before and one.status == "deferred"

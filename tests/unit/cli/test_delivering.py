@@ -96,6 +96,18 @@ def test_somebody_is_skipped(typed, as_json, database):
     assert "is skipped" in typed("skip", run.id, "anna@acme.example").stderr
 
 
+def test_who_was_skipped_after_a_relay_had_turned_them_away_is_shown_as_skipped(typed, database):
+    greylisted = "451 4.7.1 Greylisted, try again later"
+    run = make_run(status="waiting", waiting_for="deferred")
+    make_delivery(run, status="deferred", relay="relay.example:25", reply=greylisted, reason=greylisted)
+    assert f"relay relay.example:25: {greylisted}" in " ".join(typed("show", run.id).stdout.split())
+
+    typed("skip", run.id, "anna@acme.example", "--reason", "asked by phone")
+    said = " ".join(typed("show", run.id).stdout.split())
+    assert "asked by phone" in said
+    assert greylisted not in said
+
+
 def test_links_in_messages_are_taken_back(typed, as_json, run):
     """By whom they went to, all of a run, or one by its address; what would be all is never taken for granted."""
     found = as_json("withdraw", run.id, "anna@acme.example", "--reason", "to the wrong one", "--by", "eve")

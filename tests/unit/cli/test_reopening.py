@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.db import transaction
+from pipeline.db import reading, transaction
 from pipeline.models import Artifact
 from pipeline.services import ledger
 from pipeline.settings import settings
@@ -26,7 +26,8 @@ def sent(database):
     document, _ = with_file(run)
     delivery = make_delivery(run, document_id=document.id)
     letters = Letters(handle)
-    letters.load([delivery])
+    with reading() as session:
+        letters.load(session, [delivery])
     data = letters.message(delivery)
     make_delivery_attempt(delivery, "dot", text=ledger.digest(data))
     return delivery, data
