@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from pipeline.adapters import mail_routes, mailer, webhooks
 from pipeline.db import clock, persist, reading, transaction
 from pipeline.destinations import Webhook
-from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
+from pipeline.errors import Blocked, Cancelled, PermanentError, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, DeliveryStatus
+from pipeline.models import Delivery, DeliveryStatus, Run, RunStatus
 from pipeline.replies import Kind
 from pipeline.services import ledger, optouts, outcomes, places, rationing, relays, runs, shares, steps
 from pipeline.services.rationing import HORIZON, UNLIMITED
@@ -49,9 +49,12 @@ def send_batch(run: RunHandle, batch: int) -> None:
             sender.work()
         finally:
             sender.give_back()
-    except (StaleClaim, Cancelled):
+    except Exception:
         # The run may have ended without this process, and with a doubt that its last answer has settled.
-        persist(lambda session: outcomes.update(session, runs.lock_to_close(session, run.id)))
+        with reading() as session:
+            status = session.get_one(Run, run.id).status
+        if status != RunStatus.RUNNING:
+            persist(lambda session: outcomes.update(session, runs.lock_to_close(session, run.id)))
         raise
 
 

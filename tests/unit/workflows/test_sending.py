@@ -14,7 +14,7 @@ from pipeline.adapters import mailer
 from pipeline.db import clock, reading, transaction
 from pipeline.errors import Blocked, Cancelled, PermanentError, StaleClaim, Waiting
 from pipeline.handle import RunHandle
-from pipeline.models import Delivery, Relay, Run, Step, Suppression
+from pipeline.models import Delivery, Relay, Run, Step, Suppression, new_id
 from pipeline.services import deliveries, ledger, relays, shares, steps
 from pipeline.settings import settings
 from pipeline.workflows.report import posting, sending
@@ -511,6 +511,33 @@ def test_a_process_that_slept_sends_nothing_more(server):
 
     assert server.taken() == []
     assert statuses(run) == {"ann": "queued"}
+
+
+def test_an_answer_that_comes_after_its_run_has_ended_ends_its_doubt_however_the_sender_hears_of_it(
+    server, monkeypatch
+):
+    """It slept for so long that its own turn was over as well."""
+    run, hand_over = make_batch("ann"), mailer.Relay.send
+    make_step(run, "finish", task="report.finish", stage=2, status="pending", result={"status": "partial"})
+
+    def send(self, sender, address, data, before_dot, *following):
+        def dot():
+            before_dot()
+            with transaction() as session:
+                ledger.recover(session, session.get_one(Run, run.id), 0, new_id())
+                session.query(Step).where(Step.run_id == run.id).update({"status": "succeeded"})
+                session.query(Run).update({"status": "partial", "error": "of the deliveries: 1 uncertain"})
+            assert statuses(run) == {"ann": "uncertain"}
+            monkeypatch.setattr(sending, "TURN", -1)
+
+        return hand_over(self, sender, address, data, dot, *following)
+
+    monkeypatch.setattr(mailer.Relay, "send", send)
+    with RunHandle(acts.claim(run, "deliver:0")) as handle, pytest.raises(Waiting, match="their turn"):
+        sending.send_batch(handle, 0)
+
+    assert statuses(run) == {"ann": "accepted"}
+    assert (acts.reread(run).status, acts.reread(run).error) == ("succeeded", None)
 
 
 def test_a_cancelled_run_hears_the_answer_to_the_message_that_is_out(server, monkeypatch):
